@@ -1,0 +1,1 @@
+//! Attribute macros of `millstream`: `#[millstream::main]` and `#[millstream::test]`.

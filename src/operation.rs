@@ -1,0 +1,75 @@
+//! What every op, channel operation, timer, join and combinator has in common: it can be asked to stop.
+//!
+//! Knows: `core`. Does not know: rings, channels, tasks. This is the only thing `combinators/` sees, so a fake
+//! operation tests them and whatever implements it composes at once.
+
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+/// A future that can be asked to stop, and then still resolves.
+///
+/// Every op, channel operation, timer, join and combinator is an `Operation`; [`adapters::future`] lifts any other
+/// future. Started at most once (by its first poll), it completes exactly once.
+///
+/// [`adapters::future`]: crate::combinators::adapters::future
+pub trait Operation: Future {
+    /// Asks the operation to stop.
+    ///
+    /// It still resolves, soon, with an outcome that gives back what it held: a buffer, a value, or, when it had
+    /// finished all the same, its result. One that was never polled is not started by this. Asking twice is asking once.
+    fn request_cancel(self: Pin<&mut Self>);
+
+    /// Drives an operation that lost a race to its end, so that nothing of it is in flight once this is ready.
+    ///
+    /// It takes no effect it can still avoid, and what had happened all the same goes back to where it came from: a
+    /// message stays in its channel, an accepted connection and received bytes go to the next op on their descriptor.
+    /// An operation that is only borrowed (`&mut op`) is not stopped: it stays in flight for its owner.
+    fn poll_discard(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Says, before the first poll, that this is an arm of a race: the operation may take effect only inside its own
+    /// `poll`, never by a peer's hand, so that of several ready arms exactly one takes effect.
+    fn commit_on_poll(self: Pin<&mut Self>) {}
+}
+
+impl<O: Operation + Unpin + ?Sized> Operation for &mut O {
+    fn request_cancel(mut self: Pin<&mut Self>) {
+        Pin::new(&mut **self).request_cancel();
+    }
+
+    fn poll_discard(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(()) // borrowed: its owner will poll it again
+    }
+
+    fn commit_on_poll(mut self: Pin<&mut Self>) {
+        Pin::new(&mut **self).commit_on_poll();
+    }
+}
+
+impl<O: Operation + ?Sized> Operation for Pin<&mut O> {
+    fn request_cancel(mut self: Pin<&mut Self>) {
+        (*self).as_mut().request_cancel();
+    }
+
+    fn poll_discard(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(()) // borrowed: its owner will poll it again
+    }
+
+    fn commit_on_poll(mut self: Pin<&mut Self>) {
+        (*self).as_mut().commit_on_poll();
+    }
+}
+
+impl<O: Operation + ?Sized> Operation for Pin<Box<O>> {
+    fn request_cancel(mut self: Pin<&mut Self>) {
+        (*self).as_mut().request_cancel();
+    }
+
+    fn poll_discard(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        (*self).as_mut().poll_discard(cx)
+    }
+
+    fn commit_on_poll(mut self: Pin<&mut Self>) {
+        (*self).as_mut().commit_on_poll();
+    }
+}

@@ -1,0 +1,61 @@
+//! The contract of an op: what it asks of the kernel, what it holds meanwhile, and what becomes of the answer.
+//!
+//! Knows: entries and results. Does not know: nodes, rings, tasks, combinators.
+#![allow(unsafe_code, reason = "the trait is unsafe to implement: its entry carries pointers the kernel will follow")]
+
+use std::io;
+use std::task::{Context, Poll};
+
+use crate::runtime::driver::Sqe;
+
+/// What [`Request::prepare`] found before anything was queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prepared {
+    /// Nothing is known yet: ask the kernel.
+    Submit,
+    /// The answer is there already, as the kernel would have given it. In a chain it counts as a success.
+    Answer(i32),
+    /// As `Answer`, but it breaks a chain as a short read does.
+    AnswerShort(i32),
+}
+
+/// One request to the ring: its entry, everything the kernel may touch while it runs, and how to read the answer.
+///
+/// A value of this type is moved into its node before `sqe` is called, and stays there, at one address, until the
+/// terminal completion, whatever becomes of the future (I1).
+///
+/// # Safety
+///
+/// 1. Every pointer in the entry points into memory that `self` owns, inline or on the heap, and that stays valid and
+///    unmoved until `self` is moved or dropped after the terminal completion.
+/// 2. Every descriptor in the entry is kept open by `self`.
+/// 3. `sqe` does not panic.
+pub unsafe trait Request: Sized + 'static {
+    /// What the op resolves to.
+    type Output;
+
+    /// Looks, before the request is queued, whether the kernel need not or must not be asked yet.
+    ///
+    /// A read or accept answers here from what an earlier one, dropped in flight, had already received (I2), and waits
+    /// here while such a one has not ended.
+    fn prepare(&mut self, cx: &mut Context<'_>) -> Poll<Prepared> {
+        let _ = cx;
+        Poll::Ready(Prepared::Submit)
+    }
+
+    /// The entry. Called once, when `self` is at its final address.
+    fn sqe(&mut self) -> Sqe;
+
+    /// The future is gone while the kernel works on the request; `abandon` will follow with the terminal completion.
+    fn orphaned(&mut self) {}
+
+    /// Reads the answer. `result` is the completion's result: a count or descriptor, or an errno. It is also called
+    /// with an error when the request was never submitted.
+    fn finish(self, result: io::Result<u32>, flags: u32) -> Self::Output;
+
+    /// Nobody awaits the answer. What the kernel has done goes where it belongs: a connection to the next accept, bytes
+    /// to the next read, another descriptor is closed. `orphaned` tells whether [`Request::orphaned`] came before.
+    fn abandon(self, result: io::Result<u32>, flags: u32, orphaned: bool) {
+        let _ = (result, flags, orphaned);
+    }
+}

@@ -1,0 +1,57 @@
+//! A submission queue entry as the rest of the crate passes it around.
+//!
+//! Knows: the 64 bytes of an entry. Does not know: queues, rings, nodes.
+#![allow(unsafe_code, reason = "an entry written outside the crate is given as its 64 bytes")]
+
+use io_uring::squeue::{Entry, Flags};
+
+/// How an entry is tied to the next one in a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkKind {
+    /// A failure of this entry cancels the rest (`IOSQE_IO_LINK`).
+    Soft,
+    /// The next entry starts whatever became of this one (`IOSQE_IO_HARDLINK`).
+    Hard,
+}
+
+/// One submission queue entry: what an op asks of the kernel.
+///
+/// Ops of this crate build it with the `io-uring` crate's opcodes; an op written outside gives its 64 bytes.
+/// `user_data` and the link flags are filled in when it is queued.
+#[derive(Clone, Debug)]
+#[repr(transparent)]
+pub struct Sqe(pub(crate) Entry);
+
+impl Sqe {
+    /// An entry from the 64 bytes of a `struct io_uring_sqe`.
+    ///
+    /// `user_data` and the flags for links, drain and async are overwritten when the entry is queued.
+    pub fn from_bytes(bytes: [u8; 64]) -> Self {
+        // SAFETY: `Entry` is `repr(C)` around `struct io_uring_sqe`, 64 bytes of integers: every bit pattern is valid.
+        Self(unsafe { core::mem::transmute::<[u8; 64], Entry>(bytes) })
+    }
+
+    /// The opcode, `IORING_OP_*`.
+    pub fn opcode(&self) -> u8 {
+        self.0.get_opcode() as u8
+    }
+
+    /// Sets what the completion will carry.
+    #[inline]
+    pub(crate) fn user_data(self, user_data: u64) -> Self {
+        Self(self.0.user_data(user_data))
+    }
+
+    /// Adds flags to the entry.
+    #[inline]
+    pub(crate) fn flags(self, flags: Flags) -> Self {
+        Self(self.0.flags(flags))
+    }
+}
+
+impl From<Entry> for Sqe {
+    #[inline]
+    fn from(entry: Entry) -> Self {
+        Self(entry)
+    }
+}

@@ -1,0 +1,3 @@
+//! Who polls, waits and wakes: one runtime per thread.
+
+pub(crate) mod driver;

@@ -1,0 +1,5 @@
+//! Small structures without policy, below everything else.
+//!
+//! Knows: `sync`. Does not know: rings, ops, channels, tasks.
+
+pub(crate) mod executor;
