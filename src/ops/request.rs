@@ -1,7 +1,10 @@
 //! The contract of an op: what it asks of the kernel, what it holds meanwhile, and what becomes of the answer.
 //!
 //! Knows: entries and results. Does not know: nodes, rings, tasks, combinators.
-#![allow(unsafe_code, reason = "the trait is unsafe to implement: its entry carries pointers the kernel will follow")]
+#![allow(
+    unsafe_code,
+    reason = "the trait is unsafe to implement: its entry carries pointers the kernel will follow"
+)]
 
 use std::io;
 use std::task::{Context, Poll};
