@@ -1,0 +1,177 @@
+//! What the buffers promise, without a kernel.
+#![allow(unsafe_code, reason = "plays the kernel")]
+
+use super::*;
+
+/// Fills a buffer as a read of `n` bytes would.
+fn read_into<B: BufMut>(buf: &mut B, n: usize) {
+    assert!(n <= buf.capacity());
+    let start = buf.stable_mut_ptr();
+    for i in 0..n {
+        // SAFETY: within the capacity, which `BufMut` lets us write.
+        unsafe { start.add(i).write(b'a' + i as u8) };
+    }
+    // SAFETY: the loop above has initialised them.
+    unsafe { buf.set_filled(n) };
+}
+
+#[test]
+fn a_read_sets_the_length_of_a_vec() {
+    let mut buf = Vec::with_capacity(8);
+    buf.extend_from_slice(b"xyzxyz");
+    read_into(&mut buf, 3);
+    assert_eq!(buf, b"abc");
+}
+
+#[test]
+fn arrays_and_boxes_keep_their_length() {
+    let mut array = [0_u8; 4];
+    read_into(&mut array, 2);
+    assert_eq!(&array, b"ab\0\0");
+    let mut boxed = Box::new([0_u8; 4]);
+    read_into(&mut boxed, 2);
+    assert_eq!(&*boxed, b"ab\0\0");
+    let mut slice: Box<[u8]> = vec![0; 3].into();
+    read_into(&mut slice, 3);
+    assert_eq!(&*slice, b"abc");
+}
+
+#[test]
+fn empty_memory_is_a_buffer_too() {
+    let mut none = [0_u8; 0];
+    read_into(&mut none, 0);
+    assert_eq!((none.init_len(), Buf::capacity(&none)), (0, 0));
+    let mut empty = Vec::new();
+    read_into(&mut empty, 0);
+    assert!(bytes(&empty).is_empty() && !empty.stable_ptr().is_null());
+    assert!(bytes(&"").is_empty());
+    read_into(&mut Vec::new().slice(..), 0);
+}
+
+#[test]
+fn a_slice_at_the_length_appends() {
+    let buf = {
+        let mut b = Vec::with_capacity(8);
+        b.extend_from_slice(b"head");
+        b
+    };
+    let mut tail = buf.slice(4..);
+    assert_eq!((tail.init_len(), tail.capacity()), (0, 4));
+    read_into(&mut tail, 2);
+    assert_eq!(tail.into_inner(), b"headab");
+}
+
+#[test]
+fn a_slice_leaves_the_rest_alone() {
+    let mut part = b"0123456789".to_vec().slice(2..6);
+    read_into(&mut part, 3);
+    assert_eq!(&part[..], b"abc5");
+    assert_eq!(part.into_inner(), b"01abc56789");
+}
+
+#[test]
+fn a_slice_of_a_slice_counts_from_its_own_start() {
+    let mut part = b"0123456789".to_vec().slice(2..8).slice(1..=2);
+    assert_eq!((&part[..], part.begin()), (&b"34"[..], 1));
+    read_into(&mut part, 2);
+    assert_eq!(part.into_inner().into_inner(), b"012ab56789");
+}
+
+#[test]
+fn an_open_slice_of_a_slice_ends_where_that_ends() {
+    let part = b"0123456789".to_vec().slice(..4).slice(1..);
+    assert_eq!((part.init_len(), part.capacity()), (3, 3));
+}
+
+#[test]
+fn an_array_by_value_is_sliced_where_it_lies() {
+    let mut part = [b'-'; 6].slice(1..4);
+    read_into(&mut part, 2);
+    let mut moved = Box::new(part); // another address: the pointer must follow
+    assert_eq!(moved.stable_mut_ptr().cast_const(), moved.stable_ptr());
+    assert_eq!(&moved[..], b"ab-");
+}
+
+#[test]
+#[should_panic(expected = "begins behind the 4 initialised bytes")]
+fn a_slice_cannot_begin_in_uninitialised_memory() {
+    let mut buf = Vec::with_capacity(8);
+    buf.extend_from_slice(b"head");
+    let _ = buf.slice(5..);
+}
+
+#[test]
+#[should_panic(expected = "ends at 5, its buffer at 4")]
+fn a_slice_cannot_end_behind_the_capacity() {
+    let _ = [0_u8; 4].slice(..5);
+}
+
+#[test]
+#[should_panic(expected = "begins at 3 but ends at 2")]
+#[allow(clippy::reversed_empty_ranges, reason = "the mistake under test")]
+fn a_slice_cannot_end_before_it_begins() {
+    let _ = [0_u8; 4].slice(3..2);
+}
+
+#[test]
+#[should_panic(expected = "its buffer at 4")]
+fn the_largest_range_does_not_wrap() {
+    let _ = [0_u8; 4].slice(..=usize::MAX);
+}
+
+#[test]
+fn iovecs_lie_inline_up_to_eight() {
+    for count in [0_usize, 1, 8, 9, 40] {
+        let mut bufs: Vec<Vec<u8>> = (0..count).map(|i| vec![i as u8; i + 1]).collect();
+        let mut iovecs = IoVecs::new();
+        iovecs.reserve(bufs.len());
+        let (start, len) = iovecs.set(bufs.iter_mut().map(|b| (b.stable_mut_ptr(), b.len())));
+        assert_eq!(len as usize, count);
+        let inline = std::ptr::from_ref(&iovecs).cast::<u8>() as usize;
+        let range = inline..inline + size_of::<IoVecs>();
+        assert_eq!(range.contains(&(start as usize)), count <= 8, "{count}");
+        for (i, buf) in bufs.iter().enumerate() {
+            // SAFETY: `set` has written `count` of them.
+            let iovec = unsafe { *start.add(i) };
+            assert_eq!((iovec.iov_base.cast_const().cast(), iovec.iov_len), (buf.as_ptr(), buf.len()));
+        }
+    }
+}
+
+#[test]
+fn a_thousand_and_one_buffers_are_a_short_request() {
+    let bufs = vec![[0_u8; 1]; 1100];
+    let mut iovecs = IoVecs::new();
+    iovecs.reserve(bufs.len());
+    let (_, len) = iovecs.set(bufs.iter().map(|b| (b.stable_ptr().cast_mut(), 1)));
+    assert_eq!((len, asked(&bufs, Buf::init_len)), (1024, 1024));
+}
+
+#[test]
+fn what_a_vectored_read_filled_is_spread_in_order() {
+    let mut bufs = vec![Vec::with_capacity(4), Vec::with_capacity(4), b"old".to_vec()];
+    assert_eq!(scatter(&mut bufs, b"abcdef"), 6);
+    assert_eq!((&bufs[0][..4], &bufs[1][..2]), (&b"abcd"[..], &b"ef"[..]));
+    assert_eq!((bufs[1].len(), bufs[2].len()), (2, 0));
+    // SAFETY: the first five bytes were written by `scatter`.
+    unsafe { scatter_written(&mut bufs, 5) };
+    assert_eq!((bufs[0].len(), bufs[1].len(), bufs[2].len()), (4, 1, 0));
+}
+
+#[test]
+fn lengths_are_clamped_to_what_the_kernel_moves() {
+    assert_eq!(clamp(5), 5);
+    assert_eq!(clamp(usize::MAX), 0x7fff_f000);
+}
+
+#[cfg(feature = "bytes")]
+#[test]
+fn bytes_mut_is_filled_over_its_whole_capacity() {
+    let mut buf = bytes::BytesMut::with_capacity(16);
+    buf.extend_from_slice(b"zz");
+    read_into(&mut buf, 10);
+    assert_eq!(&buf[..], b"abcdefghij");
+    let mut none = bytes::BytesMut::new();
+    read_into(&mut none, 0);
+    assert_eq!(super::bytes(&bytes::Bytes::from_static(b"ro")), b"ro");
+}
