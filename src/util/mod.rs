@@ -2,4 +2,5 @@
 //!
 //! Knows: `sync`. Does not know: rings, ops, channels, tasks.
 
+pub(crate) mod contain;
 pub(crate) mod executor;

@@ -63,6 +63,9 @@ pub(crate) trait Driver {
     /// `user_data`. `false` when the kernel has it already.
     fn neutralize(&mut self, ticket: Ticket) -> bool;
 
+    /// Cuts the link between an entry the kernel has not consumed and the next one.
+    fn unlink(&mut self, ticket: Ticket);
+
     /// Submits everything queued, and waits as told. `Ok` also when the wait ended by its deadline or by a signal.
     ///
     /// # Errors

@@ -1,0 +1,435 @@
+//! The op as a future: built lazily, queued at its first poll, claimed from its node at its last.
+//!
+//! Knows: requests, nodes, the runtime that polls on this thread. Does not know: which request it carries, combinators.
+//!
+//! ```text
+//!            first poll               first poll after the terminal completion
+//!   Built ───────────────▶ Started ──────────────────────────────────────────▶ Finished
+//!     │ refused, or cancelled before it was started                               ▲
+//!     └───────────▶ Failed ───────────────────────────────────────────────────────┘
+//! ```
+#![allow(unsafe_code, reason = "an op reads and writes the request inside its node (I1)")]
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::task::{Context, Poll, Waker, ready};
+
+use io_uring::opcode;
+
+use super::chain::{Chain, EntryFlags, Link, RingOperation};
+use super::request::{Prepared, Request};
+use crate::operation::Operation;
+use crate::runtime::RuntimeId;
+use crate::runtime::context;
+use crate::runtime::core::Core;
+use crate::runtime::driver::Ticket;
+use crate::runtime::inflight::{Inflight, Kind, Node, State, VTable, class_of, flag, payload};
+use crate::runtime::registry::{self, Remote};
+
+/// One request to the ring, as a future.
+///
+/// It does nothing until it is polled; the first poll queues it, and the runtime submits everything queued in one call.
+/// Combinators take it as it is: `a | b` races two ops, `a >> b` chains them.
+///
+/// # Cancel safety
+///
+/// Dropping an op is safe at any time. Never polled, it did nothing. Queued but not yet submitted, it is withdrawn. In
+/// flight, it is cancelled, and whatever it holds (buffer, path, descriptor) stays with the runtime until the kernel has
+/// let go of it. What the kernel had done all the same is not lost: an accepted connection goes to the next accept on
+/// that descriptor, received bytes go to the next read on it, another descriptor is closed.
+///
+/// # Panics
+///
+/// Polling panics outside a runtime, on another runtime than the one it was started on, and after it has resolved.
+#[must_use = "an op does nothing until it is awaited"]
+pub struct Op<R: Request> {
+    stage: Stage<R>,
+    flags: EntryFlags,
+}
+
+enum Stage<R> {
+    Built(R, Option<Prepared>),
+    Failed(R, io::Error),
+    Started(Started),
+    Finished,
+}
+
+/// A node, and the runtime whose it is.
+#[derive(Clone, Copy)]
+struct Started {
+    runtime: RuntimeId,
+    key: u64,
+    node: NonNull<Node>,
+}
+
+// SAFETY: (I5) the node is only touched after comparing its runtime with the one that runs on this thread; on another
+// thread an op refuses to be polled and is dropped by message. The request moves with the op only before it is started.
+unsafe impl<R: Request + Send> Send for Op<R> {}
+// SAFETY: (I5) nothing can be done through a shared reference to an op.
+unsafe impl<R: Request + Sync> Sync for Op<R> {}
+
+impl<R: Request> Unpin for Op<R> {}
+
+impl<R: Request> Op<R> {
+    /// An op for this request.
+    pub fn new(request: R) -> Self {
+        // op-flow 1/8: built. A value: no system call, no allocation, nothing queued.
+        Self { stage: Stage::Built(request, None), flags: EntryFlags::default() }
+    }
+
+    /// The request, to set options on it before the op is started.
+    ///
+    /// # Panics
+    ///
+    /// Panics once the op was polled: the kernel may already have the request.
+    pub fn request_mut(&mut self) -> &mut R {
+        match &mut self.stage {
+            Stage::Built(request, None) => request,
+            _ => panic!("an op's options are set before it is first polled"),
+        }
+    }
+
+    /// Asks the kernel, or answers at once from what is known already.
+    fn poll_start(&mut self, cx: &mut Context<'_>) -> Poll<R::Output> {
+        let Stage::Built(request, prepared) = &mut self.stage else { unreachable!("called when Built") };
+        if prepared.is_none() {
+            *prepared = Some(ready!(request.prepare(cx)));
+        }
+        if let Some(Prepared::Answer(res) | Prepared::AnswerShort(res)) = *prepared {
+            let Stage::Built(request, _) = std::mem::replace(&mut self.stage, Stage::Finished) else {
+                unreachable!("matched above")
+            };
+            return Poll::Ready(request.finish(to_result(res), 0));
+        }
+        context::with(|core| {
+            let core = core.unwrap_or_else(|| outside());
+            // op-flow 3/8: started. The first poll queues the op if the submission queue has room, else waits for it.
+            if core.inflight.make_room(1, cx.waker()) {
+                self.queue(core, None, Some(cx.waker().clone()));
+            }
+        });
+        Poll::Pending
+    }
+
+    /// Moves the request into a node and queues its entry.
+    #[inline]
+    fn queue(&mut self, core: &Core, link: Option<Link>, waker: Option<Waker>) -> Ticket {
+        let Stage::Built(request, prepared) = std::mem::replace(&mut self.stage, Stage::Finished) else {
+            unreachable!("the caller has seen Built")
+        };
+        let node = core.inflight.take_node(Home::<R>::CLASS);
+        // SAFETY: (I1) the node was just taken from a class that fits `R`, and holds nothing.
+        unsafe { Home::<R>::put(node, request) };
+        let sqe = match prepared {
+            // SAFETY: (I1) the request is in place, at its final address, and nothing else looks at it.
+            None | Some(Prepared::Submit) => unsafe { (*Home::<R>::at(node)).sqe() },
+            Some(Prepared::Answer(_)) => opcode::Nop::new().build().into(),
+            // A cancel of nothing answers ENOENT, which breaks the chain as the short read would have.
+            Some(Prepared::AnswerShort(_)) => opcode::AsyncCancel::new(u64::MAX).build().into(),
+        };
+        // SAFETY: (I1) the request is in place, the vtable is its own, and `Request` promises that it owns what the
+        // entry points to.
+        let ticket = unsafe {
+            core.inflight.queue(node, &Home::<R>::VTABLE, sqe, self.flags.bits() | Link::flags(link), waker)
+        };
+        // SAFETY: (I5) the node was just queued by this thread; shared access only.
+        let head = unsafe { node.as_ref() };
+        if let Some(Prepared::Answer(res) | Prepared::AnswerShort(res)) = prepared {
+            head.res.set(res);
+            head.set(flag::PRESET);
+        }
+        let key = head.key().user_data(Kind::Op);
+        self.stage = Stage::Started(Started { runtime: core.id, key, node });
+        ticket
+    }
+
+    fn poll_claim(&mut self, cx: &mut Context<'_>) -> Poll<R::Output> {
+        let Stage::Started(started) = self.stage else { unreachable!("called when Started") };
+        context::with(|core| {
+            let core = core.filter(|core| core.id == started.runtime).unwrap_or_else(|| elsewhere());
+            // SAFETY: (I5) the node belongs to the runtime of this thread, and lives until this op claims it.
+            let head = unsafe { started.node.as_ref() };
+            if head.state.get() != State::Done {
+                if !head.will_wake(cx.waker()) {
+                    let old = head.put_waker(cx.waker().clone());
+                    drop(old);
+                }
+                return Poll::Pending;
+            }
+            let node = started.node;
+            let (res, flags, opcode) = (head.res.get(), head.cqe_flags.get(), head.opcode.get());
+            self.stage = Stage::Finished;
+            // SAFETY: (I1) Done: the kernel has let go of the request, which is taken once, before the node is released.
+            let request = unsafe { Home::<R>::take(node) };
+            core.inflight.release(node);
+            let result = if res == -libc::EINVAL { invalid(core, opcode) } else { to_result(res) };
+            // op-flow 8/8: value. The request reads the result and gives back what it held.
+            Poll::Ready(request.finish(result, flags))
+        })
+    }
+
+    /// Fails an op that was not started: it resolves with the error and what it held.
+    fn fail(&mut self, error: io::Error) {
+        if matches!(self.stage, Stage::Built(..)) {
+            let Stage::Built(request, prepared) = std::mem::replace(&mut self.stage, Stage::Finished) else {
+                unreachable!("matched above")
+            };
+            self.stage = match prepared {
+                // Answered already: that is its outcome, whatever else was wanted.
+                Some(Prepared::Answer(_) | Prepared::AnswerShort(_)) => Stage::Built(request, prepared),
+                _ => Stage::Failed(request, error),
+            };
+        }
+    }
+}
+
+impl<R: Request> Future for Op<R> {
+    type Output = R::Output;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &self.stage {
+            Stage::Started(_) => self.poll_claim(cx),
+            Stage::Built(..) => self.poll_start(cx),
+            Stage::Failed(..) => {
+                let Stage::Failed(request, error) = std::mem::replace(&mut self.stage, Stage::Finished)
+                else {
+                    unreachable!("matched above")
+                };
+                Poll::Ready(request.finish(Err(error), 0))
+            }
+            Stage::Finished => panic!("an op was polled after it had resolved"),
+        }
+    }
+}
+
+impl<R: Request> Drop for Op<R> {
+    #[inline]
+    fn drop(&mut self) {
+        match &self.stage {
+            Stage::Finished => {}
+            Stage::Started(started) => started.abandon(),
+            Stage::Built(..) | Stage::Failed(..) => self.drop_unstarted(),
+        }
+    }
+}
+
+impl<R: Request> Op<R> {
+    /// An op that was never queued; but one that was answered already gives the answer back.
+    fn drop_unstarted(&mut self) {
+        if let Stage::Built(request, Some(Prepared::Answer(res) | Prepared::AnswerShort(res))) =
+            std::mem::replace(&mut self.stage, Stage::Finished)
+        {
+            request.abandon(to_result(res), 0, false);
+        }
+    }
+}
+
+impl Started {
+    /// The future is gone. Its runtime stops the op and disposes of the result (I2).
+    fn abandon(&self) {
+        context::with(|core| match core {
+            Some(core) if core.id == self.runtime => core.inflight.orphan(self.node),
+            // Another thread, or the runtime is not running: a message. If it is gone, it has waited for the op itself.
+            _ => drop(registry::entry_of(self.runtime).post(self.runtime, Remote::DropNode(self.key))),
+        });
+    }
+
+    fn request_cancel(&self) {
+        context::with(|core| {
+            if let Some(core) = core.filter(|core| core.id == self.runtime) {
+                core.inflight.request_cancel(self.node);
+            }
+        });
+    }
+}
+
+impl<R: Request> Operation for Op<R> {
+    fn request_cancel(mut self: Pin<&mut Self>) {
+        match &self.stage {
+            Stage::Started(started) => started.request_cancel(),
+            Stage::Built(..) => self.fail(io::Error::from_raw_os_error(libc::ECANCELED)),
+            Stage::Failed(..) | Stage::Finished => {}
+        }
+    }
+
+    fn poll_discard(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Stage::Started(started) = &self.stage else {
+            self.drop_unstarted();
+            self.stage = Stage::Finished;
+            return Poll::Ready(());
+        };
+        let done = context::with(|core| {
+            let core = core.filter(|core| core.id == started.runtime).unwrap_or_else(|| elsewhere());
+            // SAFETY: (I5) the node belongs to the runtime of this thread, and lives until this op claims it.
+            let head = unsafe { started.node.as_ref() };
+            if head.state.get() != State::Done {
+                core.inflight.request_cancel(started.node);
+                if !head.will_wake(cx.waker()) {
+                    let old = head.put_waker(cx.waker().clone());
+                    drop(old);
+                }
+                return false;
+            }
+            core.inflight.orphan(started.node); // Done: disposes of the result
+            true
+        });
+        if !done {
+            return Poll::Pending;
+        }
+        self.stage = Stage::Finished;
+        Poll::Ready(())
+    }
+}
+
+impl<R: Request> RingOperation for Op<R> {
+    fn entries(&self) -> usize {
+        1
+    }
+
+    fn poll_prepare(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Stage::Built(request, prepared @ None) = &mut self.stage {
+            *prepared = Some(ready!(request.prepare(cx)));
+        }
+        Poll::Ready(())
+    }
+
+    fn stage(mut self: Pin<&mut Self>, chain: &mut Chain<'_>, tail: Option<Link>) {
+        if matches!(self.stage, Stage::Built(..)) {
+            chain.push(tail, |core, link| self.queue(core, link, None));
+        }
+    }
+
+    fn refuse(mut self: Pin<&mut Self>, error: &dyn Fn() -> io::Error) {
+        self.fail(error());
+    }
+
+    fn add_flags(mut self: Pin<&mut Self>, flags: EntryFlags) {
+        self.flags = self.flags.with(flags);
+    }
+}
+
+impl<R: Request> std::fmt::Debug for Op<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let stage = match &self.stage {
+            Stage::Built(..) => "Built",
+            Stage::Failed(..) => "Failed",
+            Stage::Started(_) => "Started",
+            Stage::Finished => "Finished",
+        };
+        f.debug_struct("Op").field("request", &std::any::type_name::<R>()).field("stage", &stage).finish()
+    }
+}
+
+/// Where a request of type `R` lies in its node: inline if a size class fits, boxed otherwise.
+struct Home<R>(std::marker::PhantomData<R>);
+
+impl<R: Request> Home<R> {
+    const INLINE: Option<usize> = class_of(size_of::<R>(), align_of::<R>());
+    const CLASS: usize = match Self::INLINE {
+        Some(class) => class,
+        None => match class_of(size_of::<Box<R>>(), align_of::<Box<R>>()) {
+            Some(class) => class,
+            None => unreachable!(),
+        },
+    };
+    const VTABLE: VTable = VTable { orphaned: Self::orphaned, abandon: Self::abandon };
+
+    /// # Safety
+    ///
+    /// The node was taken from `CLASS` and holds no request.
+    #[inline]
+    unsafe fn put(node: NonNull<Node>, request: R) {
+        let place = payload(node);
+        if Self::INLINE.is_some() {
+            // SAFETY: (I1) the class fits `R` in size and alignment, and the place holds nothing.
+            unsafe { place.cast::<R>().write(request) };
+        } else {
+            // SAFETY: (I1) the class fits a pointer, and the place holds nothing.
+            unsafe { place.cast::<*mut R>().write(Box::into_raw(Box::new(request))) };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The node holds a request put there by `put`.
+    #[inline]
+    unsafe fn at(node: NonNull<Node>) -> *mut R {
+        // SAFETY: (I1) as the caller promises.
+        unsafe { Self::locate(payload(node)) }
+    }
+
+    /// # Safety
+    ///
+    /// `place` is the payload of a node that holds a request put there by `put`.
+    #[inline]
+    unsafe fn locate(place: *mut u8) -> *mut R {
+        if Self::INLINE.is_some() {
+            place.cast()
+        } else {
+            // SAFETY: (I1) `put` wrote the pointer.
+            unsafe { place.cast::<*mut R>().read() }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The node holds a request put there by `put`, the kernel has let go of it, and it is not used afterwards.
+    #[inline]
+    unsafe fn take(node: NonNull<Node>) -> R {
+        // SAFETY: (I1) as the caller promises.
+        let request = unsafe { Self::at(node) };
+        if Self::INLINE.is_some() {
+            // SAFETY: (I1) read once; the node is released without looking at the place again.
+            unsafe { request.read() }
+        } else {
+            // SAFETY: (I1) the box was made by `put` and is taken once.
+            *unsafe { Box::from_raw(request) }
+        }
+    }
+
+    unsafe fn orphaned(place: *mut u8) {
+        // SAFETY: (I1) the dispatcher calls this with the payload of a node of this vtable, while the request is in it.
+        // The kernel may touch what the request points to, never the request's own bookkeeping.
+        unsafe { (*Self::locate(place)).orphaned() };
+    }
+
+    unsafe fn abandon(inflight: &Inflight, node: NonNull<Node>) {
+        // SAFETY: (I5) the dispatcher calls this with a node of this vtable that is Done; shared access only.
+        let head = unsafe { node.as_ref() };
+        let (res, flags, told) = (head.res.get(), head.cqe_flags.get(), head.has(flag::TOLD));
+        // SAFETY: (I1) Done: the kernel has let go of the request, which is taken once, before the node is released.
+        let request = unsafe { Self::take(node) };
+        inflight.release(node);
+        request.abandon(to_result(res), flags, told);
+    }
+}
+
+#[inline]
+fn to_result(res: i32) -> io::Result<u32> {
+    if res >= 0 { Ok(res as u32) } else { Err(io::Error::from_raw_os_error(-res)) }
+}
+
+/// `EINVAL` may mean that the kernel has never heard of the opcode; then the error says so.
+#[cold]
+fn invalid(core: &Core, opcode: u8) -> io::Result<u32> {
+    if core.inflight.supports(opcode) {
+        return to_result(-libc::EINVAL);
+    }
+    let text = format!("this kernel does not know io_uring opcode {opcode}");
+    Err(io::Error::new(io::ErrorKind::Unsupported, text))
+}
+
+#[cold]
+fn outside() -> ! {
+    panic!("an op was polled outside a millstream runtime: there is no ring to ask");
+}
+
+#[cold]
+fn elsewhere() -> ! {
+    panic!(
+        "an op was polled away from the runtime it was started on: its ring belongs to another thread, or is gone"
+    );
+}

@@ -1,0 +1,364 @@
+//! The ops between the runtime and the kernel: queued, in flight, done, orphaned.
+//!
+//! Knows: the driver, nodes, cancels. Does not know: which op a node is (its vtable does), tasks, channels.
+//!
+//! From the moment an entry is queued until its terminal completion the node owns everything the kernel may touch
+//! (I1). A future that is dropped leaves its node behind: not yet entered, the entry becomes a no-op; in flight, it is
+//! cancelled, and whoever made the node disposes of the result (I2). No user code runs while the driver is borrowed (I7).
+#![allow(unsafe_code, reason = "the driver lives in an UnsafeCell that only the runtime's thread touches (I5)")]
+
+mod cancel;
+mod node;
+mod pool;
+
+use std::cell::{Cell, UnsafeCell};
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::RawFd;
+use std::ptr::NonNull;
+use std::task::Waker;
+
+use io_uring::squeue::Flags;
+use io_uring::{opcode, types};
+
+pub(crate) use node::{Key, Kind, Node, State, VTable, flag, payload};
+pub(crate) use pool::class_of;
+
+use super::core::Core;
+use super::driver::{AnyDriver, Completion, Driver, Sqe, Ticket, Wait};
+use crate::util::contain::contain;
+use cancel::Cancels;
+use pool::Pool;
+
+/// Counts that tell whether everything came back; see [`crate::runtime::Stats`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct InflightStats {
+    pub(crate) nodes_in_use: usize,
+    pub(crate) in_flight: usize,
+    pub(crate) orphans: usize,
+    pub(crate) stale_completions: u64,
+    pub(crate) completions: u64,
+    pub(crate) submitted: u64,
+    pub(crate) cancels_repeated: u64,
+    pub(crate) contained_panics: u64,
+}
+
+/// All ops of one runtime that the kernel has or will have.
+pub(crate) struct Inflight {
+    driver: UnsafeCell<AnyDriver>,
+    /// Leaked by `drop` when ops are left with the kernel.
+    pool: ManuallyDrop<Pool>,
+    cancels: Cancels,
+    /// Entries of nodes whose terminal completion is still to come.
+    in_flight: Cell<usize>,
+    orphans: Cell<usize>,
+    /// Nodes in flight that carry the drain flag: while there is one, a cancel must not go through the queue.
+    drains: Cell<usize>,
+    wake_armed: Cell<bool>,
+    /// A chain is being staged: nothing else may be queued (I4).
+    staging: Cell<bool>,
+    /// Tasks whose op found no room in the submission queue, to be woken after the next enter.
+    starved: UnsafeCell<Vec<Waker>>,
+    stale: Cell<u64>,
+    completions: Cell<u64>,
+    submitted: Cell<u64>,
+    contained: Cell<u64>,
+}
+
+impl Inflight {
+    pub(crate) fn new(driver: AnyDriver) -> Self {
+        Self {
+            driver: UnsafeCell::new(driver),
+            pool: ManuallyDrop::new(Pool::new()),
+            cancels: Cancels::new(),
+            in_flight: Cell::new(0),
+            orphans: Cell::new(0),
+            drains: Cell::new(0),
+            wake_armed: Cell::new(false),
+            staging: Cell::new(false),
+            starved: UnsafeCell::new(Vec::new()),
+            stale: Cell::new(0),
+            completions: Cell::new(0),
+            submitted: Cell::new(0),
+            contained: Cell::new(0),
+        }
+    }
+
+    /// The driver, for the length of one call of it.
+    #[inline]
+    #[allow(clippy::mut_from_ref, reason = "see SAFETY: the borrow lasts for one driver call, which runs no user code")]
+    fn driver(&self) -> &mut AnyDriver {
+        // SAFETY: (I5, I7) `Inflight` is not Sync and stays on its thread; every use is one method call of the driver,
+        // none of which calls back into the crate or runs user code, so no two of these borrows overlap.
+        unsafe { &mut *self.driver.get() }
+    }
+
+    /// Submits what is queued and waits as told; afterwards whoever lacked room is woken.
+    pub(crate) fn enter(&self, wait: Wait) -> io::Result<()> {
+        // op-flow 5/8: entered. Everything queued since the last time goes to the kernel in one call.
+        let entered = self.driver().enter(wait);
+        self.feed_starved();
+        entered
+    }
+
+    #[inline]
+    pub(crate) fn has_completion(&self) -> bool {
+        self.driver().has_completion()
+    }
+
+    #[inline]
+    pub(crate) fn needs_enter(&self) -> bool {
+        self.driver().needs_enter()
+    }
+
+    #[inline]
+    pub(crate) fn queued(&self) -> usize {
+        self.driver().queued()
+    }
+
+    #[inline]
+    pub(crate) fn room(&self) -> usize {
+        self.driver().room()
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.driver().capacity()
+    }
+
+    pub(crate) fn supports(&self, opcode: u8) -> bool {
+        self.driver().supports(opcode)
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.get()
+    }
+
+    pub(crate) fn stats(&self) -> InflightStats {
+        InflightStats {
+            nodes_in_use: self.pool.in_use(),
+            in_flight: self.in_flight.get(),
+            orphans: self.orphans.get(),
+            stale_completions: self.stale.get(),
+            completions: self.completions.get(),
+            submitted: self.submitted.get(),
+            cancels_repeated: self.cancels.repeated(),
+            contained_panics: self.contained.get(),
+        }
+    }
+
+    /// Makes sure that `entries` can be queued without an enter between them; submits what is queued if need be.
+    ///
+    /// `false`: not now. The waker is woken when it is worth trying again.
+    #[inline]
+    pub(crate) fn make_room(&self, entries: usize, waker: &Waker) -> bool {
+        (self.driver().room() >= entries && !self.staging.get()) || self.make_room_slow(entries, waker)
+    }
+
+    #[cold]
+    fn make_room_slow(&self, entries: usize, waker: &Waker) -> bool {
+        if !self.staging.get() {
+            // An error here is the loop's to handle: it enters again, and sees it again.
+            let _ = self.driver().enter(Wait::No);
+            if self.driver().room() >= entries {
+                return true;
+            }
+        }
+        let waker = waker.clone();
+        // SAFETY: (I5, I7) only this thread, and a push of a cloned waker runs no user code.
+        unsafe { (*self.starved.get()).push(waker) };
+        false
+    }
+
+    fn feed_starved(&self) {
+        // SAFETY: (I5, I7) a look at the length; no user code runs.
+        if unsafe { (*self.starved.get()).is_empty() } || self.driver().room() == 0 {
+            return;
+        }
+        // SAFETY: (I5, I7) the list is taken out before any waker is fired.
+        let starved = unsafe { std::mem::take(&mut *self.starved.get()) };
+        for waker in starved {
+            self.contained(|| waker.wake());
+        }
+    }
+
+    /// Takes a node for a request of the given class.
+    #[inline]
+    pub(crate) fn take_node(&self, class: usize) -> NonNull<Node> {
+        self.pool.take(class)
+    }
+
+    /// Queues the entry of a node whose request is in place. The caller has made room.
+    ///
+    /// # Safety
+    ///
+    /// The node came from `take_node`, its request is written, `vtable` is the request's, and what the entry points to
+    /// is owned by that request.
+    #[inline]
+    pub(crate) unsafe fn queue(
+        &self,
+        node: NonNull<Node>,
+        vtable: &'static VTable,
+        sqe: Sqe,
+        flags: Flags,
+        waker: Option<Waker>,
+    ) -> Ticket {
+        // SAFETY: (I5) nodes live as long as the pool; shared access only.
+        let head = unsafe { node.as_ref() };
+        let drain = flags.contains(Flags::IO_DRAIN);
+        head.vtable.set(Some(vtable));
+        head.flags.set(if drain { flag::DRAIN } else { 0 });
+        head.attempts.set(0);
+        head.opcode.set(sqe.opcode());
+        head.state.set(State::Queued);
+        if let Some(waker) = waker {
+            drop(head.put_waker(waker));
+        }
+        // op-flow 4/8: node and SQE. The node owns the request from now until the terminal completion.
+        let sqe = sqe.user_data(head.key().user_data(Kind::Op)).flags(flags);
+        // SAFETY: (I1) the node owns what the entry points to until its terminal completion.
+        let ticket = unsafe { self.driver().push(sqe) };
+        head.ticket.set(ticket.0);
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.submitted.set(self.submitted.get() + 1);
+        if drain {
+            self.drains.set(self.drains.get() + 1);
+        }
+        ticket
+    }
+
+    /// Marks a chain as being staged, so that no other op gets between its entries; or no longer.
+    pub(crate) fn set_staging(&self, staging: bool) {
+        self.staging.set(staging);
+    }
+
+    /// Cuts the link of the last entry of a chain that came out shorter than announced.
+    pub(crate) fn unlink(&self, ticket: Ticket) {
+        self.driver().unlink(ticket);
+    }
+
+    /// Gives a node back whose request was taken out.
+    #[inline]
+    pub(crate) fn release(&self, node: NonNull<Node>) {
+        self.pool.put(node);
+    }
+
+    /// Queues the read of the eventfd through which other threads wake this one, unless it is in flight already.
+    ///
+    /// # Safety
+    ///
+    /// `word` stays valid for ever, and the descriptor is never closed: both belong to the registry's entry.
+    pub(crate) unsafe fn arm_wake(&self, eventfd: RawFd, word: *mut u64) {
+        if self.wake_armed.get() || self.driver().room() == 0 {
+            return;
+        }
+        let entry = opcode::Read::new(types::Fd(eventfd), word.cast(), 8).build();
+        let sqe = Sqe::from(entry).user_data(Kind::Wake as u64);
+        // SAFETY: (I1) the caller vouches for the word and the descriptor.
+        unsafe { self.driver().push(sqe) };
+        self.wake_armed.set(true);
+    }
+
+    /// Whether a write to the eventfd would end a wait.
+    pub(crate) fn is_wake_armed(&self) -> bool {
+        self.wake_armed.get()
+    }
+
+    /// Hands every completion that is there to its node, and tells how many there were.
+    #[inline]
+    pub(crate) fn reap(&self, core: &Core) -> usize {
+        let mut count = 0;
+        while let Some(completion) = self.driver().next() {
+            count += 1;
+            self.dispatch(core, completion);
+        }
+        if count > 0 {
+            self.driver().publish();
+            self.completions.set(self.completions.get() + count as u64);
+        }
+        count
+    }
+
+    #[inline]
+    fn dispatch(&self, core: &Core, completion: Completion) {
+        // op-flow 6/8: CQE dispatched. The kind bits say whose it is; the generation, whether it is still awaited.
+        let key = Key::from_user_data(completion.user_data);
+        match node::kind_of(completion.user_data) {
+            Some(Kind::Op) => match self.pool.find(key) {
+                Some(node) => self.complete(core, node, completion),
+                None => self.stale.set(self.stale.get() + 1),
+            },
+            Some(Kind::Cancel) => self.cancel_answered(key, completion.res),
+            Some(Kind::Wake) => self.wake_armed.set(false),
+            Some(Kind::Ignored) => {}
+            None => self.stale.set(self.stale.get() + 1),
+        }
+    }
+
+    #[inline]
+    fn complete(&self, core: &Core, node: NonNull<Node>, completion: Completion) {
+        // SAFETY: (I5) `find` gave a live node; shared access only.
+        let head = unsafe { node.as_ref() };
+        if head.state.get() != State::Queued {
+            self.stale.set(self.stale.get() + 1); // a second terminal completion of one op
+            return;
+        }
+        if io_uring::cqueue::more(completion.flags) {
+            return; // not terminal: the kernel still holds the request
+        }
+        self.in_flight.set(self.in_flight.get() - 1);
+        let flags = head.flags.get();
+        if flags == 0 {
+            head.res.set(completion.res);
+        } else {
+            self.complete_marked(head, flags, completion.res);
+        }
+        head.cqe_flags.set(completion.flags);
+        head.state.set(State::Done);
+        if flags & flag::ORPHAN != 0 {
+            self.orphans.set(self.orphans.get() - 1);
+            self.abandon(node);
+        } else if let Some(waker) = head.take_waker() {
+            // op-flow 7/8: node result and wake. The task is queued; its poll takes the result out of the node.
+            core.wake(waker);
+        }
+    }
+
+    #[cold]
+    fn complete_marked(&self, head: &Node, flags: u8, res: i32) {
+        if flags & flag::DRAIN != 0 {
+            self.drains.set(self.drains.get() - 1);
+        }
+        // A preset answer stands even when its chain was cut: it was received before the chain began, and is not lost.
+        if flags & flag::PRESET == 0 {
+            head.res.set(if flags & flag::NEUTRALIZED != 0 { -libc::ECANCELED } else { res });
+        }
+    }
+
+    /// Lets the maker of a node whose result nobody awaits dispose of it.
+    pub(super) fn abandon(&self, node: NonNull<Node>) {
+        // SAFETY: (I5) the caller has a live node; shared access only.
+        let head = unsafe { node.as_ref() };
+        debug_assert!(head.state.get() == State::Done);
+        let Some(vtable) = head.vtable.get() else { return };
+        let waker = head.take_waker();
+        self.contained(|| drop(waker));
+        // SAFETY: (I2) the node is Done, so the kernel has let go of the request, and its vtable is the request's own.
+        self.contained(|| unsafe { (vtable.abandon)(self, node) });
+    }
+
+    /// Runs user code that must not end the loop, and counts its panics (I7).
+    pub(super) fn contained(&self, run: impl FnOnce()) {
+        if !contain(run) {
+            self.contained.set(self.contained.get() + 1);
+        }
+    }
+}
+
+impl Drop for Inflight {
+    fn drop(&mut self) {
+        if self.pool.in_use() == 0 {
+            // SAFETY: (I6) no node is in use, so the kernel holds nothing of the pool; dropped once, here.
+            unsafe { ManuallyDrop::drop(&mut self.pool) };
+        }
+    }
+}

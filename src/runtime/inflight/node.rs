@@ -1,0 +1,240 @@
+//! The node: the pooled, address-stable record of one op from submission to its last completion.
+//!
+//! Knows: states, results, the waker to fire, and the functions of whoever made it. Does not know: which op it is.
+//!
+//! ```text
+//!            push                 terminal completion             claim
+//!   Free ───────────▶ Queued ──────────────────────────▶ Done ───────────▶ Free
+//!                       │                                  │
+//!                       │ the future is dropped:           │ the future is dropped:
+//!                       │   not entered yet: NEUTRALIZED   │   abandon
+//!                       │   in flight: ORPHAN, cancel      ▼
+//!                       └──── terminal completion ──▶ abandon ──▶ Free
+//! ```
+//!
+//! `user_data` of an entry, and the key of a node everywhere else:
+//!
+//! ```text
+//!   63            32 31   29 28             3 2    0
+//!  ┌────────────────┬───────┬────────────────┬──────┐
+//!  │   generation   │ class │     index      │ kind │
+//!  └────────────────┴───────┴────────────────┴──────┘
+//! ```
+//!
+//! The generation grows each time a node is freed, so a completion that comes late or twice finds nobody.
+#![allow(unsafe_code, reason = "the waker of a node lives in an UnsafeCell that only the runtime's thread touches (I5)")]
+
+use std::cell::{Cell, UnsafeCell};
+use std::ptr::NonNull;
+use std::task::Waker;
+
+use super::Inflight;
+
+/// What a completion's `user_data` stands for: its lowest three bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum Kind {
+    /// An op's node.
+    Op = 0,
+    /// The answer to a cancel; the rest of the key is the target's.
+    Cancel = 1,
+    /// The read of the eventfd through which other threads wake this one.
+    Wake = 2,
+    /// An entry whose completion means nothing to anybody.
+    Ignored = 3,
+}
+
+const KIND_BITS: u32 = 3;
+const KIND_MASK: u64 = (1 << KIND_BITS) - 1;
+
+/// The key of a node: `user_data` without the kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key(u64);
+
+impl Key {
+    pub(super) fn new(generation: u32, slot: Slot) -> Self {
+        Self(u64::from(generation) << 32 | u64::from(slot.0) << KIND_BITS)
+    }
+
+    /// The key in a completion's `user_data`, or in a message from another thread.
+    pub(crate) fn from_user_data(user_data: u64) -> Self {
+        Self(user_data & !KIND_MASK)
+    }
+
+    /// What an entry about this node carries.
+    pub(crate) fn user_data(self, kind: Kind) -> u64 {
+        self.0 | kind as u64
+    }
+
+    pub(super) fn slot(self) -> Slot {
+        Slot(self.0 as u32 >> KIND_BITS)
+    }
+
+    pub(super) fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
+/// The kind in a completion's `user_data`; `None` for a value this crate never writes.
+#[inline]
+pub(super) fn kind_of(user_data: u64) -> Option<Kind> {
+    match user_data & KIND_MASK {
+        0 => Some(Kind::Op),
+        1 => Some(Kind::Cancel),
+        2 => Some(Kind::Wake),
+        3 => Some(Kind::Ignored),
+        _ => None,
+    }
+}
+
+/// Where a node lies: its size class and its index there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot(pub(super) u32);
+
+const INDEX_BITS: u32 = 26;
+
+impl Slot {
+    pub(super) const MAX_INDEX: u32 = (1 << INDEX_BITS) - 1;
+
+    pub(super) fn new(class: usize, index: u32) -> Self {
+        debug_assert!(index <= Self::MAX_INDEX && class < 8);
+        Self((class as u32) << INDEX_BITS | index)
+    }
+
+    #[inline]
+    pub(super) fn class(self) -> usize {
+        (self.0 >> INDEX_BITS) as usize
+    }
+
+    #[inline]
+    pub(super) fn index(self) -> u32 {
+        self.0 & Self::MAX_INDEX
+    }
+}
+
+/// Where a node is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum State {
+    /// In the pool's free list.
+    Free,
+    /// Its entry is in the submission queue or with the kernel; the terminal completion is still to come.
+    Queued,
+    /// The terminal completion is here, and the future has not claimed it yet.
+    Done,
+}
+
+/// One bit each; see the drawing above.
+pub(crate) mod flag {
+    /// The future is gone: nobody claims the result.
+    pub(crate) const ORPHAN: u8 = 1;
+    /// The entry was made a no-op before the kernel saw it: whatever completes, the op was cancelled.
+    pub(crate) const NEUTRALIZED: u8 = 2;
+    /// A cancel was asked for; it is repeated until the terminal completion.
+    pub(crate) const CANCELLING: u8 = 4;
+    /// The entry carries `IOSQE_IO_DRAIN`.
+    pub(crate) const DRAIN: u8 = 8;
+    /// The answer was known before: the entry only keeps the op's place in a chain, and `res` is set already.
+    pub(crate) const PRESET: u8 = 16;
+    /// The request was told that it is an orphan.
+    pub(crate) const TOLD: u8 = 32;
+}
+
+/// What the maker of a node does with it when nobody awaits it. The dispatcher knows no op; it calls these.
+pub(crate) struct VTable {
+    /// The future is gone while the kernel works on the request.
+    pub(crate) orphaned: unsafe fn(*mut u8),
+    /// Takes the request out of the node, releases the node, and disposes of the request and its result.
+    pub(crate) abandon: unsafe fn(&Inflight, NonNull<Node>),
+}
+
+/// The head of a node; the request follows it at [`PAYLOAD`]. Only the runtime's thread touches it (I5).
+#[repr(C)]
+pub(crate) struct Node {
+    /// The maker's functions; set while not `Free`.
+    pub(super) vtable: Cell<Option<&'static VTable>>,
+    /// Whom to wake at the terminal completion.
+    waker: UnsafeCell<Option<Waker>>,
+    /// Counts the node's uses, so that a late completion is recognised.
+    pub(super) generation: Cell<u32>,
+    pub(super) slot: Slot,
+    /// The result; meaningful when `Done`, or before when `PRESET`.
+    pub(crate) res: Cell<i32>,
+    /// `IORING_CQE_F_*` of the terminal completion.
+    pub(crate) cqe_flags: Cell<u32>,
+    /// Where the entry stands in the submission queue.
+    pub(super) ticket: Cell<u32>,
+    /// The next free node's index, while `Free`.
+    pub(super) next: Cell<u32>,
+    pub(crate) state: Cell<State>,
+    pub(crate) flags: Cell<u8>,
+    /// `IORING_OP_*`, to name an op the kernel does not know.
+    pub(crate) opcode: Cell<u8>,
+    /// How often its cancel was sent, which spaces the repetitions.
+    pub(super) attempts: Cell<u8>,
+}
+
+/// Where the request begins, in bytes from the node's start.
+pub(crate) const PAYLOAD: usize = (size_of::<Node>() + 7) & !7;
+
+impl Node {
+    pub(super) fn new(slot: Slot) -> Self {
+        Self {
+            vtable: Cell::new(None),
+            waker: UnsafeCell::new(None),
+            generation: Cell::new(0),
+            slot,
+            res: Cell::new(0),
+            cqe_flags: Cell::new(0),
+            ticket: Cell::new(0),
+            next: Cell::new(0),
+            state: Cell::new(State::Free),
+            flags: Cell::new(0),
+            opcode: Cell::new(0),
+            attempts: Cell::new(0),
+        }
+    }
+
+    /// The node's key, as long as it is not freed.
+    #[inline]
+    pub(crate) fn key(&self) -> Key {
+        Key::new(self.generation.get(), self.slot)
+    }
+
+    #[inline]
+    pub(crate) fn has(&self, flag: u8) -> bool {
+        self.flags.get() & flag != 0
+    }
+
+    #[inline]
+    pub(crate) fn set(&self, flag: u8) {
+        self.flags.set(self.flags.get() | flag);
+    }
+
+    /// Takes the waker out.
+    #[inline]
+    pub(crate) fn take_waker(&self) -> Option<Waker> {
+        // SAFETY: (I5) only the runtime's thread gets here, and no reference into the cell outlives a call.
+        unsafe { (*self.waker.get()).take() }
+    }
+
+    /// Puts a waker in, and returns the one that was there: its drop is user code, for the caller to run.
+    #[inline]
+    pub(crate) fn put_waker(&self, waker: Waker) -> Option<Waker> {
+        // SAFETY: (I5) as in `take_waker`; replacing moves values and runs no user code.
+        unsafe { (*self.waker.get()).replace(waker) }
+    }
+
+    /// Whether waking the stored waker wakes the same task as `waker`.
+    #[inline]
+    pub(crate) fn will_wake(&self, waker: &Waker) -> bool {
+        // SAFETY: (I5) a shared look for the length of a comparison of two pointers; no user code runs.
+        unsafe { (*self.waker.get()).as_ref().is_some_and(|own| own.will_wake(waker)) }
+    }
+}
+
+/// The request of a node.
+#[inline]
+pub(crate) fn payload(node: NonNull<Node>) -> *mut u8 {
+    node.as_ptr().cast::<u8>().wrapping_add(PAYLOAD)
+}
