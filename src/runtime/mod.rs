@@ -1,3 +1,5 @@
 //! Who polls, waits and wakes: one runtime per thread.
 
 pub(crate) mod driver;
+
+pub use driver::{BuildError, BuildErrorKind, BuildStep};

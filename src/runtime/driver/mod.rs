@@ -8,19 +8,34 @@
 
 #![allow(unsafe_code, reason = "`push` is unsafe to call: an entry carries pointers the kernel will follow")]
 
+mod error;
+mod fork;
+mod queue;
+mod ring;
 pub(crate) mod sqe;
+mod sys;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::time::Instant;
 
+use libc::c_void;
+
+pub use error::{BuildError, BuildErrorKind, BuildStep};
+pub(crate) use ring::{Ring, RingConfig};
 pub(crate) use sqe::{LinkKind, Sqe};
 
-/// The position of an entry in the submission queue: a count that only grows, as the queue's tail does.
+/// The position of an entry in the submission queue: how many were pushed before it.
+///
+/// A count of 64 bits never wraps. The queue's own 32 bits do, within minutes on a busy ring, and an op may wait for
+/// longer than that: its old position must not name another's entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ticket(pub(crate) u32);
+pub(crate) struct Ticket(pub(crate) u64);
 
-/// One completion queue entry.
+/// One completion queue entry, as it lies in the queue (`struct io_uring_cqe`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub(crate) struct Completion {
     /// What the entry carried.
     pub(crate) user_data: u64,
@@ -56,7 +71,8 @@ pub(crate) trait Driver {
     ///
     /// # Safety
     ///
-    /// What the entry points to stays valid until its terminal completion was handed out (I1).
+    /// There is room, and what the entry points to stays valid until its terminal completion was handed out (I1), or
+    /// until [`Driver::neutralize`] returned `true` for it.
     unsafe fn push(&mut self, sqe: Sqe) -> Ticket;
 
     /// Turns an entry the kernel has not consumed into a no-op that keeps its link, drain and async flags and its
@@ -70,7 +86,8 @@ pub(crate) trait Driver {
     ///
     /// # Errors
     ///
-    /// `EBUSY`, `EAGAIN`, `ENOMEM`: nothing is lost, reap and try again. Anything else is a ring that cannot go on.
+    /// `EBUSY`, `EAGAIN`, `ENOMEM`: nothing is lost, reap and try again. `Unsupported`: this is a child process after
+    /// `fork`, or another thread. Anything else is a ring that cannot go on.
     fn enter(&mut self, wait: Wait) -> io::Result<()>;
 
     /// Whether the kernel has deferred work or overflowed completions that only an `enter` brings (TASKRUN, CQ_OVERFLOW).
@@ -92,9 +109,119 @@ pub(crate) trait Driver {
     /// `ENOENT`, `EALREADY`, `ETIME`: try again unless the target has ended. `EINVAL`: this kernel lacks the call.
     fn sync_cancel(&mut self, user_data: u64) -> io::Result<()>;
 
+    /// Registers something with the ring, or takes a registration back (`IORING_REGISTER_*`).
+    ///
+    /// # Errors
+    ///
+    /// Those of the call, and `Unsupported` in a child process or on another thread.
+    ///
+    /// # Safety
+    ///
+    /// `arg` and `count` are what `opcode` asks for, and memory that stays registered outlives the registration.
+    unsafe fn register(&mut self, opcode: u32, arg: *mut c_void, count: u32) -> io::Result<u32>;
+
     /// Whether the kernel knows this opcode.
     fn supports(&self, opcode: u8) -> bool;
 
     /// Completions the kernel could not place and dropped. Stays 0 on every kernel with `FEAT_NODROP`.
     fn dropped(&self) -> u32;
+}
+
+/// The driver a runtime was built with.
+///
+/// The ring is called without indirection; the fault shim, and any driver to come, through a pointer.
+pub(crate) enum AnyDriver {
+    /// A real ring.
+    Ring(Ring),
+    /// Anything else.
+    Other(Box<dyn Driver>),
+}
+
+impl AnyDriver {
+    /// A ring of this size for the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// See [`BuildErrorKind`].
+    pub(crate) fn new(config: &RingConfig) -> Result<Self, BuildError> {
+        Ring::new(config).map(Self::Ring)
+    }
+}
+
+macro_rules! either {
+    ($driver:expr, $it:ident => $call:expr) => {
+        match $driver {
+            AnyDriver::Ring($it) => $call,
+            AnyDriver::Other($it) => $call,
+        }
+    };
+}
+
+impl Driver for AnyDriver {
+    #[inline]
+    fn room(&self) -> usize {
+        either!(self, driver => driver.room())
+    }
+
+    #[inline]
+    fn capacity(&self) -> usize {
+        either!(self, driver => driver.capacity())
+    }
+
+    #[inline]
+    fn queued(&self) -> usize {
+        either!(self, driver => driver.queued())
+    }
+
+    #[inline]
+    unsafe fn push(&mut self, sqe: Sqe) -> Ticket {
+        // SAFETY: the contract is the same, and passed on to the caller.
+        either!(self, driver => unsafe { driver.push(sqe) })
+    }
+
+    fn neutralize(&mut self, ticket: Ticket) -> bool {
+        either!(self, driver => driver.neutralize(ticket))
+    }
+
+    #[inline]
+    fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        either!(self, driver => driver.enter(wait))
+    }
+
+    #[inline]
+    fn needs_enter(&self) -> bool {
+        either!(self, driver => driver.needs_enter())
+    }
+
+    #[inline]
+    fn next(&mut self) -> Option<Completion> {
+        either!(self, driver => driver.next())
+    }
+
+    #[inline]
+    fn has_completion(&self) -> bool {
+        either!(self, driver => driver.has_completion())
+    }
+
+    #[inline]
+    fn publish(&mut self) {
+        either!(self, driver => driver.publish())
+    }
+
+    fn sync_cancel(&mut self, user_data: u64) -> io::Result<()> {
+        either!(self, driver => driver.sync_cancel(user_data))
+    }
+
+    unsafe fn register(&mut self, opcode: u32, arg: *mut c_void, count: u32) -> io::Result<u32> {
+        // SAFETY: the contract is the same, and passed on to the caller.
+        either!(self, driver => unsafe { driver.register(opcode, arg, count) })
+    }
+
+    fn supports(&self, opcode: u8) -> bool {
+        either!(self, driver => driver.supports(opcode))
+    }
+
+    fn dropped(&self) -> u32 {
+        either!(self, driver => driver.dropped())
+    }
 }

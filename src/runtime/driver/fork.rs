@@ -1,0 +1,92 @@
+//! Tells a ring whether it is still in the process, and on the thread, that made it.
+//!
+//! Knows: `pthread_atfork`, a token per thread. Does not know: rings.
+//!
+//! A child after `fork` inherits the descriptor but not the mappings, and whatever it submitted would run in the
+//! parent's name. A ring's index in the table of registered rings means another ring, or none, on another thread.
+#![allow(unsafe_code, reason = "registers a handler with pthread_atfork")]
+
+use std::cell::Cell;
+use std::io;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// How many forks lie between the first process and this one.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+thread_local! {
+    static TOKEN: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The process and the thread a ring was made on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Home {
+    generation: u32,
+    token: u64,
+}
+
+impl Home {
+    /// The calling process and thread.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` when the fork handler cannot be registered: without it a ring would not be safe to have.
+    pub(crate) fn here() -> io::Result<Self> {
+        watch_forks()?;
+        Ok(Self { generation: GENERATION.load(Ordering::Relaxed), token: token() })
+    }
+
+    /// Whether no fork lies between the making of the ring and now.
+    #[inline]
+    pub(crate) fn same_process(self) -> bool {
+        // ORDERING: the handler runs on the only thread the child has, before `fork` returns there.
+        GENERATION.load(Ordering::Relaxed) == self.generation
+    }
+
+    /// Refuses a child process, and any other thread.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported`, saying which of the two it is.
+    #[inline]
+    pub(crate) fn check(self) -> io::Result<()> {
+        if self.same_process() && TOKEN.get() == self.token { Ok(()) } else { Err(self.refusal()) }
+    }
+
+    #[cold]
+    fn refusal(self) -> io::Error {
+        let text = if self.same_process() {
+            "this ring belongs to another thread: a ring is used on the thread that made it"
+        } else {
+            "this ring was made before a fork: a child process must make its own runtime"
+        };
+        io::Error::new(io::ErrorKind::Unsupported, text)
+    }
+}
+
+fn token() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    TOKEN.with(|token| {
+        if token.get() == 0 {
+            token.set(NEXT.fetch_add(1, Ordering::Relaxed));
+        }
+        token.get()
+    })
+}
+
+fn watch_forks() -> io::Result<()> {
+    type Handler = Option<unsafe extern "C" fn()>;
+    unsafe extern "C" {
+        fn pthread_atfork(prepare: Handler, parent: Handler, child: Handler) -> libc::c_int;
+    }
+    // SAFETY: called by `fork` only; adds one to a counter, which is async-signal-safe.
+    unsafe extern "C" fn child() {
+        GENERATION.fetch_add(1, Ordering::Relaxed);
+    }
+    static REGISTERED: OnceLock<i32> = OnceLock::new();
+    // SAFETY: the handler is a function of this program and touches one atomic.
+    match *REGISTERED.get_or_init(|| unsafe { pthread_atfork(None, None, Some(child)) }) {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}

@@ -1,0 +1,253 @@
+//! The two queues in memory shared with the kernel: entries going in, completions coming out.
+//!
+//! Knows: where heads, tails and entries lie, and who may write which. Does not know: system calls, or any meaning of
+//! an entry but the flags that tie it to its neighbours.
+//!
+//! ```text
+//! submission:   head ........... published ........... tail          counts since the ring was made, 64 bits
+//!               | seen by the kernel at enter | queued only |        the shared words are their low 32 bits
+//! completion:   head ............. tail                              the kernel moves tail, we move head
+//! ```
+//!
+//! The kernel takes entries only inside `io_uring_enter`, called by the one thread that owns the ring: there is no
+//! polling thread. So everything between `head` and `tail` is ours to rewrite whenever we are not inside that call,
+//! and the head is read from shared memory only after it.
+#![allow(unsafe_code, reason = "memory shared with the kernel")]
+
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use io_uring::squeue::{Entry, Flags};
+
+use super::sys::{self, Mapping, Params};
+use super::{Completion, Sqe, Ticket};
+
+/// The flags a neutralized entry keeps: those which decide when its neighbours run.
+const KEPT_FLAGS: u8 =
+    Flags::IO_LINK.bits() | Flags::IO_HARDLINK.bits() | Flags::IO_DRAIN.bits() | Flags::ASYNC.bits();
+
+/// The fields of `struct io_uring_sqe` that outlive its neutralization; the rest is zero.
+#[repr(C)]
+struct RawEntry {
+    opcode: u8,
+    flags: u8,
+    ioprio_to_op_flags: [u8; 30],
+    user_data: u64,
+    rest: [u64; 3],
+}
+
+const _: () = assert!(size_of::<RawEntry>() == size_of::<Entry>());
+const _: () = assert!(std::mem::offset_of!(RawEntry, user_data) == 32);
+
+/// The submission queue. Only this side writes entries and the tail.
+#[derive(Debug)]
+pub(crate) struct SubmissionQueue {
+    /// Entries the kernel had taken when the last `enter` returned.
+    head: u64,
+    /// Entries pushed.
+    tail: u64,
+    mask: u32,
+    entries: u32,
+    slots: NonNull<Entry>,
+    shared_head: NonNull<AtomicU32>,
+    shared_tail: NonNull<AtomicU32>,
+    shared_flags: NonNull<AtomicU32>,
+}
+
+impl SubmissionQueue {
+    /// The queue of a fresh ring. It points into both mappings and must not be used after either is gone.
+    pub(crate) fn new(rings: &Mapping, slots: &Mapping, params: &Params) -> Self {
+        let offsets = &params.sq_off;
+        // SAFETY: the kernel wrote both words before setup returned and never changes them.
+        let (mask, entries) = unsafe {
+            (rings.at::<u32>(offsets.ring_mask).read(), rings.at::<u32>(offsets.ring_entries).read())
+        };
+        assert!(entries == params.sq_entries && entries.is_power_of_two() && mask == entries - 1);
+        if params.flags & sys::setup::NO_SQARRAY == 0 {
+            // An older kernel takes entries through an index array; ours is the identity for good.
+            for index in 0..entries {
+                // SAFETY: an element of the index array, which the kernel reads only inside `enter`.
+                unsafe { rings.at::<u32>(offsets.array + 4 * index).write(index) };
+            }
+        }
+        Self {
+            head: 0,
+            tail: 0,
+            mask,
+            entries,
+            slots: slots.at(0),
+            shared_head: rings.at(offsets.head),
+            shared_tail: rings.at(offsets.tail),
+            shared_flags: rings.at(offsets.flags),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn capacity(&self) -> u32 {
+        self.entries
+    }
+
+    #[inline]
+    pub(crate) fn queued(&self) -> u32 {
+        (self.tail - self.head) as u32
+    }
+
+    #[inline]
+    pub(crate) fn room(&self) -> u32 {
+        self.entries - self.queued()
+    }
+
+    fn slot(&self, position: u64) -> NonNull<Entry> {
+        // SAFETY: the mask keeps the index below `entries`, and that many slots are mapped.
+        unsafe { self.slots.add((position as u32 & self.mask) as usize) }
+    }
+
+    /// Writes one entry at the tail, not yet visible to the kernel.
+    ///
+    /// # Safety
+    ///
+    /// There is room, and the mapping is still there (no `fork` since).
+    #[inline]
+    pub(crate) unsafe fn push(&mut self, sqe: Sqe) -> Ticket {
+        debug_assert!(self.room() > 0, "an entry was pushed without checking for room");
+        let ticket = Ticket(self.tail);
+        // SAFETY: with room, the slot at the tail is none of those the kernel may still take.
+        unsafe { self.slot(self.tail).write(sqe.0) };
+        self.tail += 1;
+        ticket
+    }
+
+    /// Turns an entry into a no-op if the kernel has not taken it. The caller is not inside `enter`.
+    pub(crate) fn neutralize(&mut self, ticket: Ticket) -> bool {
+        if !(self.head..self.tail).contains(&ticket.0) {
+            return false;
+        }
+        let slot = self.slot(ticket.0).cast::<RawEntry>();
+        // SAFETY: the slot holds an entry written by `push` (64 initialized bytes, any pattern valid), and the kernel
+        // reads it at the earliest in the next `enter`.
+        unsafe {
+            let old = slot.read();
+            slot.write(RawEntry {
+                opcode: io_uring::opcode::Nop::CODE,
+                flags: old.flags & KEPT_FLAGS,
+                ioprio_to_op_flags: [0; 30],
+                user_data: old.user_data,
+                rest: [0; 3],
+            });
+        }
+        true
+    }
+
+    /// Shows everything queued to the kernel.
+    #[inline]
+    pub(crate) fn publish(&mut self) {
+        // SAFETY: a word of the mapping that only this side writes.
+        let tail = unsafe { self.shared_tail.as_ref() };
+        // ORDERING: pairs with the kernel's acquire load of the tail: it sees the entries written before.
+        tail.store(self.tail as u32, Ordering::Release);
+    }
+
+    /// Learns what the kernel has taken since the last call, and returns how much that was.
+    #[inline]
+    pub(crate) fn refresh(&mut self) -> u32 {
+        // SAFETY: a word of the mapping that the kernel writes and we only read.
+        let head = unsafe { self.shared_head.as_ref() };
+        // ORDERING: pairs with the kernel's release store of the head: it has read the entries before we write them anew.
+        let taken = head.load(Ordering::Acquire).wrapping_sub(self.head as u32);
+        debug_assert!(taken <= self.queued(), "the kernel took more than was queued");
+        self.head += u64::from(taken);
+        taken
+    }
+
+    /// `IORING_SQ_*`.
+    #[inline]
+    pub(crate) fn flags(&self) -> u32 {
+        // SAFETY: a word of the mapping that only the kernel writes.
+        let flags = unsafe { self.shared_flags.as_ref() };
+        // ORDERING: a hint; what it announces is fetched by a system call.
+        flags.load(Ordering::Relaxed)
+    }
+}
+
+/// The completion queue. Only the kernel writes completions and the tail.
+#[derive(Debug)]
+pub(crate) struct CompletionQueue {
+    /// Completions handed out.
+    head: u32,
+    /// Completions known to be there.
+    tail: u32,
+    mask: u32,
+    completions: NonNull<Completion>,
+    shared_head: NonNull<AtomicU32>,
+    shared_tail: NonNull<AtomicU32>,
+    shared_overflow: NonNull<AtomicU32>,
+}
+
+impl CompletionQueue {
+    /// The queue of a fresh ring. It points into the mapping and must not be used after that is gone.
+    pub(crate) fn new(rings: &Mapping, params: &Params) -> Self {
+        let offsets = &params.cq_off;
+        // SAFETY: the kernel wrote both words before setup returned and never changes them.
+        let (mask, entries) = unsafe {
+            (rings.at::<u32>(offsets.ring_mask).read(), rings.at::<u32>(offsets.ring_entries).read())
+        };
+        assert!(entries == params.cq_entries && entries.is_power_of_two() && mask == entries - 1);
+        Self {
+            head: 0,
+            tail: 0,
+            mask,
+            completions: rings.at(offsets.cqes),
+            shared_head: rings.at(offsets.head),
+            shared_tail: rings.at(offsets.tail),
+            shared_overflow: rings.at(offsets.overflow),
+        }
+    }
+
+    /// The next completion. The tail is looked at again only when all that was known is handed out.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Option<Completion> {
+        if self.head == self.tail {
+            self.tail = self.kernel_tail();
+            if self.head == self.tail {
+                return None;
+            }
+        }
+        let index = (self.head & self.mask) as usize;
+        // SAFETY: the index is inside the queue; the kernel wrote this completion before it moved the tail past it, and
+        // leaves it alone until we move the head past it.
+        let completion = unsafe { self.completions.add(index).read() };
+        self.head = self.head.wrapping_add(1);
+        Some(completion)
+    }
+
+    #[inline]
+    pub(crate) fn has_completion(&self) -> bool {
+        self.head != self.tail || self.head != self.kernel_tail()
+    }
+
+    /// Gives the slots of everything handed out back to the kernel.
+    #[inline]
+    pub(crate) fn publish(&mut self) {
+        // SAFETY: a word of the mapping that only this side writes.
+        let head = unsafe { self.shared_head.as_ref() };
+        // ORDERING: pairs with the kernel's acquire load of the head: our reads of the completions come before its
+        // next writes there.
+        head.store(self.head, Ordering::Release);
+    }
+
+    /// Completions the kernel could not keep.
+    pub(crate) fn dropped(&self) -> u32 {
+        // SAFETY: a word of the mapping that only the kernel writes.
+        let overflow = unsafe { self.shared_overflow.as_ref() };
+        // ORDERING: a counter for reports.
+        overflow.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn kernel_tail(&self) -> u32 {
+        // SAFETY: a word of the mapping that the kernel writes and we only read.
+        let tail = unsafe { self.shared_tail.as_ref() };
+        // ORDERING: pairs with the kernel's release store of the tail: the completions before it are written.
+        tail.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,371 @@
+//! The kernel's own face: three system calls, their structures and constants, and the mapping of a ring.
+//!
+//! Knows: the ABI of io_uring as `linux/io_uring.h` has it. Does not know: what is queued, or who waits for it.
+//!
+//! The `io-uring` crate stays the source of entries and opcodes. Its queue handles are not used, because rewriting an
+//! entry in place, publishing once per turn and falling back flag by flag all need the queues themselves.
+#![allow(unsafe_code, reason = "system calls, and memory shared with the kernel")]
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr::{self, NonNull};
+use std::time::Duration;
+
+use libc::{c_int, c_long, c_void};
+
+/// `IORING_SETUP_*`.
+pub(crate) mod setup {
+    pub(crate) const CQSIZE: u32 = 1 << 3;
+    pub(crate) const CLAMP: u32 = 1 << 4;
+    pub(crate) const SUBMIT_ALL: u32 = 1 << 7;
+    pub(crate) const COOP_TASKRUN: u32 = 1 << 8;
+    pub(crate) const TASKRUN_FLAG: u32 = 1 << 9;
+    pub(crate) const SINGLE_ISSUER: u32 = 1 << 12;
+    pub(crate) const DEFER_TASKRUN: u32 = 1 << 13;
+    pub(crate) const NO_SQARRAY: u32 = 1 << 16;
+}
+
+/// `IORING_FEAT_*`.
+pub(crate) mod feature {
+    pub(crate) const SINGLE_MMAP: u32 = 1 << 0;
+    pub(crate) const NODROP: u32 = 1 << 1;
+    pub(crate) const EXT_ARG: u32 = 1 << 8;
+    pub(crate) const NO_IOWAIT: u32 = 1 << 17;
+}
+
+/// `IORING_ENTER_*`.
+pub(crate) mod enter {
+    pub(crate) const GETEVENTS: u32 = 1 << 0;
+    pub(crate) const EXT_ARG: u32 = 1 << 3;
+    pub(crate) const REGISTERED_RING: u32 = 1 << 4;
+    pub(crate) const NO_IOWAIT: u32 = 1 << 7;
+}
+
+/// `IORING_SQ_*`: what the kernel says in the flags of the submission queue.
+pub(crate) mod sq {
+    pub(crate) const CQ_OVERFLOW: u32 = 1 << 1;
+    pub(crate) const TASKRUN: u32 = 1 << 2;
+}
+
+/// `IORING_REGISTER_*`, opcodes of the register call.
+pub(crate) mod register {
+    pub(crate) const PROBE: u32 = 8;
+    pub(crate) const RING_FDS: u32 = 20;
+    pub(crate) const UNREGISTER_RING_FDS: u32 = 21;
+    pub(crate) const SYNC_CANCEL: u32 = 24;
+}
+
+/// `IO_URING_OP_SUPPORTED`.
+const OP_SUPPORTED: u16 = 1 << 0;
+
+/// Where the kernel placed the submission queue, in bytes from the start of the mapping.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SqOffsets {
+    pub(crate) head: u32,
+    pub(crate) tail: u32,
+    pub(crate) ring_mask: u32,
+    pub(crate) ring_entries: u32,
+    pub(crate) flags: u32,
+    pub(crate) dropped: u32,
+    pub(crate) array: u32,
+    reserved: u32,
+    user_addr: u64,
+}
+
+/// Where the kernel placed the completion queue.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CqOffsets {
+    pub(crate) head: u32,
+    pub(crate) tail: u32,
+    pub(crate) ring_mask: u32,
+    pub(crate) ring_entries: u32,
+    pub(crate) overflow: u32,
+    pub(crate) cqes: u32,
+    pub(crate) flags: u32,
+    reserved: u32,
+    user_addr: u64,
+}
+
+/// `struct io_uring_params`: what setup is asked for, and what it answers.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Params {
+    pub(crate) sq_entries: u32,
+    pub(crate) cq_entries: u32,
+    pub(crate) flags: u32,
+    sq_thread_cpu: u32,
+    sq_thread_idle: u32,
+    pub(crate) features: u32,
+    wq_fd: u32,
+    reserved: [u32; 3],
+    pub(crate) sq_off: SqOffsets,
+    pub(crate) cq_off: CqOffsets,
+}
+
+impl Params {
+    /// What to ask for; everything else is the kernel's to fill.
+    pub(crate) fn new(flags: u32, cq_entries: u32) -> Self {
+        Self { flags, cq_entries, ..Self::default() }
+    }
+}
+
+/// `struct __kernel_timespec`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timespec {
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+impl From<Duration> for Timespec {
+    fn from(duration: Duration) -> Self {
+        Self {
+            seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+            nanoseconds: i64::from(duration.subsec_nanos()),
+        }
+    }
+}
+
+/// `struct io_uring_getevents_arg`: how a wait carries its timeout.
+#[repr(C)]
+struct GetEventsArg {
+    sigmask: u64,
+    sigmask_size: u32,
+    min_wait_usec: u32,
+    timeout: u64,
+}
+
+/// `struct io_uring_rsrc_update`, as the registration of ring descriptors takes it.
+#[repr(C)]
+struct RingFdUpdate {
+    offset: u32,
+    reserved: u32,
+    data: u64,
+}
+
+/// `struct io_uring_sync_cancel_reg`.
+#[repr(C)]
+struct SyncCancel {
+    user_data: u64,
+    fd: i32,
+    flags: u32,
+    timeout: Timespec,
+    opcode: u8,
+    padding: [u8; 7],
+    padding2: [u64; 3],
+}
+
+/// `struct io_uring_probe` with room for every opcode a byte can name.
+#[repr(C)]
+struct Probe {
+    last_op: u8,
+    ops_len: u8,
+    reserved: u16,
+    reserved2: [u32; 3],
+    ops: [ProbeOp; 256],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct ProbeOp {
+    op: u8,
+    reserved: u8,
+    flags: u16,
+    reserved2: u32,
+}
+
+// A layout that differs from the kernel's would be noticed only as EINVAL or EFAULT.
+const _: () = {
+    assert!(size_of::<Params>() == 120);
+    assert!(size_of::<GetEventsArg>() == 24);
+    assert!(size_of::<RingFdUpdate>() == 16);
+    assert!(size_of::<SyncCancel>() == 64);
+    assert!(size_of::<Probe>() == 16 + 256 * 8);
+    assert!(size_of::<io_uring::squeue::Entry>() == 64);
+};
+
+/// The three system calls. [`Linux`] makes them; the fault shim fails chosen ones before they are made.
+pub(crate) trait Kernel {
+    /// `io_uring_setup`: creates a ring. The descriptor is close-on-exec.
+    fn setup(&self, entries: u32, params: &mut Params) -> io::Result<OwnedFd>;
+
+    /// `io_uring_enter`: submits up to `submit` entries and, with `GETEVENTS`, waits for `want` completions.
+    ///
+    /// # Safety
+    ///
+    /// What the published entries of this ring point to stays valid until their terminal completions (I1).
+    unsafe fn enter(
+        &self,
+        ring: RawFd,
+        submit: u32,
+        want: u32,
+        flags: u32,
+        timeout: Option<Timespec>,
+    ) -> io::Result<u32>;
+
+    /// `io_uring_register`.
+    ///
+    /// # Safety
+    ///
+    /// `arg` and `count` are what `opcode` asks for, and memory that stays registered outlives the registration.
+    unsafe fn register(&self, ring: RawFd, opcode: u32, arg: *mut c_void, count: u32) -> io::Result<u32>;
+}
+
+/// The kernel this process runs on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Linux;
+
+impl Kernel for Linux {
+    fn setup(&self, entries: u32, params: &mut Params) -> io::Result<OwnedFd> {
+        // SAFETY: `params` is a live `struct io_uring_params`, which the kernel reads and fills during the call.
+        let fd = check(unsafe { libc::syscall(libc::SYS_io_uring_setup, entries, ptr::from_mut(params)) })?;
+        // SAFETY: the call succeeded, so this is a new descriptor that nobody else owns.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    }
+
+    #[inline]
+    unsafe fn enter(
+        &self,
+        ring: RawFd,
+        submit: u32,
+        want: u32,
+        flags: u32,
+        timeout: Option<Timespec>,
+    ) -> io::Result<u32> {
+        let done = match timeout {
+            None => {
+                // SAFETY: no extended argument is passed; the entries are covered by this function's contract.
+                unsafe {
+                    let none = ptr::null::<c_void>();
+                    libc::syscall(libc::SYS_io_uring_enter, ring, submit, want, flags, none, 0_usize)
+                }
+            }
+            Some(timeout) => {
+                let arg = GetEventsArg {
+                    sigmask: 0,
+                    sigmask_size: 0,
+                    min_wait_usec: 0,
+                    timeout: ptr::from_ref(&timeout).expose_provenance() as u64,
+                };
+                let flags = flags | enter::EXT_ARG;
+                let size = size_of::<GetEventsArg>();
+                // SAFETY: `arg` and the timespec it names live until the call returns, and the kernel keeps neither.
+                unsafe {
+                    let arg = ptr::from_ref(&arg);
+                    libc::syscall(libc::SYS_io_uring_enter, ring, submit, want, flags, arg, size)
+                }
+            }
+        };
+        check(done)
+    }
+
+    unsafe fn register(&self, ring: RawFd, opcode: u32, arg: *mut c_void, count: u32) -> io::Result<u32> {
+        // SAFETY: by this function's contract.
+        check(unsafe { libc::syscall(libc::SYS_io_uring_register, ring, opcode, arg, count) })
+    }
+}
+
+#[inline]
+fn check(result: c_long) -> io::Result<u32> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as u32) }
+}
+
+/// Which opcodes the kernel knows, one bit each (`IORING_REGISTER_PROBE`).
+pub(crate) fn probe(kernel: &impl Kernel, ring: RawFd) -> io::Result<[u64; 4]> {
+    let blank = ProbeOp { op: 0, reserved: 0, flags: 0, reserved2: 0 };
+    let mut probe =
+        Box::new(Probe { last_op: 0, ops_len: 0, reserved: 0, reserved2: [0; 3], ops: [blank; 256] });
+    let arg = ptr::from_mut(&mut *probe).cast();
+    // SAFETY: `arg` is a zeroed `struct io_uring_probe` with room for 256 operations, the count that is given.
+    unsafe { kernel.register(ring, register::PROBE, arg, 256)? };
+    let mut known = [0_u64; 4];
+    for entry in probe.ops.iter().take(usize::from(probe.ops_len)) {
+        if entry.flags & OP_SUPPORTED != 0 {
+            known[usize::from(entry.op / 64)] |= 1 << (entry.op % 64);
+        }
+    }
+    Ok(known)
+}
+
+/// Gives the ring an index in the thread's own table, which spares each `enter` a look-up (`IORING_REGISTER_RING_FDS`).
+pub(crate) fn register_ring_fd(kernel: &impl Kernel, ring: RawFd) -> io::Result<u32> {
+    let mut update = RingFdUpdate { offset: u32::MAX, reserved: 0, data: ring as u64 };
+    // SAFETY: one live update record, which the kernel reads and fills during the call.
+    let done = unsafe { kernel.register(ring, register::RING_FDS, ptr::from_mut(&mut update).cast(), 1)? };
+    if done == 1 { Ok(update.offset) } else { Err(io::Error::from_raw_os_error(libc::EAGAIN)) }
+}
+
+/// Gives back what [`register_ring_fd`] took. The table holds the ring open, so closing the descriptor is not enough.
+pub(crate) fn unregister_ring_fd(kernel: &impl Kernel, ring: RawFd, index: u32) -> io::Result<()> {
+    let mut update = RingFdUpdate { offset: index, reserved: 0, data: 0 };
+    // SAFETY: one live update record, which the kernel only reads.
+    unsafe { kernel.register(ring, register::UNREGISTER_RING_FDS, ptr::from_mut(&mut update).cast(), 1)? };
+    Ok(())
+}
+
+/// Cancels by `user_data`, now, without a queue entry (`IORING_REGISTER_SYNC_CANCEL`).
+pub(crate) fn sync_cancel(kernel: &impl Kernel, ring: RawFd, user_data: u64) -> io::Result<()> {
+    let mut request = SyncCancel {
+        user_data,
+        fd: -1,
+        flags: 0,
+        timeout: Timespec { seconds: 0, nanoseconds: 0 },
+        opcode: 0,
+        padding: [0; 7],
+        padding2: [0; 3],
+    };
+    // SAFETY: one live request record, which the kernel only reads.
+    unsafe { kernel.register(ring, register::SYNC_CANCEL, ptr::from_mut(&mut request).cast(), 1)? };
+    Ok(())
+}
+
+/// Memory shared with the kernel. A child after `fork` does not inherit it.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+impl Mapping {
+    /// The rings' heads, tails and flags, the completions, and the index array of old kernels.
+    pub(crate) const RINGS: i64 = 0;
+    /// The submission queue entries.
+    pub(crate) const ENTRIES: i64 = 0x1000_0000;
+
+    /// Maps `len` bytes of one of the ring's areas.
+    pub(crate) fn new(ring: &OwnedFd, area: i64, len: usize) -> io::Result<Self> {
+        let access: c_int = libc::PROT_READ | libc::PROT_WRITE;
+        let kind: c_int = libc::MAP_SHARED | libc::MAP_POPULATE;
+        // SAFETY: a new mapping at an address the kernel chooses overlaps nothing of ours.
+        let start = unsafe { libc::mmap(ptr::null_mut(), len, access, kind, ring.as_raw_fd(), area) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
+        let mapping = Self { start, len };
+        // SAFETY: exactly the mapping made above.
+        if unsafe { libc::madvise(mapping.start.as_ptr().cast(), len, libc::MADV_DONTFORK) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(mapping)
+    }
+
+    /// The address `offset` bytes into the mapping, where a `T` fits.
+    pub(crate) fn at<T>(&self, offset: u32) -> NonNull<T> {
+        let offset = offset as usize;
+        assert!(offset + size_of::<T>() <= self.len, "the kernel's offset lies outside the mapping");
+        // SAFETY: inside the mapping, by the assertion above.
+        let at = unsafe { self.start.add(offset) }.cast::<T>();
+        assert!(at.is_aligned(), "the kernel's offset is not aligned");
+        at
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: this value owns the mapping, and whoever made pointers into it (`Ring`) is being dropped with it.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
+    }
+}
