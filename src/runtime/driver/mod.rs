@@ -183,6 +183,10 @@ impl Driver for AnyDriver {
         either!(self, driver => driver.neutralize(ticket))
     }
 
+    fn unlink(&mut self, ticket: Ticket) {
+        either!(self, driver => driver.unlink(ticket));
+    }
+
     #[inline]
     fn enter(&mut self, wait: Wait) -> io::Result<()> {
         either!(self, driver => driver.enter(wait))

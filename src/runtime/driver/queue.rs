@@ -23,8 +23,10 @@ use super::sys::{self, Mapping, Params};
 use super::{Completion, Sqe, Ticket};
 
 /// The flags a neutralized entry keeps: those which decide when its neighbours run.
-const KEPT_FLAGS: u8 =
-    Flags::IO_LINK.bits() | Flags::IO_HARDLINK.bits() | Flags::IO_DRAIN.bits() | Flags::ASYNC.bits();
+const KEPT_FLAGS: u8 = LINK_FLAGS | Flags::IO_DRAIN.bits() | Flags::ASYNC.bits();
+
+/// The flags that tie an entry to the next one.
+const LINK_FLAGS: u8 = Flags::IO_LINK.bits() | Flags::IO_HARDLINK.bits();
 
 /// The fields of `struct io_uring_sqe` that outlive its neutralization; the rest is zero.
 #[repr(C)]
@@ -136,6 +138,15 @@ impl SubmissionQueue {
             });
         }
         true
+    }
+
+    /// Cuts the link to the next entry, if the kernel has not taken this one. The caller is not inside `enter`.
+    pub(crate) fn unlink(&mut self, ticket: Ticket) {
+        if (self.head..self.tail).contains(&ticket.0) {
+            let slot = self.slot(ticket.0).cast::<RawEntry>();
+            // SAFETY: as in `neutralize`; one byte of the entry.
+            unsafe { (*slot.as_ptr()).flags &= !LINK_FLAGS };
+        }
     }
 
     /// Shows everything queued to the kernel.

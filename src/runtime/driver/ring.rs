@@ -294,6 +294,12 @@ impl<K: Kernel> Driver for Ring<K> {
         self.home.same_process() && self.sq.neutralize(ticket)
     }
 
+    fn unlink(&mut self, ticket: Ticket) {
+        if self.home.same_process() {
+            self.sq.unlink(ticket);
+        }
+    }
+
     #[inline]
     fn enter(&mut self, wait: Wait) -> io::Result<()> {
         self.home.check()?;
