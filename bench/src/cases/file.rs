@@ -1,0 +1,121 @@
+//! `file/cache`, `file/direct`: random reads of 4 KiB, out of the page cache and past it.
+//!
+//! Knows: the floor, millstream, the data file. Does not know: sockets.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use super::{Shuffle, alone, cache_directory};
+use crate::floor;
+use crate::measure::{Case, Clock, FLOOR, Plan, Target};
+
+/// Bytes of one read; also what O_DIRECT wants buffers and offsets aligned to, on every common file system.
+const BLOCK: usize = 4096;
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for depth in [1, 32, 128] {
+        cases.push(case("cache", Clock::Cpu, depth));
+    }
+    for (clock, kind) in [(Clock::Cpu, "direct"), (Clock::Wall, "direct-wall")] {
+        for depth in [1, 32, 128] {
+            cases.push(case(kind, clock, depth));
+        }
+    }
+    cases
+}
+
+fn case(kind: &'static str, clock: Clock, depth: usize) -> Case {
+    let cached = kind == "cache";
+    let open = move |plan: &Plan| Data::open(plan.quick, cached);
+    // A device's latency is not known beforehand; what is, is that a round must end.
+    let estimate = match (cached, depth) {
+        (true, _) => 800.0,
+        (false, 1) => 100_000.0,
+        (false, _) => 20_000.0,
+    };
+    Case::new(format!("file/{kind}/{depth}"), clock, Target::Ratio(1.08)).with(FLOOR, move |plan| {
+        alone()?;
+        let mut data = open(plan)?;
+        let buffers = (0..depth).map(|_| Block::new()).collect::<Vec<_>>().leak();
+        let fd = data.file.as_raw_fd();
+        floor::ops::read(fd, buffers, plan.units(estimate), move || data.offset())
+    })
+}
+
+/// The file, and where in it to read next.
+struct Data {
+    file: File,
+    blocks: u64,
+    shuffle: Shuffle,
+}
+
+impl Data {
+    fn open(quick: bool, cached: bool) -> io::Result<Data> {
+        let (path, size) = path(quick)?;
+        let mut options = OpenOptions::new();
+        options.read(true);
+        if cached {
+            let mut file = options.open(&path)?;
+            io::copy(&mut file, &mut io::sink())?; // through user space: `sink` alone would be spliced
+            return Ok(Data { file, blocks: size / BLOCK as u64, shuffle: Shuffle(1) });
+        }
+        options.custom_flags(libc::O_DIRECT);
+        let refused = |error: io::Error| {
+            let why = format!("{} cannot be read with O_DIRECT: {error}", path.display());
+            io::Error::new(io::ErrorKind::Unsupported, why)
+        };
+        let mut file = options.open(&path).map_err(refused)?;
+        // Some file systems take the flag and refuse the read.
+        file.read_exact(Block::new().as_mut()).map_err(refused)?;
+        Ok(Data { file, blocks: size / BLOCK as u64, shuffle: Shuffle(1) })
+    }
+
+    fn offset(&mut self) -> u64 {
+        self.shuffle.below(self.blocks) * BLOCK as u64
+    }
+}
+
+/// A buffer at an address O_DIRECT takes.
+#[repr(align(4096))]
+struct Aligned([u8; BLOCK]);
+
+struct Block(Box<Aligned>);
+
+impl Block {
+    fn new() -> Block {
+        Block(Box::new(Aligned([0; BLOCK])))
+    }
+}
+
+impl AsMut<[u8]> for Block {
+    fn as_mut(&mut self) -> &mut [u8] {
+        &mut self.0.0
+    }
+}
+
+fn path(quick: bool) -> io::Result<(PathBuf, u64)> {
+    let (name, size) = if quick { ("data-64M", 64 << 20) } else { ("data-1G", 1 << 30) };
+    Ok((cache_directory()?.join(name), size))
+}
+
+/// Writes the data file, without holes and without blocks that could be shared.
+pub(super) fn prepare(quick: bool) -> io::Result<()> {
+    let (path, size) = path(quick)?;
+    if path.metadata().is_ok_and(|metadata| metadata.len() == size) {
+        return Ok(());
+    }
+    let unfinished = path.with_extension("unfinished");
+    let mut file = File::create(&unfinished)?;
+    let mut shuffle = Shuffle(2);
+    let mut chunk = vec![0; 1 << 20];
+    for _ in 0..size / chunk.len() as u64 {
+        chunk.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&shuffle.next().to_ne_bytes()));
+        file.write_all(&chunk)?;
+    }
+    file.sync_all()?;
+    std::fs::rename(unfinished, path)
+}

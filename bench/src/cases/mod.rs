@@ -1,0 +1,70 @@
+//! The list of cases.
+//!
+//! Knows: every case. Does not know: how rounds are run.
+
+pub(crate) mod echo;
+mod file;
+mod ops;
+mod task;
+mod treesum;
+mod wake;
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::measure::Case;
+
+/// Every case, in the order of the table.
+pub(crate) fn all() -> Vec<Case> {
+    [ops::cases(), file::cases(), task::cases(), wake::cases(), echo::cases(), treesum::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Makes the files that the chosen cases read, unless they are there from an earlier run.
+pub(crate) fn prepare(cases: &[Case], quick: bool) -> io::Result<()> {
+    let chosen = |prefix: &str| cases.iter().any(|case| case.name.starts_with(prefix));
+    if chosen("file/") {
+        file::prepare(quick)?;
+    }
+    if chosen("treesum") {
+        treesum::prepare(quick)?;
+    }
+    Ok(())
+}
+
+/// Where generated files are kept between runs: beside the binary's profile directory, so `cargo clean` removes them.
+fn cache_directory() -> io::Result<PathBuf> {
+    let binary = std::env::current_exe()?;
+    let target = binary.ancestors().nth(2).ok_or_else(|| io::Error::other("this binary has no directory"))?;
+    let directory = target.join("bench-cache");
+    std::fs::create_dir_all(&directory)?;
+    Ok(directory)
+}
+
+/// Pins a case of one thread to the last CPU, away from where the parent and most of the machine's interrupts are.
+fn alone() -> io::Result<()> {
+    match crate::clock::cpus()?.last() {
+        Some(&cpu) => crate::clock::pin(cpu),
+        None => Ok(()),
+    }
+}
+
+/// Numbers without order, from a seed (splitmix64).
+struct Shuffle(u64);
+
+impl Shuffle {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`, without a division: the bias is far below what a benchmark can see.
+    fn below(&mut self, bound: u64) -> u64 {
+        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+    }
+}

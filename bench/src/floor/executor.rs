@@ -1,0 +1,179 @@
+//! A local executor with nothing a runtime needs: no cancel, no panics caught, no wake from another thread, no ring.
+//!
+//! Knows: futures. Does not know: the kernel.
+//!
+//! A waker is the index of a task. Its data word is compared with nothing, so a stale one costs a spurious poll.
+#![allow(unsafe_code, reason = "a waker without a reference count is a raw one")]
+
+use std::cell::{Cell, UnsafeCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::ptr::{self, NonNull};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
+
+type Task = dyn Future<Output = ()>;
+
+const NOBODY: u32 = u32::MAX;
+
+struct Slot {
+    /// On the heap, so it stays where it is when the table grows under a poll. `None` when it has ended.
+    task: Option<NonNull<Task>>,
+    queued: bool,
+    joiner: u32,
+}
+
+/// Everything the executor is. Borrowed neither across a poll nor across a drop of a future.
+struct State {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    ready: VecDeque<u32>,
+}
+
+thread_local! {
+    static CURRENT: Cell<*const UnsafeCell<State>> = const { Cell::new(ptr::null()) };
+}
+
+fn state<R>(f: impl FnOnce(&mut State) -> R) -> R {
+    let state = CURRENT.get();
+    assert!(!state.is_null(), "the floor's executor is not running");
+    // SAFETY: the pointer is that of `block_on`'s frame, which resets it before it ends. The borrow ends with `f`, and
+    // no `f` in this file polls, wakes, or drops a future.
+    f(unsafe { &mut *(*state).get() })
+}
+
+impl State {
+    #[inline]
+    fn wake(&mut self, id: u32) {
+        let slot = &mut self.slots[id as usize];
+        if !slot.queued {
+            slot.queued = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    #[inline]
+    fn insert(&mut self, task: Box<Task>) -> u32 {
+        let task = NonNull::from(Box::leak(task));
+        let slot = Slot { task: Some(task), queued: true, joiner: NOBODY };
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.slots[id as usize] = slot;
+                id
+            }
+            None => {
+                self.slots.push(slot);
+                self.slots.len() as u32 - 1
+            }
+        };
+        self.ready.push_back(id);
+        id
+    }
+
+    /// The next task to poll. One that has ended and was still woken is passed over.
+    #[inline]
+    fn next(&mut self) -> Option<(u32, NonNull<Task>)> {
+        loop {
+            let id = self.ready.pop_front()?;
+            let slot = &mut self.slots[id as usize];
+            slot.queued = false;
+            if let Some(task) = slot.task {
+                return Some((id, task));
+            }
+        }
+    }
+
+    #[inline]
+    fn end(&mut self, id: u32) {
+        let slot = &mut self.slots[id as usize];
+        slot.task = None;
+        if slot.joiner != NOBODY {
+            let joiner = slot.joiner;
+            self.wake(joiner);
+        }
+    }
+}
+
+static VTABLE: RawWakerVTable = RawWakerVTable::new(
+    |data| RawWaker::new(data, &VTABLE),
+    |data| state(|state| state.wake(data.addr() as u32)),
+    |data| state(|state| state.wake(data.addr() as u32)),
+    |_| {},
+);
+
+fn waker(id: u32) -> Waker {
+    // SAFETY: the functions of the table own nothing and treat the data word as a number. They must not be called on
+    // another thread, which has no executor and panics instead.
+    unsafe { Waker::from_raw(RawWaker::new(ptr::without_provenance(id as usize), &VTABLE)) }
+}
+
+/// Awaits the end of a task.
+pub(crate) struct Join {
+    id: u32,
+    local: PhantomData<*const ()>,
+}
+
+impl Future for Join {
+    type Output = ();
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        state(|state| {
+            let slot = &mut state.slots[self.id as usize];
+            if slot.task.is_none() {
+                state.free.push(self.id);
+                Poll::Ready(())
+            } else {
+                slot.joiner = cx.waker().data().addr() as u32;
+                Poll::Pending
+            }
+        })
+    }
+}
+
+/// Starts a task. The slot is given back when its end is awaited.
+#[inline]
+pub(crate) fn spawn(future: impl Future<Output = ()> + 'static) -> Join {
+    let task = Box::new(future);
+    Join { id: state(|state| state.insert(task)), local: PhantomData }
+}
+
+/// Lets the tasks that are ready run.
+pub(crate) async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|cx| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Runs until `root` has ended; tasks that have not are leaked.
+pub(crate) fn block_on(root: impl Future<Output = ()> + 'static) {
+    let cell = UnsafeCell::new(State { slots: Vec::new(), free: Vec::new(), ready: VecDeque::new() });
+    CURRENT.set(&cell);
+    let root = spawn(root).id;
+    // SAFETY: the borrow ends with the statement, as all others do; between two statements nothing borrows.
+    while let Some((id, mut task)) = unsafe { &mut *cell.get() }.next() {
+        let waker = waker(id);
+        // SAFETY: the task was leaked from its box and is freed only below, so it lives at this address, and nobody
+        // else uses it: a poll can reach the state, but not what the state points to.
+        let ended =
+            unsafe { Pin::new_unchecked(task.as_mut()) }.poll(&mut Context::from_waker(&waker)).is_ready();
+        if ended {
+            // SAFETY: leaked from a box by `insert`; `end` is about to forget the pointer, and polls it never again.
+            drop(unsafe { Box::from_raw(task.as_ptr()) });
+            // SAFETY: as above.
+            unsafe { &mut *cell.get() }.end(id);
+            if id == root {
+                break;
+            }
+        }
+    }
+    CURRENT.set(ptr::null());
+}

@@ -1,0 +1,80 @@
+//! Keeps a number of ops in flight: nops and reads.
+//!
+//! Knows: the floor's ring. Does not know: tasks.
+#![allow(unsafe_code, reason = "queue entries carry pointers the kernel will follow")]
+
+use std::io;
+use std::os::fd::RawFd;
+
+use io_uring::{opcode, squeue, types};
+
+use super::ring::{self, Loop};
+use crate::clock::{Sample, Stopwatch};
+
+/// A loop that keeps `depth` ops in flight until `units` have completed, after a tenth of that to warm up.
+///
+/// # Safety
+///
+/// What the entries of `entry` point to is never freed (an error leaves ops in flight); the argument is the slot, below `depth`, that is free.
+unsafe fn keep_in_flight(
+    depth: usize,
+    units: u64,
+    mut entry: impl FnMut(usize) -> squeue::Entry,
+) -> io::Result<Sample> {
+    let mut ring = ring::open(depth.next_power_of_two() as u32)?;
+    let mut ring = Loop::new(&mut ring)?;
+    let mut pass = |units: u64| -> io::Result<()> {
+        let units = units.max(depth as u64);
+        let mut unstarted = units - depth as u64;
+        let mut running = depth;
+        for slot in 0..depth {
+            // SAFETY: promised by the caller of `keep_in_flight`.
+            unsafe { ring.queue().push(entry(slot), slot as u64) };
+        }
+        let mut failure = 0;
+        while running > 0 {
+            ring.turn(|queue, slot, result| {
+                failure = failure.min(result);
+                if unstarted > 0 {
+                    unstarted -= 1;
+                    // SAFETY: promised by the caller of `keep_in_flight`.
+                    unsafe { queue.push(entry(slot as usize), slot) };
+                } else {
+                    running -= 1;
+                }
+            })?;
+        }
+        if failure < 0 { Err(io::Error::from_raw_os_error(-failure)) } else { Ok(()) }
+    };
+    pass(units / 10)?;
+    let watch = Stopwatch::start();
+    pass(units)?;
+    Ok(watch.stop(units.max(depth as u64)))
+}
+
+/// Ops that do nothing.
+pub(crate) fn nop(depth: usize, units: u64) -> io::Result<Sample> {
+    // SAFETY: a nop points nowhere.
+    unsafe { keep_in_flight(depth, units, |_| opcode::Nop::new().build()) }
+}
+
+/// Reads of `buffers[slot]`, each at the offset `offset` answers.
+pub(crate) fn read(
+    fd: RawFd,
+    buffers: &'static mut [impl AsMut<[u8]>],
+    units: u64,
+    mut offset: impl FnMut() -> u64,
+) -> io::Result<Sample> {
+    let targets: Vec<(*mut u8, u32)> = buffers
+        .iter_mut()
+        .map(|buffer| (buffer.as_mut().as_mut_ptr(), buffer.as_mut().len() as u32))
+        .collect();
+    // SAFETY: `buffers` is never freed, each slot has its own, and an op of a slot is queued when the one before has
+    // completed.
+    unsafe {
+        keep_in_flight(targets.len(), units, |slot| {
+            let (at, len) = targets[slot];
+            opcode::Read::new(types::Fd(fd), at, len).offset(offset()).build()
+        })
+    }
+}

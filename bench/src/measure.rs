@@ -1,0 +1,228 @@
+//! Runs cases: interleaved rounds, one child process each, a watchdog over every one.
+//!
+//! Knows: cases as names, targets and closures; the clock. Does not know: what a case does.
+//!
+//! A round is a process of its own, so that no contestant inherits another's heap, caches of free slots or threads,
+//! and so that one that stalls can be killed. It is this binary with the hidden command `round`; its answer is one
+//! line on its standard output.
+
+use std::io::{self, Read};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::clock::Sample;
+
+/// Which clock a case is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    Cpu,
+    Wall,
+}
+
+/// What millstream's figure is held against.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Target {
+    /// At most this many times the floor's.
+    Ratio(f64),
+    /// At most this many nanoseconds.
+    Nanoseconds(f64),
+    /// Reported only.
+    None,
+}
+
+/// The name millstream's own figures go by.
+pub(crate) const OURS: &str = "millstream";
+/// The name of the hand-written loop.
+pub(crate) const FLOOR: &str = "floor";
+
+type Round = Box<dyn Fn(&Plan) -> io::Result<Sample>>;
+
+/// One workload and who runs it.
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) clock: Clock,
+    pub(crate) target: Target,
+    contestants: Vec<(&'static str, Round)>,
+}
+
+impl Case {
+    pub(crate) fn new(name: impl Into<String>, clock: Clock, target: Target) -> Case {
+        Case { name: name.into(), clock, target, contestants: Vec::new() }
+    }
+
+    /// Adds who runs this case, and how. An error of kind `Unsupported` is a case that cannot run here, not a failure.
+    pub(crate) fn with(
+        mut self,
+        who: &'static str,
+        round: impl Fn(&Plan) -> io::Result<Sample> + 'static,
+    ) -> Case {
+        self.contestants.push((who, Box::new(round)));
+        self
+    }
+
+    pub(crate) fn contestants(&self) -> impl Iterator<Item = &'static str> {
+        self.contestants.iter().map(|(who, _)| *who)
+    }
+}
+
+/// How much a round does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub(crate) quick: bool,
+}
+
+impl Plan {
+    /// How many units of `estimate` nanoseconds fill a round. The same for every contestant of a case.
+    pub(crate) fn units(&self, estimate: f64) -> u64 {
+        let budget = if self.quick { 60e6 } else { 600e6 };
+        (budget / estimate).max(1.0) as u64
+    }
+
+    fn rounds(&self) -> usize {
+        if self.quick { 3 } else { 9 }
+    }
+
+    /// How long a round may take before it counts as stalled.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(if self.quick { 5 } else { 60 })
+    }
+}
+
+/// How one contestant did in one case.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) who: &'static str,
+    /// The case's figure in each round, in nanoseconds, sorted.
+    pub(crate) figures: Vec<f64>,
+    /// Why there are no (more) figures.
+    pub(crate) trouble: Option<Trouble>,
+}
+
+/// Why a round gave no figure.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    Skipped(String),
+    Failed(String),
+    Stalled(Duration),
+    OutOfTime,
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Trouble::Skipped(why) => write!(f, "skipped: {why}"),
+            Trouble::Failed(why) => write!(f, "failed: {why}"),
+            Trouble::Stalled(after) => write!(f, "stalled: killed after {after:.1?}"),
+            Trouble::OutOfTime => write!(f, "not run: the minute of --quick was over"),
+        }
+    }
+}
+
+impl Outcome {
+    pub(crate) fn median(&self) -> Option<f64> {
+        let n = self.figures.len();
+        match n {
+            0 => None,
+            _ if n % 2 == 1 => Some(self.figures[n / 2]),
+            _ => Some((self.figures[n / 2 - 1] + self.figures[n / 2]) / 2.0),
+        }
+    }
+
+    pub(crate) fn min(&self) -> Option<f64> {
+        self.figures.first().copied()
+    }
+}
+
+/// Runs all rounds of one case, contestants taking turns, each round begun by the next one.
+pub(crate) fn run(case: &Case, plan: Plan, deadline: Option<Instant>) -> Vec<Outcome> {
+    let mut outcomes: Vec<Outcome> =
+        case.contestants().map(|who| Outcome { who, figures: Vec::new(), trouble: None }).collect();
+    let contestants = outcomes.len();
+    for round in 0..plan.rounds() {
+        for turn in 0..contestants {
+            let outcome = &mut outcomes[(round + turn) % contestants];
+            if outcome.trouble.is_some() {
+                continue;
+            }
+            match run_round(case, outcome.who, plan, deadline) {
+                Ok(sample) => outcome.figures.push(match case.clock {
+                    Clock::Cpu => sample.cpu,
+                    Clock::Wall => sample.wall,
+                }),
+                Err(trouble) => outcome.trouble = Some(trouble),
+            }
+        }
+    }
+    for outcome in &mut outcomes {
+        outcome.figures.sort_by(f64::total_cmp);
+    }
+    outcomes
+}
+
+/// One round in a child process, not waited for beyond its patience.
+fn run_round(case: &Case, who: &str, plan: Plan, deadline: Option<Instant>) -> Result<Sample, Trouble> {
+    let mut patience = plan.patience();
+    if let Some(deadline) = deadline {
+        patience = patience.min(deadline.saturating_duration_since(Instant::now()));
+    }
+    if patience.is_zero() {
+        return Err(Trouble::OutOfTime);
+    }
+    let failed = |error: io::Error| Trouble::Failed(error.to_string());
+
+    let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+    command.args(["round", &case.name, who]).stdin(Stdio::null()).stdout(Stdio::piped());
+    if plan.quick {
+        command.arg("--quick");
+    }
+    let mut child = command.spawn().map_err(failed)?;
+    let mut stdout = child.stdout.take().expect("the child's output is piped");
+    let (answered, answer) = mpsc::channel();
+    thread::spawn(move || {
+        let mut text = String::new();
+        let read = stdout.read_to_string(&mut text);
+        let _ = answered.send(read.map(|_| text)); // nobody listens once the round counts as stalled
+    });
+    let text = match answer.recv_timeout(patience) {
+        Ok(text) => text.map_err(failed)?,
+        Err(_) => {
+            child.kill().map_err(failed)?;
+            child.wait().map_err(failed)?;
+            return Err(Trouble::Stalled(patience));
+        }
+    };
+    let status = child.wait().map_err(failed)?;
+    parse(&text).unwrap_or_else(|| Err(Trouble::Failed(format!("no figure, {status}"))))
+}
+
+fn parse(text: &str) -> Option<Result<Sample, Trouble>> {
+    let (kind, rest) = text.trim().split_once(' ')?;
+    match kind {
+        "sample" => {
+            let (cpu, wall) = rest.split_once(' ')?;
+            Some(Ok(Sample { cpu: cpu.parse().ok()?, wall: wall.parse().ok()? }))
+        }
+        "skipped" => Some(Err(Trouble::Skipped(rest.to_owned()))),
+        "failed" => Some(Err(Trouble::Failed(rest.to_owned()))),
+        _ => None,
+    }
+}
+
+/// The child's side of a round: runs it and says the figure.
+pub(crate) fn answer_round(cases: &[Case], name: &str, who: &str, plan: Plan) {
+    let round = cases
+        .iter()
+        .find(|case| case.name == name)
+        .and_then(|case| case.contestants.iter().find(|(contestant, _)| *contestant == who));
+    let result = match round {
+        Some((_, round)) => round(&plan),
+        None => Err(io::Error::other("there is no such case")),
+    };
+    match result {
+        Ok(sample) => println!("sample {} {}", sample.cpu, sample.wall),
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => println!("skipped {error}"),
+        Err(error) => println!("failed {error}"),
+    }
+}
