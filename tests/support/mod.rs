@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "every test binary compiles this file and uses its own part of it")]
 
 pub(crate) mod quarantine;
+pub(crate) mod sources;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
