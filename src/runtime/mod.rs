@@ -3,3 +3,9 @@
 pub(crate) mod driver;
 
 pub use driver::{BuildError, BuildErrorKind, BuildStep};
+
+/// Faults on demand, for tests of this crate. Not part of its interface.
+#[doc(hidden)]
+pub mod testing {
+    pub use super::driver::fault::{FaultCall, FaultPlan};
+}

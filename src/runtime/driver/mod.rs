@@ -9,6 +9,7 @@
 #![allow(unsafe_code, reason = "`push` is unsafe to call: an entry carries pointers the kernel will follow")]
 
 mod error;
+pub(crate) mod fault;
 mod fork;
 mod queue;
 mod ring;
@@ -21,6 +22,8 @@ use std::io;
 use std::time::Instant;
 
 use libc::c_void;
+
+use fault::{Fault, FaultKernel, FaultPlan};
 
 pub use error::{BuildError, BuildErrorKind, BuildStep};
 pub(crate) use ring::{Ring, RingConfig};
@@ -145,6 +148,16 @@ impl AnyDriver {
     /// See [`BuildErrorKind`].
     pub(crate) fn new(config: &RingConfig) -> Result<Self, BuildError> {
         Ring::new(config).map(Self::Ring)
+    }
+
+    /// The same, with what goes wrong by plan.
+    ///
+    /// # Errors
+    ///
+    /// See [`BuildErrorKind`].
+    pub(crate) fn with_faults(config: &RingConfig, plan: &FaultPlan) -> Result<Self, BuildError> {
+        let ring = Ring::with_kernel(config, FaultKernel(plan.clone()))?;
+        Ok(Self::Other(Box::new(Fault::new(ring, plan.clone()))))
     }
 }
 

@@ -253,7 +253,6 @@ fn set_up(kernel: &impl Kernel, config: &RingConfig) -> Result<(OwnedFd, Params)
                 Ok(fd) => return Ok((fd, params)),
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EINVAL) => break,
-                    Some(libc::EINTR) => {}
                     Some(libc::ENOMEM) if tries < SETUP_TRIES => {
                         thread::sleep(pause);
                         pause *= 2;

@@ -289,6 +289,19 @@ pub(crate) fn probe(kernel: &impl Kernel, ring: RawFd) -> io::Result<[u64; 4]> {
     Ok(known)
 }
 
+/// Makes an answered probe deny these opcodes.
+///
+/// # Safety
+///
+/// `arg` is what [`probe`] passed to the register call.
+pub(crate) unsafe fn hide_opcodes(arg: *mut c_void, opcodes: &[u8]) {
+    // SAFETY: by this function's contract.
+    let probe = unsafe { &mut *arg.cast::<Probe>() };
+    for entry in probe.ops.iter_mut().filter(|entry| opcodes.contains(&entry.op)) {
+        entry.flags &= !OP_SUPPORTED;
+    }
+}
+
 /// Gives the ring an index in the thread's own table, which spares each `enter` a look-up (`IORING_REGISTER_RING_FDS`).
 pub(crate) fn register_ring_fd(kernel: &impl Kernel, ring: RawFd) -> io::Result<u32> {
     let mut update = RingFdUpdate { offset: u32::MAX, reserved: 0, data: ring as u64 };
