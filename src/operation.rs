@@ -13,6 +13,11 @@ use core::task::{Context, Poll};
 /// future. Started at most once (by its first poll), it completes exactly once.
 ///
 /// [`adapters::future`]: crate::combinators::adapters::future
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an operation",
+    label = "cannot be asked to stop, as an arm of a combinator must be",
+    note = "any future becomes an operation with `millstream::combinators::adapters::future(…)`"
+)]
 pub trait Operation: Future {
     /// Asks the operation to stop.
     ///
@@ -30,6 +35,14 @@ pub trait Operation: Future {
     /// Says, before the first poll, that this is an arm of a race: the operation may take effect only inside its own
     /// `poll`, never by a peer's hand, so that of several ready arms exactly one takes effect.
     fn commit_on_poll(self: Pin<&mut Self>) {}
+
+    /// Whether the outcome is settled although `poll` still waits for something else to end.
+    ///
+    /// True of a race whose loser is being waited out. A race around it takes this as a decision: discarding it now would
+    /// lose what its winner took.
+    fn is_decided(&self) -> bool {
+        false
+    }
 }
 
 impl<O: Operation + Unpin + ?Sized> Operation for &mut O {
@@ -43,6 +56,10 @@ impl<O: Operation + Unpin + ?Sized> Operation for &mut O {
 
     fn commit_on_poll(mut self: Pin<&mut Self>) {
         Pin::new(&mut **self).commit_on_poll();
+    }
+
+    fn is_decided(&self) -> bool {
+        (**self).is_decided()
     }
 }
 
@@ -58,6 +75,10 @@ impl<O: Operation + ?Sized> Operation for Pin<&mut O> {
     fn commit_on_poll(mut self: Pin<&mut Self>) {
         (*self).as_mut().commit_on_poll();
     }
+
+    fn is_decided(&self) -> bool {
+        (**self).is_decided()
+    }
 }
 
 impl<O: Operation + ?Sized> Operation for Pin<Box<O>> {
@@ -71,5 +92,9 @@ impl<O: Operation + ?Sized> Operation for Pin<Box<O>> {
 
     fn commit_on_poll(mut self: Pin<&mut Self>) {
         (*self).as_mut().commit_on_poll();
+    }
+
+    fn is_decided(&self) -> bool {
+        (**self).is_decided()
     }
 }

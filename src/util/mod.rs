@@ -4,3 +4,4 @@
 
 pub(crate) mod contain;
 pub(crate) mod executor;
+pub(crate) mod pinned;

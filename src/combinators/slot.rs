@@ -1,0 +1,107 @@
+//! One arm of a combinator, from its operation to its output.
+//!
+//! Knows: [`Operation`]. Does not know: how many arms there are, or what decides.
+//!
+//! ```text
+//! Running(op) ──poll ready──▶ Done(output) ──take──▶ Taken
+//!      └──────────discarded, or never started────────▶ Taken
+//! ```
+
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use crate::operation::Operation;
+
+pin_project! {
+    /// The state of one arm.
+    #[project = Projected]
+    #[project_replace = Replaced]
+    pub enum Slot<O: Operation> {
+        Running { #[pin] op: O },
+        Done { output: O::Output },
+        Taken,
+    }
+}
+
+impl<O: Operation> Slot<O> {
+    pub(super) fn new(op: O) -> Self {
+        Self::Running { op }
+    }
+
+    /// The operation back, to put it into a larger combinator.
+    ///
+    /// # Panics
+    ///
+    /// When the arm has completed already: its output belongs to the combinator that was polled.
+    #[track_caller]
+    pub(super) fn into_op(self) -> O {
+        match self {
+            Self::Running { op } => op,
+            Self::Done { .. } | Self::Taken => panic!("a combinator was extended after one of its arms had completed"),
+        }
+    }
+
+    /// The operation, while the arm runs.
+    pub(super) fn op(self: Pin<&mut Self>) -> Option<Pin<&mut O>> {
+        match self.project() {
+            Projected::Running { op } => Some(op),
+            Projected::Done { .. } | Projected::Taken => None,
+        }
+    }
+
+    /// The operation by shared reference, while the arm runs.
+    pub(super) fn peek(&self) -> Option<&O> {
+        match self {
+            Self::Running { op } => Some(op),
+            Self::Done { .. } | Self::Taken => None,
+        }
+    }
+
+    /// Polls the arm unless it has completed.
+    pub(super) fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(op) = self.as_mut().op() {
+            match op.poll(cx) {
+                // Running -> Done. A panic in the operation's destructor leaves `Done` behind all the same.
+                Poll::Ready(output) => self.set(Self::Done { output }),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Drives a loser to its end, then drops it.
+    pub(super) fn poll_discard(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(op) = self.as_mut().op()
+            && op.poll_discard(cx).is_pending()
+        {
+            return Poll::Pending;
+        }
+        self.clear();
+        Poll::Ready(())
+    }
+
+    /// Drops whatever is there.
+    pub(super) fn clear(mut self: Pin<&mut Self>) {
+        self.set(Self::Taken); // Running | Done -> Taken
+    }
+
+    /// Whether the outcome is settled: completed, or waiting out what it decided against.
+    pub(super) fn is_settled(&self) -> bool {
+        self.peek().is_none_or(Operation::is_decided)
+    }
+
+    /// The output of a completed arm.
+    ///
+    /// # Panics
+    ///
+    /// When the arm is still running or its output was taken: the combinator above was polled after completion.
+    #[track_caller]
+    pub(super) fn take(self: Pin<&mut Self>) -> O::Output {
+        match self.project_replace(Self::Taken) {
+            Replaced::Done { output } => output, // Done -> Taken
+            Replaced::Running { .. } | Replaced::Taken => panic!("an arm's output was taken before it completed"),
+        }
+    }
+}

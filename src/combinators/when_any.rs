@@ -1,0 +1,193 @@
+//! The first of several operations.
+//!
+//! Knows: [`Operation`]. Does not know: rings, channels, tasks.
+
+use core::fmt;
+use core::future::Future;
+use core::ops::ControlFlow;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use super::arms::{Arms, IntoArms, RaceArms, RaceSlots, Slots, Visit};
+use super::slot::Slot;
+use super::visit::{Cancel, Commit, Discard};
+use crate::operation::Operation;
+
+/// Runs operations concurrently until one decides; the others are stopped and waited out.
+///
+/// Takes a tuple of 2 to 16 operations, an array, a `Vec`, or an iterator. `a | b` and `race!(a || b)` are the same, and
+/// `a | b | c` races three arms.
+///
+/// # Completion
+///
+/// * The first arm to complete decides. Arms are polled in order, and of several that are ready in one poll the first
+///   one wins; the others take no effect. Put what must not starve (a stop signal) first.
+/// * Arms start in order, at the first poll. An arm that is ready at once wins and the arms after it are never started.
+/// * A loser that was started is asked to stop and waited out, so when this completes nothing of it is in flight. What
+///   it had done all the same is not lost: a message stays in its channel, an accepted connection and received bytes go
+///   to the next op on their descriptor. [`parallel_any`] shows the losers' outcomes.
+/// * An arm by reference (`&mut op`, or `op.as_mut()` of a pinned one) is not stopped: it stays in flight for its owner.
+/// * Output: [`OneOf2`](super::OneOf2) … [`OneOf16`](super::OneOf16) for tuples, `(index, output)` for the others.
+/// * [`request_cancel`](Operation::request_cancel) reaches every arm; the first to say so is the winner.
+///
+/// [`parallel_any`]: super::when_any#completion
+///
+/// # Cancel safety
+///
+/// Dropping it drops every arm, and each is as safe to drop as it is alone. Dropped after an arm has decided, while the
+/// others are waited out, it drops the winner's output too. A push that lost drops its value: race it by reference to
+/// keep it.
+///
+/// # Panics
+///
+/// When given an empty `Vec` or iterator: nothing could ever decide. An empty array does not compile. Also when polled
+/// after completion.
+///
+/// # Cost
+///
+/// Tuples and arrays allocate nothing, a `Vec` one block. Every poll polls each arm. May change.
+#[doc(alias("select", "race", "select_all", "first"))]
+#[must_use = "nothing starts until it is awaited"]
+#[track_caller]
+pub fn when_any<T: IntoArms<Arms: RaceArms>>(arms: T) -> WhenAny<T::Arms> {
+    let arms = arms.into_arms();
+    assert!(arms.has_arms(), "`when_any` of nothing: a race needs at least one arm to decide it");
+    WhenAny { slots: arms.into_slots(), started: 0, asked_to_stop: false, phase: Phase::Fresh }
+}
+
+pin_project! {
+    /// The operation that [`when_any`], `|` and `race!` return.
+    #[must_use = "nothing starts until it is awaited"]
+    pub struct WhenAny<T: RaceArms> {
+        #[pin]
+        slots: T::Slots,
+        // Arms below this index have been polled; the others hold nothing that would have to be waited out.
+        started: usize,
+        asked_to_stop: bool,
+        phase: Phase,
+    }
+}
+
+/// ```text
+/// Fresh ──first poll──▶ Racing ──an arm is ready or decided──▶ Ending ──it and every loser ended──▶ Over
+/// ```
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// Never polled: no arm knows that it races.
+    Fresh,
+    /// No arm has decided.
+    Racing,
+    /// This arm has decided; the others are waited out.
+    Ending(usize),
+    /// The output was taken.
+    Over,
+}
+
+impl<T: RaceArms> WhenAny<T> {
+    /// The arms, to be built into a larger combinator.
+    pub(super) fn into_slots(self) -> T::Slots {
+        self.slots
+    }
+
+    /// The arms, where they are.
+    pub(super) fn slots(self: Pin<&mut Self>) -> Pin<&mut T::Slots> {
+        self.project().slots
+    }
+}
+
+impl<T: RaceArms> Future for WhenAny<T> {
+    type Output = T::Winner;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T::Winner> {
+        let mut this = self.project();
+        if let Phase::Fresh = *this.phase {
+            let _ = this.slots.as_mut().visit(&mut Commit);
+            *this.phase = Phase::Racing; // Fresh -> Racing
+        }
+        if let Phase::Racing = *this.phase {
+            let mut race = Race { cx: &mut *cx, started: this.started, winner: None };
+            let _ = this.slots.as_mut().visit(&mut race);
+            let Some(winner) = race.winner else { return Poll::Pending };
+            *this.phase = Phase::Ending(winner); // Racing -> Ending
+        }
+        let Phase::Ending(winner) = *this.phase else { panic!("`when_any` was polled after completion") };
+        let mut end = End { cx, started: *this.started, winner, ended: true };
+        let _ = this.slots.as_mut().visit(&mut end);
+        if !end.ended {
+            return Poll::Pending;
+        }
+        *this.phase = Phase::Over; // Ending -> Over
+        Poll::Ready(this.slots.take_winner(winner))
+    }
+}
+
+impl<T: RaceArms> Operation for WhenAny<T> {
+    fn request_cancel(self: Pin<&mut Self>) {
+        let this = self.project();
+        if !core::mem::replace(this.asked_to_stop, true) {
+            // Losers that are being waited out have been asked already.
+            let only = if let Phase::Ending(winner) = *this.phase { Some(winner) } else { None };
+            let _ = this.slots.visit(&mut Cancel { only });
+        }
+    }
+
+    fn poll_discard(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        Discard::all(this.slots, *this.started, cx)
+    }
+
+    // `commit_on_poll` stays empty: the first poll tells every arm, whoever else races.
+
+    fn is_decided(&self) -> bool {
+        matches!(self.phase, Phase::Ending(_))
+    }
+}
+
+impl<T: RaceArms> fmt::Debug for WhenAny<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WhenAny").field("phase", &self.phase).finish_non_exhaustive()
+    }
+}
+
+/// Polls arms in order until one decides.
+struct Race<'a, 'c> {
+    cx: &'a mut Context<'c>,
+    started: &'a mut usize,
+    winner: Option<usize>,
+}
+
+impl Visit for Race<'_, '_> {
+    fn visit<O: Operation>(&mut self, index: usize, mut arm: Pin<&mut Slot<O>>) -> ControlFlow<()> {
+        *self.started = (*self.started).max(index + 1); // before the poll: it counts as started even if it panics
+        // An arm that has decided but is still waiting something out has won: discarding it would lose what it took.
+        if arm.as_mut().poll(self.cx).is_ready() || arm.is_settled() {
+            self.winner = Some(index);
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Waits for the winner and for every loser that was started.
+struct End<'a, 'c> {
+    cx: &'a mut Context<'c>,
+    started: usize,
+    winner: usize,
+    ended: bool,
+}
+
+impl Visit for End<'_, '_> {
+    fn visit<O: Operation>(&mut self, index: usize, arm: Pin<&mut Slot<O>>) -> ControlFlow<()> {
+        self.ended &= if index == self.winner {
+            arm.poll(self.cx).is_ready()
+        } else if index < self.started {
+            arm.poll_discard(self.cx).is_ready()
+        } else {
+            arm.clear(); // never started: there is nothing to wait for
+            true
+        };
+        ControlFlow::Continue(())
+    }
+}
