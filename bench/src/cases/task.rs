@@ -67,13 +67,20 @@ async fn floor_yields(tasks: u64, yields: u64) {
 }
 
 async fn floor_spawns(batch: u64, batches: u64) {
+    let spawn = |i| {
+        executor::spawn(async move {
+            std::hint::black_box(i);
+        })
+    };
+    if batch == 1 {
+        for i in 0..batches {
+            spawn(i).await;
+        }
+        return;
+    }
     let mut tasks = Vec::with_capacity(batch as usize);
     for _ in 0..batches {
-        tasks.extend((0..batch).map(|i| {
-            executor::spawn(async move {
-                std::hint::black_box(i);
-            })
-        }));
+        tasks.extend((0..batch).map(spawn));
         for task in tasks.drain(..) {
             task.await;
         }

@@ -6,9 +6,9 @@
 #![allow(unsafe_code, reason = "a waker without a reference count is a raw one")]
 
 use std::cell::{Cell, UnsafeCell};
-use std::collections::VecDeque;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::mem::{self, ManuallyDrop};
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
@@ -16,19 +16,24 @@ use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 type Task = dyn Future<Output = ()>;
 
 const NOBODY: u32 = u32::MAX;
+const LAST: u32 = u32::MAX;
+const IDLE: u32 = u32::MAX - 1;
 
 struct Slot {
     /// On the heap, so it stays where it is when the table grows under a poll. `None` when it has ended.
     task: Option<NonNull<Task>>,
-    queued: bool,
     joiner: u32,
+    /// The task to poll after this one, `LAST` at the end of the queue, `IDLE` outside of it.
+    next: u32,
 }
 
 /// Everything the executor is. Borrowed neither across a poll nor across a drop of a future.
 struct State {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    ready: VecDeque<u32>,
+    /// The ends of the queue that runs through the slots.
+    first: u32,
+    last: u32,
 }
 
 thread_local! {
@@ -47,16 +52,21 @@ impl State {
     #[inline]
     fn wake(&mut self, id: u32) {
         let slot = &mut self.slots[id as usize];
-        if !slot.queued {
-            slot.queued = true;
-            self.ready.push_back(id);
+        if slot.next == IDLE {
+            slot.next = LAST;
+            if self.first == LAST {
+                self.first = id;
+            } else {
+                self.slots[self.last as usize].next = id;
+            }
+            self.last = id;
         }
     }
 
     #[inline]
     fn insert(&mut self, task: Box<Task>) -> u32 {
         let task = NonNull::from(Box::leak(task));
-        let slot = Slot { task: Some(task), queued: true, joiner: NOBODY };
+        let slot = Slot { task: Some(task), joiner: NOBODY, next: IDLE };
         let id = match self.free.pop() {
             Some(id) => {
                 self.slots[id as usize] = slot;
@@ -67,21 +77,22 @@ impl State {
                 self.slots.len() as u32 - 1
             }
         };
-        self.ready.push_back(id);
+        self.wake(id);
         id
     }
 
     /// The next task to poll. One that has ended and was still woken is passed over.
     #[inline]
     fn next(&mut self) -> Option<(u32, NonNull<Task>)> {
-        loop {
-            let id = self.ready.pop_front()?;
+        while self.first != LAST {
+            let id = self.first;
             let slot = &mut self.slots[id as usize];
-            slot.queued = false;
+            self.first = mem::replace(&mut slot.next, IDLE);
             if let Some(task) = slot.task {
                 return Some((id, task));
             }
         }
+        None
     }
 
     #[inline]
@@ -140,27 +151,32 @@ pub(crate) fn spawn(future: impl Future<Output = ()> + 'static) -> Join {
 }
 
 /// Lets the tasks that are ready run.
-pub(crate) async fn yield_now() {
-    let mut yielded = false;
-    std::future::poll_fn(|cx| {
-        if yielded {
-            return Poll::Ready(());
+#[inline]
+pub(crate) fn yield_now() -> impl Future<Output = ()> {
+    struct Yield(bool);
+    impl Future for Yield {
+        type Output = ();
+
+        #[inline]
+        fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+            if mem::replace(&mut self.0, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
         }
-        yielded = true;
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
+    }
+    Yield(false)
 }
 
 /// Runs until `root` has ended; tasks that have not are leaked.
 pub(crate) fn block_on(root: impl Future<Output = ()> + 'static) {
-    let cell = UnsafeCell::new(State { slots: Vec::new(), free: Vec::new(), ready: VecDeque::new() });
+    let cell = UnsafeCell::new(State { slots: Vec::new(), free: Vec::new(), first: LAST, last: LAST });
     CURRENT.set(&cell);
     let root = spawn(root).id;
     // SAFETY: the borrow ends with the statement, as all others do; between two statements nothing borrows.
     while let Some((id, mut task)) = unsafe { &mut *cell.get() }.next() {
-        let waker = waker(id);
+        let waker = ManuallyDrop::new(waker(id)); // its drop would be a call that does nothing
         // SAFETY: the task was leaked from its box and is freed only below, so it lives at this address, and nobody
         // else uses it: a poll can reach the state, but not what the state points to.
         let ended =
