@@ -1,6 +1,6 @@
 //! `treesum`: SHA-256 of every file of a tree, against `xargs -P2 sha256sum`. A whole process, by the clock on the wall.
 //!
-//! Knows: the tree. Does not know: how rounds are compared.
+//! Knows: the tree, the example `treesum`. Does not know: how rounds are compared.
 
 use std::fs;
 use std::io::{self, Write};
@@ -9,16 +9,52 @@ use std::process::{Command, Stdio};
 
 use super::{Shuffle, cache_directory};
 use crate::clock::{self, Sample, Stopwatch};
-use crate::measure::{Case, Clock, FLOOR, Plan, Target};
+use crate::measure::{Case, Clock, FLOOR, OURS, Plan, Target};
 
 pub(super) fn cases() -> Vec<Case> {
-    vec![Case::new("treesum", Clock::Wall, Target::Ratio(1.0)).with(FLOOR, |plan| {
-        time(plan, |tree| {
-            let mut shell = Command::new("sh");
-            shell.args(["-c", "find \"$0\" -type f -print0 | xargs -0 -n 64 -P 2 sha256sum"]).arg(tree);
-            Ok(shell)
-        })
-    })]
+    vec![
+        Case::new("treesum", Clock::Wall, Target::Ratio(1.0))
+            .with(FLOOR, |plan| {
+                time(plan, |tree| {
+                    let mut shell = Command::new("sh");
+                    shell
+                        .args(["-c", "find \"$0\" -type f -print0 | xargs -0 -n 64 -P 2 sha256sum"])
+                        .arg(tree);
+                    Ok(shell)
+                })
+            })
+            .with(OURS, |plan| {
+                time(plan, |tree| {
+                    let mut treesum = Command::new(example()?);
+                    treesum.args(["--jobs", "2"]).arg(tree);
+                    Ok(treesum)
+                })
+            }),
+    ]
+}
+
+/// The example of that name, which `prepare` has built beside this binary.
+fn example() -> io::Result<PathBuf> {
+    let binary = std::env::current_exe()?.with_file_name("examples").join("treesum");
+    if binary.exists() {
+        return Ok(binary);
+    }
+    let hint = "it is not built: cargo build --release --example treesum";
+    Err(io::Error::new(io::ErrorKind::Unsupported, hint))
+}
+
+/// Has cargo build the example, when it was cargo that started us.
+fn build_example() -> io::Result<()> {
+    let Some(cargo) = std::env::var_os("CARGO") else { return Ok(()) };
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
+    let mut build = Command::new(cargo);
+    build.args(["build", "--quiet", "--release", "--example", "treesum", "--manifest-path", manifest]);
+    if !build.status()?.success() {
+        eprintln!(
+            "the example treesum was not built; its case will be skipped, or run what an earlier build left"
+        );
+    }
+    Ok(())
 }
 
 /// Runs one whole process over the tree, warm, and checks that it summed every file.
@@ -55,8 +91,9 @@ fn warm(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Generates the tree: directories of 50 files, from empty to 256 KiB, most of them small.
+/// Builds the program and generates the tree: directories of 50 files, from empty to 256 KiB, most of them small.
 pub(super) fn prepare(quick: bool) -> io::Result<()> {
+    build_example()?;
     let (tree, files) = tree(quick)?;
     if tree.exists() {
         return Ok(());
