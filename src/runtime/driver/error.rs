@@ -201,8 +201,8 @@ fn forbidden() -> String {
     }
 }
 
-/// Whether a seccomp filter is installed on this process.
+/// Whether a seccomp filter is installed on this thread.
 fn seccomp_filtered() -> bool {
-    fs::read_to_string("/proc/self/status")
+    fs::read_to_string("/proc/thread-self/status")
         .is_ok_and(|status| status.lines().any(|line| line.split_whitespace().eq(["Seccomp:", "2"])))
 }

@@ -262,3 +262,135 @@ impl CompletionQueue {
         tail.load(Ordering::Acquire)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Memory laid out as a ring of four entries, and a kernel that is this test.
+    struct Memory {
+        words: [AtomicU32; 3],
+        slots: [Entry; 4],
+        completions: [Completion; 4],
+    }
+
+    impl Memory {
+        fn new(start: u32) -> Box<Self> {
+            let blank = Completion { user_data: 0, res: 0, flags: 0 };
+            Box::new(Self {
+                words: [AtomicU32::new(start), AtomicU32::new(start), AtomicU32::new(0)],
+                slots: std::array::from_fn(|_| Sqe::from_bytes([0; 64]).0),
+                completions: [blank; 4],
+            })
+        }
+    }
+
+    fn nop(user_data: u64) -> Sqe {
+        Sqe::from(io_uring::opcode::Nop::new().build()).user_data(user_data)
+    }
+
+    #[test]
+    fn submission_counts_pass_the_end_of_32_bits() {
+        for before in 0..8 {
+            let start = u32::MAX - before;
+            let memory = Box::into_raw(Memory::new(start));
+            // SAFETY: the allocation lives until the end of the loop, and is reached only through these pointers.
+            let (words, slots) = unsafe { (&raw mut (*memory).words, &raw mut (*memory).slots) };
+            let word = |index| NonNull::new(words.cast::<AtomicU32>().wrapping_add(index)).expect("not null");
+            let mut queue = SubmissionQueue {
+                head: u64::from(start),
+                tail: u64::from(start),
+                mask: 3,
+                entries: 4,
+                slots: NonNull::new(slots.cast()).expect("not null"),
+                shared_head: word(0),
+                shared_tail: word(1),
+                shared_flags: word(2),
+            };
+            // SAFETY: the words live as long as the allocation.
+            let (head, tail) = unsafe { (word(0).as_ref(), word(1).as_ref()) };
+            let mut position = start;
+            for round in 0..6_u64 {
+                let batch = (round % 4 + 1) as u32;
+                // SAFETY: the queue is empty at the start of each round, and a batch is at most four.
+                let tickets: Vec<_> =
+                    (0..batch).map(|n| unsafe { queue.push(nop(round * 10 + u64::from(n))) }).collect();
+                assert_eq!((queue.queued(), queue.room()), (batch, 4 - batch));
+                queue.publish();
+                let end = position.wrapping_add(batch);
+                assert_eq!(tail.load(Ordering::Relaxed), end);
+                // The kernel takes all but one, then the last.
+                head.store(end.wrapping_sub(1), Ordering::Relaxed);
+                assert_eq!(queue.refresh(), batch - 1);
+                let last = tickets.len() - 1;
+                for (index, &ticket) in tickets.iter().enumerate() {
+                    assert_eq!(queue.neutralize(ticket), index == last);
+                    let earlier = Ticket(ticket.0.wrapping_sub(1 << 32));
+                    assert!(!queue.neutralize(earlier), "a position of an earlier round of the 32 bits");
+                }
+                for n in 0..batch {
+                    let at = (position.wrapping_add(n) & 3) as usize;
+                    // SAFETY: inside the four slots.
+                    let entry = unsafe { &*slots.cast::<Entry>().add(at) };
+                    assert_eq!(entry.get_user_data(), round * 10 + u64::from(n));
+                }
+                head.store(end, Ordering::Relaxed);
+                assert_eq!((queue.refresh(), queue.queued(), queue.room()), (1, 0, 4));
+                position = end;
+            }
+            // SAFETY: made by `Box::into_raw` above; the queue is not used again.
+            drop(unsafe { Box::from_raw(memory) });
+        }
+    }
+
+    #[test]
+    fn completion_counts_pass_the_end_of_32_bits() {
+        for before in 0..8 {
+            let start = u32::MAX - before;
+            let memory = Box::into_raw(Memory::new(start));
+            // SAFETY: as above.
+            let (words, completions) = unsafe { (&raw mut (*memory).words, &raw mut (*memory).completions) };
+            let word = |index| NonNull::new(words.cast::<AtomicU32>().wrapping_add(index)).expect("not null");
+            let mut queue = CompletionQueue {
+                head: start,
+                tail: start,
+                mask: 3,
+                completions: NonNull::new(completions.cast()).expect("not null"),
+                shared_head: word(0),
+                shared_tail: word(1),
+                shared_overflow: word(2),
+            };
+            // SAFETY: the words live as long as the allocation.
+            let (head, tail) = unsafe { (word(0).as_ref(), word(1).as_ref()) };
+            let mut position = start;
+            for round in 0..6_u64 {
+                assert!(!queue.has_completion() && queue.next().is_none());
+                let batch = (round % 4 + 1) as u32;
+                for n in 0..batch {
+                    let at = (position & 3) as usize;
+                    let user_data = round * 10 + u64::from(n);
+                    // SAFETY: inside the four completions.
+                    unsafe {
+                        completions.cast::<Completion>().add(at).write(Completion {
+                            user_data,
+                            res: 0,
+                            flags: 0,
+                        })
+                    };
+                    position = position.wrapping_add(1);
+                    tail.store(position, Ordering::Relaxed);
+                }
+                for n in 0..batch {
+                    assert!(queue.has_completion());
+                    assert_eq!(queue.next().map(|done| done.user_data), Some(round * 10 + u64::from(n)));
+                }
+                assert_eq!(queue.next(), None);
+                assert_eq!(head.load(Ordering::Relaxed), position.wrapping_sub(batch), "not before publish");
+                queue.publish();
+                assert_eq!(head.load(Ordering::Relaxed), position);
+            }
+            // SAFETY: made by `Box::into_raw` above; the queue is not used again.
+            drop(unsafe { Box::from_raw(memory) });
+        }
+    }
+}

@@ -192,6 +192,18 @@ impl<K: Kernel> Ring<K> {
         self.params.flags
     }
 
+    /// Whether the ring has a place in its thread's table.
+    #[cfg(test)]
+    pub(super) fn is_registered(&self) -> bool {
+        self.always & enter::REGISTERED_RING != 0
+    }
+
+    /// Flags of every `enter` that waits.
+    #[cfg(test)]
+    pub(super) fn waiting_flags(&self) -> u32 {
+        self.waiting
+    }
+
     /// One system call for everything queued, and for whatever wait is asked.
     ///
     /// The kernel may take less than it was offered and then does not wait, so what it took is read from the queue's

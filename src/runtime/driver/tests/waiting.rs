@@ -1,0 +1,134 @@
+//! Waits: what ends them, what they bring, and what a full completion queue does.
+
+use std::io::{Write, pipe};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::super::{Driver, Wait};
+use super::{collect, nop, push, read, reap, ring};
+
+#[test]
+fn completions_beyond_the_queue_are_kept() {
+    let mut ring = ring(4, 4);
+    let mut submitted = 0_u64;
+    while submitted < 64 {
+        for _ in 0..ring.room() {
+            push(&mut ring, nop(submitted));
+            submitted += 1;
+        }
+        ring.enter(Wait::No).expect("enter");
+    }
+    assert!(ring.needs_enter(), "the kernel says that it holds completions back");
+    let mut seen = Vec::new();
+    while seen.len() < 64 {
+        let before = seen.len();
+        seen.extend(reap(&mut ring).into_iter().map(|(user_data, _)| user_data));
+        // `No` brings them too: the flag says that it must.
+        ring.enter(Wait::No).expect("enter");
+        assert!(seen.len() > before, "each turn brings some");
+    }
+    assert_eq!(seen, (0..64).collect::<Vec<_>>());
+    assert_eq!((reap(&mut ring), ring.dropped()), (vec![], 0));
+    assert!(!ring.needs_enter());
+}
+
+#[test]
+fn space_is_given_back_before_waiting() {
+    // With the queue's four places still counted as taken, the wait would find them full and return at once.
+    let (source, mut sink) = pipe().expect("pipe");
+    let mut byte = 0;
+    let mut ring = ring(4, 4);
+    for user_data in 0..4 {
+        push(&mut ring, nop(user_data));
+    }
+    ring.enter(Wait::Poll).expect("enter");
+    while ring.next().is_some() {}
+    push(&mut ring, read(&source, &mut byte, 9));
+    ring.enter(Wait::Until(Some(Instant::now() + Duration::from_millis(5)))).expect("enter");
+    assert!(!ring.has_completion());
+    sink.write_all(b"x").expect("write");
+    assert_eq!(collect(&mut ring, 1), [(9, 1)]);
+}
+
+#[test]
+fn a_deadline_ends_the_wait() {
+    let (source, mut sink) = pipe().expect("pipe");
+    let mut byte = 0;
+    let mut ring = ring(4, 16);
+    push(&mut ring, read(&source, &mut byte, 1));
+    let deadline = Instant::now() + Duration::from_millis(20);
+    ring.enter(Wait::Until(Some(deadline))).expect("enter");
+    assert!(Instant::now() >= deadline);
+    assert!(!ring.has_completion());
+    // A deadline that has passed submits and looks, but does not wait.
+    push(&mut ring, nop(2));
+    ring.enter(Wait::Until(Some(deadline))).expect("enter");
+    assert_eq!(reap(&mut ring), [(2, 0)]);
+    sink.write_all(b"x").expect("write");
+    assert_eq!(collect(&mut ring, 1), [(1, 1)]);
+}
+
+#[test]
+fn deferred_work_is_announced_and_fetched() {
+    let (source, mut sink) = pipe().expect("pipe");
+    let mut byte = 0;
+    let mut ring = ring(4, 16);
+    push(&mut ring, read(&source, &mut byte, 1));
+    ring.enter(Wait::No).expect("enter");
+    assert!(!ring.needs_enter() && !ring.has_completion());
+    sink.write_all(b"x").expect("write");
+    assert!(ring.needs_enter() || ring.has_completion());
+    ring.enter(Wait::Poll).expect("enter");
+    assert!(ring.has_completion());
+    assert_eq!(reap(&mut ring), [(1, 1)]);
+}
+
+#[test]
+fn signals_lose_nothing() {
+    static SIGNALS: AtomicU64 = AtomicU64::new(0);
+    extern "C" fn count(_: libc::c_int) {
+        SIGNALS.fetch_add(1, Ordering::Relaxed);
+    }
+    // SAFETY: a zeroed sigaction has an empty mask and no flags, so no SA_RESTART; the handler touches one atomic, and
+    // no other test uses this signal.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = count as extern "C" fn(libc::c_int) as libc::sighandler_t;
+        assert_eq!(libc::sigaction(libc::SIGUSR2, &action, std::ptr::null_mut()), 0);
+    }
+    let (source, mut sink) = pipe().expect("pipe");
+    let (go, gone) = mpsc::channel::<u8>();
+    // SAFETY: no arguments.
+    let waiter = unsafe { libc::pthread_self() };
+    let storm = thread::spawn(move || {
+        for letter in gone {
+            for _ in 0..5 {
+                // SAFETY: the waiting thread joins this one before it ends.
+                unsafe { libc::pthread_kill(waiter, libc::SIGUSR2) };
+                thread::yield_now();
+            }
+            sink.write_all(&[letter]).expect("write");
+        }
+    });
+    let mut ring = ring(4, 16);
+    let mut byte = 0;
+    let mut empty_handed = 0;
+    for round in 0..200_u8 {
+        push(&mut ring, read(&source, &mut byte, u64::from(round)));
+        go.send(round).expect("the storm goes on");
+        let done = loop {
+            ring.enter(Wait::Until(None)).expect("a signal is no error");
+            assert_eq!(ring.queued(), 0);
+            match reap(&mut ring) {
+                done if done.is_empty() => empty_handed += 1,
+                done => break done,
+            }
+        };
+        assert_eq!((done, byte), (vec![(u64::from(round), 1)], round));
+    }
+    drop(go);
+    storm.join().expect("the storm ends");
+    assert!(SIGNALS.load(Ordering::Relaxed) > 0 && empty_handed > 0, "no wait was interrupted");
+}
