@@ -51,7 +51,8 @@ fn the_list_is_the_files() {
 fn the_allowance_is_for_a_whole_file_that_uses_it() {
     let mut findings = Vec::new();
     for source in rust_files(EVERYWHERE) {
-        let named = source.code.matches("unsafe_code").count();
+        let forbidden = source.code.matches("forbid(unsafe_code)").count(); // more than the workspace asks
+        let named = source.code.matches("unsafe_code").count() - forbidden;
         if named != usize::from(allows(&source)) {
             findings.push(format!(
                 "{}: allow unsafe code once, for the whole file, where the list can see it",

@@ -27,6 +27,7 @@ pin_project! {
 
 impl<O: Operation> Slot<O> {
     pub(super) fn new(op: O) -> Self {
+        // op-flow 2/8: wrapped by a combinator. Still a value: the op lies in the combinator, which lies in the task.
         Self::Running { op }
     }
 
@@ -39,7 +40,9 @@ impl<O: Operation> Slot<O> {
     pub(super) fn into_op(self) -> O {
         match self {
             Self::Running { op } => op,
-            Self::Done { .. } | Self::Taken => panic!("a combinator was extended after one of its arms had completed"),
+            Self::Done { .. } | Self::Taken => {
+                panic!("a combinator was extended after one of its arms had completed")
+            }
         }
     }
 
@@ -101,7 +104,9 @@ impl<O: Operation> Slot<O> {
     pub(super) fn take(self: Pin<&mut Self>) -> O::Output {
         match self.project_replace(Self::Taken) {
             Replaced::Done { output } => output, // Done -> Taken
-            Replaced::Running { .. } | Replaced::Taken => panic!("an arm's output was taken before it completed"),
+            Replaced::Running { .. } | Replaced::Taken => {
+                panic!("an arm's output was taken before it completed")
+            }
         }
     }
 }

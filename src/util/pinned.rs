@@ -7,9 +7,9 @@ use core::pin::Pin;
 
 /// The elements of a pinned slice, each pinned, in order.
 pub(crate) fn elements<T>(slice: Pin<&mut [T]>) -> impl Iterator<Item = Pin<&mut T>> {
-    // SAFETY: the reference is only split into references to its elements, which are pinned again below; nothing moves.
+    // SAFETY: (local) the reference is only split into references to its elements, which are pinned again below; nothing moves.
     let slice = unsafe { slice.get_unchecked_mut() };
-    // SAFETY: an element lives and is dropped where its slice does, and the slice is pinned.
+    // SAFETY: (local) an element lives and is dropped where its slice does, and the slice is pinned.
     slice.iter_mut().map(|element| unsafe { Pin::new_unchecked(element) })
 }
 
