@@ -1,0 +1,418 @@
+//! The protocol of a channel with waiters: what a push, a pop, a dropped waiter and a close do to the ring and to the
+//! two lines. It decides; it never locks, wakes, or runs code of the user's.
+//!
+//! Knows: waiters. Does not know: locks, endpoints, futures.
+#![allow(unsafe_code, reason = "links and reads waiters, which live in the futures that own them")]
+
+use core::task::Waker;
+use std::collections::VecDeque;
+
+use super::waiter::{Line, State, Waiter};
+use super::wake::Wakes;
+
+/// What a parked push remembers.
+pub(super) struct Offer<T> {
+    /// The value, until it is in the channel.
+    pub(super) value: Option<T>,
+    /// Whether only the push's own poll may put it there: it is granted a slot instead of being pulled.
+    pub(super) by_poll: bool,
+}
+
+/// The outcome of one attempt to complete an operation.
+pub(super) enum Step<R> {
+    /// Done; wake these.
+    Ready(R, Wakes),
+    /// In line; wake these.
+    Parked(Wakes),
+    /// It would have to park: come again with a clone of the waker, which must not be made under the lock.
+    NeedsWaker,
+}
+
+/// The channel is closed: what a push or a pop is told.
+pub(super) struct Closed;
+
+/// The state behind the lock.
+///
+/// The numbers, of which every rule below is a consequence:
+///
+/// ```text
+///   len        values in the ring, oldest first
+///   assigned   of those, how many notified poppers are entitled to one (to the head, whichever it is by then)
+///   free       = len - assigned: what a newcomer may pop
+///   granted    slots that notified pushes are entitled to
+///   room       = capacity + waiting poppers - free - granted: how many pushes may take effect now
+///
+///   free > 0   =>  no popper waits        (a value goes to the waiter, or to the next comer)
+///   room > 0   =>  no push waits          (a slot goes to the waiter, or to the next comer)
+/// ```
+///
+/// A value may be given back by a notified popper that is dropped: `free` then exceeds the capacity for a while and
+/// `room` is negative until pops have made up for it. A waiting popper that leaves takes the room it brought with it: a
+/// grant that was given on its account is void, and the granted push goes back to its place in line when it finds out.
+pub(super) struct Engine<T> {
+    ring: VecDeque<T>,
+    capacity: usize,
+    assigned: usize,
+    granted: usize,
+    pushers: Line<Offer<T>>,
+    poppers: Line<()>,
+    next_ticket: u64,
+    closed: bool,
+}
+
+impl<T> Engine<T> {
+    /// An open channel around an empty ring, which the caller has allocated.
+    pub(super) fn new(ring: VecDeque<T>, capacity: usize) -> Self {
+        Self {
+            ring,
+            capacity,
+            assigned: 0,
+            granted: 0,
+            pushers: Line::new(),
+            poppers: Line::new(),
+            next_ticket: 0,
+            closed: false,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ring.len()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Whether a push would find no room now.
+    pub(super) fn is_full(&self) -> bool {
+        !self.has_room(self.granted)
+    }
+
+    fn free(&self) -> usize {
+        self.ring.len() - self.assigned
+    }
+
+    /// Whether one more push may take effect when `granted` slots are spoken for. (The capacity is at most
+    /// `isize::MAX`, so neither side overflows.)
+    fn has_room(&self, granted: usize) -> bool {
+        self.capacity + self.poppers.len() > self.free() + granted
+    }
+
+    // ---- push ----
+
+    /// Pushes the value in `slot` if there is room; leaves it there otherwise.
+    pub(super) fn try_push(&mut self, slot: &mut Option<T>) -> Result<Option<Waker>, Refused> {
+        if self.closed {
+            Err(Refused::Closed)
+        } else if !self.has_room(self.granted) {
+            Err(Refused::Full)
+        } else {
+            Ok(self.accept(slot))
+        }
+    }
+
+    /// Puts the value at the tail. If a popper waits, one value is now counted as the first one's.
+    fn accept(&mut self, slot: &mut Option<T>) -> Option<Waker> {
+        if let Some(value) = slot.take() {
+            self.ring.push_back(value);
+        }
+        self.assign()
+    }
+
+    /// Counts one free value as the first waiting popper's, if one waits.
+    fn assign(&mut self) -> Option<Waker> {
+        let ((), waker) = self.poppers.finish_front(State::Notified, |()| ())?;
+        self.assigned += 1;
+        waker
+    }
+
+    /// One attempt of a push future. The value stays in the waiter unless the push takes effect.
+    ///
+    /// # Safety
+    /// The caller owns the waiter, which belongs to this channel and fulfils the contract of `Line::push_back`.
+    pub(super) unsafe fn poll_push(
+        &mut self,
+        waiter: &Waiter<Offer<T>>,
+        waker: &Waker,
+        spare: &mut Option<Waker>,
+    ) -> Step<Result<(), Closed>> {
+        let state = waiter.state();
+        let granted_to_others = match state {
+            // SAFETY: (I3) the lock is held.
+            State::Queued => return unsafe { refresh(waiter, waker, spare) },
+            State::Taken => return Step::Ready(Ok(()), Wakes::default()),
+            State::Closed => return Step::Ready(Err(Closed), Wakes::default()),
+            State::Notified => self.granted - 1,
+            State::Idle | State::Cancelled | State::Finished => self.granted,
+        };
+        if self.closed {
+            self.granted = granted_to_others;
+            waiter.set(State::Closed);
+            return Step::Ready(Err(Closed), Wakes::default());
+        }
+        if self.has_room(granted_to_others) {
+            self.granted = granted_to_others;
+            // SAFETY: (I3) the lock is held, and nothing else refers to the payload.
+            let popper = self.accept(&mut unsafe { waiter.payload() }.value);
+            waiter.set(State::Taken);
+            return Step::Ready(Ok(()), Wakes { popper, pusher: None });
+        }
+        let Some(waker) = spare.take() else { return Step::NeedsWaker };
+        self.granted = granted_to_others;
+        // SAFETY: (I3) the waiter is not linked (`Queued` returned above); the rest is the caller's contract.
+        unsafe {
+            if state == State::Notified {
+                self.pushers.put_back(waiter, waker);
+            } else {
+                self.pushers.push_back(waiter, waker, self.next_ticket);
+                self.next_ticket += 1;
+            }
+        }
+        Step::Parked(Wakes::default())
+    }
+
+    /// Takes a push that will not be polled to its end out of everything. Afterwards it is `Taken` if it took effect;
+    /// in any other state its value is still in the waiter.
+    ///
+    /// # Safety
+    /// As for [`poll_push`](Self::poll_push).
+    pub(super) unsafe fn withdraw_push(&mut self, waiter: &Waiter<Offer<T>>) -> Wakes {
+        match waiter.state() {
+            State::Queued => {
+                // SAFETY: (I3) `Queued` under the lock is linked here.
+                unsafe { self.pushers.remove(waiter) };
+                waiter.set(State::Cancelled);
+                Wakes::default()
+            }
+            State::Notified => {
+                self.granted -= 1;
+                waiter.set(State::Cancelled);
+                if cfg!(millstream_bug = "grant-dies-with-its-push") {
+                    Wakes::default()
+                } else {
+                    self.settle()
+                }
+            }
+            _ => Wakes::default(),
+        }
+    }
+
+    // ---- pop ----
+
+    /// Pops a value that no notified popper is entitled to.
+    pub(super) fn try_pop(&mut self) -> Result<(T, Wakes), Refused> {
+        if let Some(popped) = self.pop_free() {
+            return Ok(popped);
+        }
+        if self.closed && self.ring.is_empty() {
+            return Err(Refused::Closed);
+        }
+        // Nobody waits on behalf of this call, so a push that must be polled is not an obstacle: look behind it.
+        if self.poppers.is_empty()
+            && let Some(popped) = self.pull_through(|offer| !offer.by_poll)
+        {
+            return Ok(popped);
+        }
+        Err(Refused::Full)
+    }
+
+    fn pop_free(&mut self) -> Option<(T, Wakes)> {
+        if self.free() == 0 {
+            return None;
+        }
+        let value = self.ring.pop_front()?;
+        Some((value, self.settle()))
+    }
+
+    /// With no free value and no room (capacity 0, or every slot granted): takes the value of the first parked push
+    /// that may be pulled. It goes through the ring, behind the values that are counted for others, and the head
+    /// comes out: taken past them, it would overtake them if one of those poppers gave up.
+    fn pull_through(&mut self, accept: impl Fn(&Offer<T>) -> bool) -> Option<(T, Wakes)> {
+        if self.closed {
+            return None; // the parked pushes are about to be told
+        }
+        let (pulled, pusher) = self.pushers.finish_first(State::Taken, accept, |offer| offer.value.take())?;
+        if let Some(pulled) = pulled {
+            self.ring.push_back(pulled);
+        }
+        let value = self.ring.pop_front()?;
+        Some((value, Wakes { pusher, popper: None }))
+    }
+
+    /// One attempt of a pop future. The flag says that waiting poppers have to be told that the channel has ended.
+    ///
+    /// # Safety
+    /// As for [`poll_push`](Self::poll_push).
+    pub(super) unsafe fn poll_pop(
+        &mut self,
+        waiter: &Waiter<()>,
+        waker: &Waker,
+        spare: &mut Option<Waker>,
+    ) -> Step<Result<(T, bool), Closed>> {
+        match waiter.state() {
+            // SAFETY: (I3) the lock is held.
+            State::Queued => return unsafe { refresh(waiter, waker, spare) },
+            State::Closed => return Step::Ready(Err(Closed), Wakes::default()),
+            State::Notified => {
+                if let Some(value) = self.ring.pop_front() {
+                    self.assigned -= 1;
+                    waiter.set(State::Taken);
+                    return Step::Ready(
+                        Ok((value, self.has_ended() && !self.poppers.is_empty())),
+                        Wakes::default(),
+                    );
+                }
+            }
+            State::Idle | State::Taken | State::Cancelled | State::Finished => {}
+        }
+        if let Some((value, wakes)) = self.pop_free() {
+            waiter.set(State::Taken);
+            return Step::Ready(Ok((value, false)), wakes);
+        }
+        if self.has_ended() {
+            waiter.set(State::Closed);
+            return Step::Ready(Err(Closed), Wakes::default());
+        }
+        // The oldest push is due if this popper is the first to wait and no void grant has a claim to it.
+        if self.poppers.is_empty()
+            && self.capacity + 1 > self.granted
+            && self.pushers.front().is_some_and(|offer| !offer.by_poll)
+            && let Some((value, wakes)) = self.pull_through(|_| true)
+        {
+            waiter.set(State::Taken);
+            return Step::Ready(Ok((value, false)), wakes);
+        }
+        let Some(waker) = spare.take() else { return Step::NeedsWaker };
+        // SAFETY: (I3) the waiter is not linked (`Queued` returned above); the rest is the caller's contract.
+        unsafe { self.poppers.push_back(waiter, waker, 0) };
+        Step::Parked(self.settle()) // a waiting popper is room for one push
+    }
+
+    /// Takes a pop that will not be polled to its end out of everything. A value that was counted for it goes to the
+    /// next waiting popper, or is free.
+    ///
+    /// # Safety
+    /// As for [`poll_push`](Self::poll_push).
+    pub(super) unsafe fn withdraw_pop(&mut self, waiter: &Waiter<()>) -> Option<Waker> {
+        match waiter.state() {
+            State::Queued => {
+                // SAFETY: (I3) `Queued` under the lock is linked here.
+                unsafe { self.poppers.remove(waiter) };
+                waiter.set(State::Cancelled);
+                None
+            }
+            State::Notified => {
+                self.assigned -= 1;
+                waiter.set(State::Cancelled);
+                if cfg!(millstream_bug = "value-dies-with-its-pop") { None } else { self.assign() }
+            }
+            _ => None,
+        }
+    }
+
+    // ---- room and end ----
+
+    /// Gives one unit of room, if there is any, to the oldest parked push: pulls its value, or grants it the slot.
+    /// Every change makes at most one unit, so once is enough.
+    fn settle(&mut self) -> Wakes {
+        if self.closed || !self.has_room(self.granted) {
+            return Wakes::default();
+        }
+        match self.pushers.front() {
+            None => Wakes::default(),
+            Some(offer) if offer.by_poll => {
+                self.granted += 1;
+                let pusher = self.pushers.finish_front(State::Notified, |_| ()).and_then(|((), waker)| waker);
+                Wakes { pusher, popper: None }
+            }
+            Some(_) => {
+                let pulled = self.pushers.finish_front(State::Taken, |offer| offer.value.take());
+                let Some((mut value, pusher)) = pulled else { return Wakes::default() };
+                let popper = self.accept(&mut value);
+                Wakes { pusher, popper }
+            }
+        }
+    }
+
+    /// Refuses all further pushes; `false` if that was so already. Waiters are told by [`end_some`](Self::end_some).
+    pub(super) fn close(&mut self) -> bool {
+        !core::mem::replace(&mut self.closed, true)
+    }
+
+    /// Nothing more will ever be popped.
+    pub(super) fn has_ended(&self) -> bool {
+        self.closed && self.ring.is_empty()
+    }
+
+    /// Tells waiters that the channel is closed, as many as `wakers` has room for, and returns whether that was all.
+    /// Poppers are told only when the ring is empty: before, a counted value may still be given back to them.
+    pub(super) fn end_some(&mut self, wakers: &mut [Option<Waker>]) -> bool {
+        for slot in wakers {
+            let ended = if !self.closed {
+                None
+            } else if let Some(((), waker)) = self.pushers.finish_front(State::Closed, |_| ()) {
+                Some(waker)
+            } else if self.ring.is_empty() && !cfg!(millstream_bug = "close-forgets-poppers") {
+                self.poppers.finish_front(State::Closed, |()| ()).map(|((), waker)| waker)
+            } else {
+                None
+            };
+            let Some(waker) = ended else { return true };
+            *slot = waker;
+        }
+        false
+    }
+
+    /// Takes everything that is queued, for the last receiver to drop outside the lock.
+    pub(super) fn take_ring(&mut self) -> VecDeque<T> {
+        self.assigned = 0; // only pops that were leaked can have had a claim
+        core::mem::take(&mut self.ring)
+    }
+}
+
+/// Why an immediate attempt did not take effect. (`Full` is a popper's `Empty`.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    Full,
+    Closed,
+}
+
+/// A waiter in line was polled again: its newest waker counts. The old one leaves through `spare`.
+///
+/// # Safety
+/// The caller owns the waiter and holds the lock.
+unsafe fn refresh<P, R>(waiter: &Waiter<P>, waker: &Waker, spare: &mut Option<Waker>) -> Step<R> {
+    // SAFETY: (I3) the lock is held.
+    let current = unsafe { waiter.waker() };
+    if !current.as_ref().is_some_and(|current| current.will_wake(waker)) {
+        if spare.is_none() {
+            return Step::NeedsWaker;
+        }
+        core::mem::swap(current, spare);
+    }
+    Step::Parked(Wakes::default())
+}
+
+#[cfg(test)]
+impl<T> Engine<T> {
+    /// The two implications of the type's documentation, and that the counts make sense.
+    pub(super) fn audit(&self) {
+        assert!(self.assigned <= self.ring.len(), "more values assigned than there are");
+        assert!(self.free() == 0 || self.poppers.is_empty(), "a popper waits beside a free value");
+        assert!(
+            self.closed || self.pushers.is_empty() || !self.has_room(self.granted),
+            "a push waits beside room: cap {} poppers {} free {} granted {}",
+            self.capacity,
+            self.poppers.len(),
+            self.free(),
+            self.granted
+        );
+        assert!(!self.has_ended() || self.poppers.is_empty(), "a popper waits at the end");
+        assert!(!self.closed || self.pushers.is_empty(), "a push waits at a closed channel");
+    }
+
+    /// Values counted for poppers, slots granted, waiting pushes, waiting pops.
+    pub(super) fn counts(&self) -> (usize, usize, usize, usize) {
+        (self.assigned, self.granted, self.pushers.len(), self.poppers.len())
+    }
+}

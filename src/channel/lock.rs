@@ -1,0 +1,331 @@
+//! The one small lock of a channel: held for some ten nanoseconds, never while code of the user's runs.
+//!
+//! Knows: `sync`, the futex and membarrier calls. Does not know: what it protects.
+#![allow(
+    unsafe_code,
+    reason = "a lock: hands out exclusive access to what it protects, and sleeps in the kernel"
+)]
+
+#[cfg(any(millstream_loom, millstream_shuttle, miri))]
+pub(super) use modelled::Lock;
+#[cfg(not(any(millstream_loom, millstream_shuttle, miri)))]
+pub(super) use real::Lock;
+
+/// For the models of the channel: a lock the checker knows. Exploring ours again in each of them would leave no time
+/// for the protocol; ours has a model of its own, below.
+#[cfg(any(millstream_loom, millstream_shuttle, miri))]
+mod modelled {
+    use crate::sync::{Mutex, MutexGuard};
+
+    pub(in super::super) struct Lock<T>(Mutex<T>);
+
+    impl<T> Lock<T> {
+        pub(in super::super) fn new(value: T) -> Self {
+            Self(Mutex::new(value))
+        }
+
+        pub(in super::super) fn lock(&self) -> MutexGuard<'_, T> {
+            self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        }
+    }
+}
+
+#[cfg(not(any(millstream_loom, millstream_shuttle, miri)))]
+mod real {
+    use core::cell::UnsafeCell;
+    use core::marker::PhantomData;
+    use core::ops::{Deref, DerefMut};
+
+    use super::raw::RawLock;
+
+    pub(in super::super) struct Lock<T> {
+        raw: RawLock,
+        data: UnsafeCell<T>,
+    }
+
+    // SAFETY: (I5) a lock: the data is used by one thread at a time, and moves between threads, hence `T: Send`.
+    unsafe impl<T: Send> Send for Lock<T> {}
+    // SAFETY: (I5) as above.
+    unsafe impl<T: Send> Sync for Lock<T> {}
+
+    impl<T> Lock<T> {
+        pub(in super::super) fn new(value: T) -> Self {
+            Self { raw: RawLock::new(), data: UnsafeCell::new(value) }
+        }
+
+        #[inline]
+        pub(in super::super) fn lock(&self) -> Guard<'_, T> {
+            self.raw.acquire();
+            Guard { lock: self, _exclusive: PhantomData }
+        }
+    }
+
+    /// Holds the lock, also through an unwinding.
+    pub(in super::super) struct Guard<'a, T> {
+        lock: &'a Lock<T>,
+        _exclusive: PhantomData<&'a mut T>,
+    }
+
+    impl<T> Deref for Guard<'_, T> {
+        type Target = T;
+
+        #[inline]
+        fn deref(&self) -> &T {
+            // SAFETY: the lock is held for as long as the guard lives.
+            unsafe { &*self.lock.data.get() }
+        }
+    }
+
+    impl<T> DerefMut for Guard<'_, T> {
+        #[inline]
+        fn deref_mut(&mut self) -> &mut T {
+            // SAFETY: the lock is held for as long as the guard lives, and the guard is borrowed exclusively.
+            unsafe { &mut *self.lock.data.get() }
+        }
+    }
+
+    impl<T> Drop for Guard<'_, T> {
+        #[inline]
+        fn drop(&mut self) {
+            self.lock.raw.release();
+        }
+    }
+}
+
+#[cfg(not(any(millstream_shuttle, miri)))]
+#[cfg_attr(millstream_loom, allow(dead_code, reason = "there, only its own model uses it"))]
+mod raw {
+    use super::os::{Futex, heavy_barrier, light_barrier};
+    use crate::sync::atomic::{AtomicU32, Ordering};
+    use crate::sync::hint;
+
+    const FREE: u32 = 0;
+    const HELD: u32 = 1;
+
+    /// Pauses before the first new look at a held lock; doubled, up to `MAX_PAUSES`, each time it is still held.
+    const FIRST_PAUSES: u32 = if cfg!(millstream_loom) { 1 } else { 8 };
+    const MAX_PAUSES: u32 = 64;
+    /// Pauses in all before sleeping. The holder is usually done long before: it takes longer only if it was
+    /// preempted. Looking more often makes the cache line bounce and everybody slower.
+    const PAUSE_BUDGET: u32 = if cfg!(millstream_loom) { 1 } else { 300 };
+
+    /// Mutual exclusion on a futex.
+    ///
+    /// ```text
+    ///   FREE ── compare-exchange ──▶ HELD ── store ──▶ FREE, then wake one if `sleepers` is not 0
+    /// ```
+    ///
+    /// Releasing is a plain store and a plain load: no read-modify-write, no fence. So that this load cannot miss
+    /// somebody who is about to sleep, the sleeper makes every thread of the process pass a barrier between counting
+    /// itself and its last look at the word. Sleeping is rare and costs microseconds anyway; releasing is neither.
+    pub(super) struct RawLock {
+        word: AtomicU32,
+        sleepers: AtomicU32,
+        futex: Futex,
+    }
+
+    impl RawLock {
+        pub(super) fn new() -> Self {
+            Self { word: AtomicU32::new(FREE), sleepers: AtomicU32::new(0), futex: Futex::new() }
+        }
+
+        #[inline]
+        pub(super) fn acquire(&self) {
+            if !self.try_acquire() {
+                self.wait_and_acquire();
+            }
+        }
+
+        #[inline]
+        fn try_acquire(&self) -> bool {
+            // ORDERING: pairs with the `Release` store in `release`.
+            self.word.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        }
+
+        #[cold]
+        fn wait_and_acquire(&self) {
+            let (mut pauses, mut left) = (FIRST_PAUSES, PAUSE_BUDGET);
+            while left > 0 {
+                for _ in 0..pauses {
+                    hint::spin_loop();
+                }
+                if self.word.load(Ordering::Relaxed) == FREE && self.try_acquire() {
+                    return;
+                }
+                left = left.saturating_sub(pauses);
+                pauses = (pauses * 2).min(MAX_PAUSES);
+            }
+            self.sleepers.fetch_add(1, Ordering::Relaxed);
+            // ORDERING: pairs with `light_barrier` in `release`: either that load of `sleepers` comes after this
+            // barrier and finds us counted, or that store of FREE came before it and is found by the look below.
+            let counted = heavy_barrier();
+            while !self.try_acquire() {
+                // If the kernel refused the barrier we may be missed, so the sleep is a short nap.
+                self.futex.sleep(&self.word, HELD, counted);
+            }
+            self.sleepers.fetch_sub(1, Ordering::Relaxed);
+        }
+
+        /// Releases a lock that the caller holds.
+        #[inline]
+        pub(super) fn release(&self) {
+            // ORDERING: pairs with the `Acquire` in `try_acquire`.
+            self.word.store(FREE, RELEASE);
+            light_barrier();
+            if self.sleepers.load(Ordering::Relaxed) != 0 && !cfg!(millstream_bug = "release-wakes-nobody") {
+                self.futex.wake_one(&self.word);
+            }
+        }
+    }
+
+    const RELEASE: Ordering =
+        if cfg!(millstream_bug = "release-is-relaxed") { Ordering::Relaxed } else { Ordering::Release };
+}
+
+/// What the lock needs from the machine.
+#[cfg(not(any(millstream_loom, millstream_shuttle, miri)))]
+mod os {
+    use core::sync::atomic::{AtomicU32, Ordering, compiler_fence};
+    use std::sync::OnceLock;
+
+    /// How long somebody sleeps whom a release may miss.
+    static NAP: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+
+    fn membarrier(command: libc::c_int) -> bool {
+        // SAFETY: takes no pointers; an unknown command or a filtered call is an error code.
+        unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
+    }
+
+    /// Every thread of the process passes a full barrier; `false` if the kernel refuses.
+    pub(super) fn heavy_barrier() -> bool {
+        static REGISTERED: OnceLock<bool> = OnceLock::new();
+        *REGISTERED.get_or_init(|| membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED))
+            && membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED)
+    }
+
+    #[inline]
+    pub(super) fn light_barrier() {
+        // ORDERING: keeps the compiler from moving the load up; for the processor the heavy side pays.
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    /// The kernel keeps the queue of sleepers, by the word's address.
+    pub(super) struct Futex;
+
+    impl Futex {
+        pub(super) fn new() -> Self {
+            Self
+        }
+
+        /// Sleeps if `word` is `expected`, until woken, or for a nap if wakes may be missed. Ends early at will.
+        pub(super) fn sleep(&self, word: &AtomicU32, expected: u32, counted: bool) {
+            let timeout: *const libc::timespec = if counted { core::ptr::null() } else { &NAP };
+            let wait = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+            // SAFETY: the word outlives the call; the timeout is null or a static. Whatever comes back, the caller
+            // looks again.
+            unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), wait, expected, timeout) };
+        }
+
+        #[cold]
+        pub(super) fn wake_one(&self, word: &AtomicU32) {
+            let wake = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+            // SAFETY: the kernel uses the address as a key.
+            unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), wake, 1) };
+        }
+    }
+}
+
+/// The same for loom: the kernel's queue is a lock and a condition, the pair of barriers a pair of fences.
+#[cfg(millstream_loom)]
+#[allow(dead_code, reason = "only the model uses it")]
+mod os {
+    use crate::sync::atomic::{AtomicU32, Ordering, fence};
+    use crate::sync::{Condvar, Mutex};
+
+    pub(super) fn heavy_barrier() -> bool {
+        fence(Ordering::SeqCst);
+        true
+    }
+
+    pub(super) fn light_barrier() {
+        if !cfg!(millstream_bug = "release-without-barrier") {
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    pub(super) struct Futex {
+        queue: Mutex<()>,
+        woken: Condvar,
+    }
+
+    impl Futex {
+        pub(super) fn new() -> Self {
+            Self { queue: Mutex::new(()), woken: Condvar::new() }
+        }
+
+        pub(super) fn sleep(&self, word: &AtomicU32, expected: u32, _counted: bool) {
+            let queue = self.queue.lock().unwrap();
+            if word.load(Ordering::SeqCst) == expected {
+                drop(self.woken.wait(queue).unwrap());
+            }
+        }
+
+        pub(super) fn wake_one(&self, _word: &AtomicU32) {
+            let queue = self.queue.lock().unwrap();
+            self.woken.notify_one();
+            drop(queue);
+        }
+    }
+}
+
+#[cfg(all(test, millstream_loom))]
+mod model {
+    use super::raw::RawLock;
+    use crate::sync::{Arc, thread};
+
+    struct Counter {
+        lock: RawLock,
+        value: loom::cell::UnsafeCell<usize>,
+    }
+
+    // SAFETY: a test; loom itself checks that the lock keeps the threads apart.
+    unsafe impl Sync for Counter {}
+
+    impl Counter {
+        fn add(&self) {
+            self.lock.acquire();
+            // SAFETY: the lock is held; loom checks it.
+            self.value.with_mut(|value| unsafe { *value += 1 });
+            self.lock.release();
+        }
+    }
+
+    fn contend(threads: usize, rounds: usize) {
+        loom::model(move || {
+            let counter = Arc::new(Counter { lock: RawLock::new(), value: loom::cell::UnsafeCell::new(0) });
+            let others: Vec<_> = (1..threads)
+                .map(|_| {
+                    let counter = counter.clone();
+                    thread::spawn(move || (0..rounds).for_each(|_| counter.add()))
+                })
+                .collect();
+            (0..rounds).for_each(|_| counter.add());
+            others.into_iter().for_each(|other| other.join().unwrap());
+            counter.lock.acquire();
+            // SAFETY: as in `add`.
+            let total = counter.value.with(|value| unsafe { *value });
+            counter.lock.release();
+            assert_eq!(total, threads * rounds);
+        });
+    }
+
+    #[test]
+    fn two_threads_exclude_each_other_and_none_sleeps_for_ever() {
+        contend(2, 2);
+    }
+
+    #[test]
+    fn three_threads_do_too() {
+        contend(3, 1);
+    }
+}

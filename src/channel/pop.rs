@@ -1,0 +1,86 @@
+//! The future of a pop.
+//!
+//! Knows: the shared channel, waiters, the operation contract. Does not know: endpoints.
+#![allow(unsafe_code, reason = "owns a waiter that the channel links to")]
+
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+use super::error::PopError;
+use super::shared::Shared;
+use super::waiter::{State, Waiter};
+use super::wake::discard;
+use crate::operation::Operation;
+
+/// The pop of one value: what [`Receiver::pop`](super::Receiver::pop) returns.
+///
+/// Nothing happens before the first poll. A pop that finds no value stands in line, first come, first served. A value
+/// pushed for it is only counted as its: it stays in the channel until the pop is polled and takes it.
+///
+/// # Errors
+///
+/// [`PopError::Closed`] once the channel is closed and drained; [`PopError::Cancelled`] if the pop was asked to stop
+/// before a value was there for it.
+///
+/// # Cancel safety
+///
+/// Dropping it at any time loses nothing: a value that was counted for it goes to the next pop in line, or stays
+/// in the channel for the next that comes. While a pop that has a value counted is neither polled nor dropped, that
+/// value waits with it.
+///
+/// # Panics
+///
+/// When polled after it has resolved.
+#[must_use = "a pop does nothing until it is awaited"]
+pub struct Pop<'a, T> {
+    shared: &'a Shared<T>,
+    waiter: Waiter<()>,
+}
+
+impl<'a, T> Pop<'a, T> {
+    pub(super) fn new(shared: &'a Shared<T>) -> Self {
+        Self { shared, waiter: Waiter::new(()) }
+    }
+}
+
+impl<T> Future for Pop<'_, T> {
+    type Output = Result<T, PopError>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.into_ref().get_ref();
+        // SAFETY: (I3) the waiter is pinned in the future and withdrawn by its `Drop`.
+        unsafe { this.shared.poll_pop(&this.waiter, cx) }
+    }
+}
+
+impl<T> Operation for Pop<'_, T> {
+    fn request_cancel(self: Pin<&mut Self>) {
+        let this = self.into_ref().get_ref();
+        // SAFETY: (I3) as in `poll`.
+        unsafe { this.shared.cancel_pop(&this.waiter) }
+    }
+
+    fn poll_discard(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.into_ref().get_ref();
+        // SAFETY: (I3) as in `poll`.
+        discard(unsafe { this.shared.withdraw_pop(&this.waiter) });
+        this.waiter.set(State::Finished);
+        Poll::Ready(())
+    }
+}
+
+impl<T> Drop for Pop<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: (I3) this is the withdrawal that `poll` promises.
+        discard(unsafe { self.shared.withdraw_pop(&self.waiter) });
+    }
+}
+
+impl<T> fmt::Debug for Pop<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pop").field("state", &self.waiter.state()).finish_non_exhaustive()
+    }
+}

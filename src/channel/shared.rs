@@ -1,0 +1,346 @@
+//! What all ends of one channel share: the engine behind its lock and the counts of ends. Every operation goes
+//! through here: lock, let the engine decide, unlock, and only then wake and drop.
+//!
+//! Knows: the engine, the lock, wakes, the poll budget. Does not know: futures, endpoint types.
+#![allow(unsafe_code, reason = "hands waiters that live in futures to the engine")]
+
+use core::fmt;
+use core::task::{Context, Poll, Waker};
+use std::collections::VecDeque;
+
+use super::engine::{Closed, Engine, Offer, Refused, Step};
+use super::error::{PopError, PushError, TryPopError, TryPushError};
+use super::lock::Lock;
+use super::waiter::{State, Waiter};
+use super::wake::{contain, deliver, discard};
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::util::executor;
+
+/// One channel.
+pub(super) struct Shared<T> {
+    engine: Lock<Engine<T>>,
+    capacity: usize,
+    senders: AtomicUsize,
+    receivers: AtomicUsize,
+}
+
+// SAFETY: (I5) values move between threads, hence `T: Send`. The raw links of the engine lead to waiters in pinned
+// futures and are followed only under the lock, which whoever unlinks and frees a waiter takes too.
+unsafe impl<T: Send> Send for Shared<T> {}
+// SAFETY: (I5) as above; all access through `&Shared` is by the lock or by atomics, and no `&T` is ever handed out.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+/// Waiters told about a close under one hold of the lock.
+const END_BATCH: usize = 16;
+
+impl<T> Shared<T> {
+    /// A channel with one end of each kind.
+    pub(super) fn new(ring: VecDeque<T>, capacity: usize) -> Self {
+        Self {
+            engine: Lock::new(Engine::new(ring, capacity)),
+            capacity,
+            senders: AtomicUsize::new(1),
+            receivers: AtomicUsize::new(1),
+        }
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// What `Debug` shows of an end.
+    pub(super) fn describe(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (len, closed) = self.look(|engine| (engine.len(), engine.is_closed()));
+        let mut out = f.debug_struct(name);
+        out.field("capacity", &self.capacity)
+            .field("len", &len)
+            .field("closed", &closed)
+            .finish_non_exhaustive()
+    }
+
+    /// Looks at the engine; `f` is ours and short.
+    pub(super) fn look<R>(&self, f: impl FnOnce(&Engine<T>) -> R) -> R {
+        f(&self.engine.lock())
+    }
+
+    // ---- push ----
+
+    #[inline]
+    pub(super) fn try_push(&self, value: T) -> Result<(), TryPushError<T>> {
+        let mut slot = Some(value);
+        let outcome = self.engine.lock().try_push(&mut slot);
+        match (outcome, slot) {
+            (Err(Refused::Full), Some(value)) => Err(TryPushError::Full(value)),
+            (Err(Refused::Closed), Some(value)) => Err(TryPushError::Closed(value)),
+            (outcome, _) => {
+                deliver(outcome.ok().flatten());
+                Ok(())
+            }
+        }
+    }
+
+    /// Polls a push.
+    ///
+    /// # Safety
+    /// The caller owns the waiter, uses it with this channel only, keeps it where it is in memory, and calls
+    /// [`withdraw_push`](Self::withdraw_push) before freeing it.
+    #[inline]
+    pub(super) unsafe fn poll_push(
+        &self,
+        waiter: &Waiter<Offer<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), PushError<T>>> {
+        match waiter.state() {
+            State::Idle if !executor::spend(cx) => return Poll::Pending,
+            State::Idle | State::Queued | State::Notified => {}
+            State::Taken | State::Closed | State::Cancelled => {
+                // SAFETY: (I3) by this function's contract.
+                return Poll::Ready(unsafe { resolve(waiter) });
+            }
+            State::Finished => panic!("a push was polled after it had resolved"),
+        }
+        // SAFETY: (I3) by this function's contract.
+        let step = self.attempt(cx, |engine, waker, spare| unsafe { engine.poll_push(waiter, waker, spare) });
+        // SAFETY: (I3) by this function's contract; an attempt that is over leaves the waiter in a final state.
+        step.map(|_| unsafe { resolve(waiter) })
+    }
+
+    /// Withdraws a push: afterwards it is `Taken`, or `Idle`/`Closed`/`Cancelled`/`Finished` with its value (if not
+    /// handed out) still in the waiter.
+    ///
+    /// # Safety
+    /// As for [`poll_push`](Self::poll_push).
+    pub(super) unsafe fn withdraw_push(&self, waiter: &Waiter<Offer<T>>) -> Option<Waker> {
+        if !matches!(waiter.state(), State::Queued | State::Notified) {
+            return None;
+        }
+        let mut engine = self.engine.lock();
+        // SAFETY: (I3) by this function's contract.
+        let wakes = unsafe { engine.withdraw_push(waiter) };
+        // SAFETY: (I3) the lock is held and the waiter is no longer linked.
+        let own = unsafe { waiter.waker() }.take();
+        drop(engine);
+        wakes.deliver();
+        own
+    }
+
+    /// Makes a push one that only its own poll may complete.
+    ///
+    /// # Safety
+    /// As for [`poll_push`](Self::poll_push).
+    pub(super) unsafe fn commit_push_on_poll(&self, waiter: &Waiter<Offer<T>>) {
+        let parked = (waiter.state() != State::Idle).then(|| self.engine.lock());
+        // SAFETY: (I3) never parked, so the owner's alone, or the lock is held.
+        unsafe { waiter.payload() }.by_poll = true;
+        drop(parked);
+    }
+
+    // ---- pop ----
+
+    #[inline]
+    pub(super) fn try_pop(&self) -> Result<T, TryPopError> {
+        let popped = self.engine.lock().try_pop();
+        match popped {
+            Ok((value, wakes)) => {
+                wakes.deliver();
+                Ok(value)
+            }
+            Err(Refused::Full) => Err(TryPopError::Empty),
+            Err(Refused::Closed) => Err(TryPopError::Closed),
+        }
+    }
+
+    /// Polls a pop.
+    ///
+    /// # Safety
+    /// As for [`poll_push`](Self::poll_push), with [`withdraw_pop`](Self::withdraw_pop).
+    #[inline]
+    pub(super) unsafe fn poll_pop(
+        &self,
+        waiter: &Waiter<()>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<T, PopError>> {
+        match waiter.state() {
+            State::Idle if !executor::spend(cx) => return Poll::Pending,
+            State::Idle | State::Queued | State::Notified => {}
+            state @ (State::Closed | State::Cancelled) => {
+                waiter.set(State::Finished);
+                let closed = state == State::Closed;
+                return Poll::Ready(Err(if closed { PopError::Closed } else { PopError::Cancelled }));
+            }
+            State::Taken | State::Finished => panic!("a pop was polled after it had resolved"),
+        }
+        // SAFETY: (I3) by this function's contract.
+        let step = self.attempt(cx, |engine, waker, spare| unsafe { engine.poll_pop(waiter, waker, spare) });
+        step.map(|popped| {
+            waiter.set(State::Finished);
+            match popped {
+                Ok((value, others_ended)) => {
+                    if others_ended {
+                        self.end_waiters();
+                    }
+                    Ok(value)
+                }
+                Err(Closed) => Err(PopError::Closed),
+            }
+        })
+    }
+
+    /// Withdraws a pop; a value that was counted for it stays in the channel. Returns the pop's own waker if it had
+    /// one, for the caller to wake or to drop.
+    ///
+    /// # Safety
+    /// As for [`poll_pop`](Self::poll_pop), except that the caller need not be alone with the waiter as long as nobody
+    /// polls it: everything is decided and done under the lock.
+    pub(super) unsafe fn withdraw_pop(&self, waiter: &Waiter<()>) -> Option<Waker> {
+        if !matches!(waiter.state(), State::Queued | State::Notified) {
+            return None;
+        }
+        let mut engine = self.engine.lock();
+        // SAFETY: (I3) by this function's contract.
+        let next = unsafe { engine.withdraw_pop(waiter) };
+        // SAFETY: (I3) the lock is held and the waiter is no longer linked.
+        let own = unsafe { waiter.waker() }.take();
+        drop(engine);
+        deliver(next);
+        own
+    }
+
+    /// Asks a pop to stop: one that waits resolves to `Cancelled`, one that has a value counted delivers it.
+    ///
+    /// # Safety
+    /// As for [`poll_pop`](Self::poll_pop).
+    pub(super) unsafe fn cancel_pop(&self, waiter: &Waiter<()>) {
+        match waiter.state() {
+            State::Idle => waiter.set(State::Cancelled),
+            State::Queued => {
+                let mut engine = self.engine.lock();
+                let mut own = None;
+                if waiter.state() == State::Queued {
+                    // SAFETY: (I3) by this function's contract; a waiter in line has nothing to pass on.
+                    let next = unsafe { engine.withdraw_pop(waiter) };
+                    debug_assert!(next.is_none());
+                    // SAFETY: (I3) the lock is held and the waiter is no longer linked.
+                    own = unsafe { waiter.waker() }.take();
+                }
+                drop(engine);
+                deliver(own); // its last poll promised a wake
+            }
+            _ => {}
+        }
+    }
+
+    // ---- both ----
+
+    /// Runs an attempt under the lock, and once more with a clone of the waker if it has to park. Cloning and dropping
+    /// wakers is the user's code, so it is done between.
+    #[inline]
+    fn attempt<R>(
+        &self,
+        cx: &mut Context<'_>,
+        mut attempt: impl FnMut(&mut Engine<T>, &Waker, &mut Option<Waker>) -> Step<R>,
+    ) -> Poll<R> {
+        let mut spare = None;
+        loop {
+            let step = attempt(&mut self.engine.lock(), cx.waker(), &mut spare);
+            match step {
+                Step::Ready(outcome, wakes) => {
+                    wakes.deliver();
+                    discard(spare);
+                    return Poll::Ready(outcome);
+                }
+                Step::Parked(wakes) => {
+                    wakes.deliver();
+                    discard(spare);
+                    return Poll::Pending;
+                }
+                Step::NeedsWaker => spare = Some(cx.waker().clone()),
+            }
+        }
+    }
+
+    /// Closes the channel; `false` if it was closed.
+    pub(super) fn close(&self) -> bool {
+        let first = self.engine.lock().close();
+        if first {
+            self.end_waiters();
+        }
+        first
+    }
+
+    /// Tells waiters of a closed channel, a batch at a time: their wakers run outside the lock, and once it is
+    /// released a waiter not yet told may be gone, so none can be remembered across it.
+    #[cold]
+    fn end_waiters(&self) {
+        loop {
+            let mut wakers = [const { None }; END_BATCH];
+            let all = self.engine.lock().end_some(&mut wakers);
+            wakers.into_iter().for_each(deliver);
+            if all {
+                return;
+            }
+        }
+    }
+
+    // ---- counting the ends ----
+
+    pub(super) fn add_sender(&self) {
+        // ORDERING: a new end comes from a living one, which keeps the count from reaching zero meanwhile. The `Arc`
+        // cloned beside it aborts long before this count could overflow.
+        self.senders.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_receiver(&self) {
+        // ORDERING: as for senders.
+        self.receivers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One sender is gone; the last closes.
+    pub(super) fn remove_sender(&self) {
+        if is_last(&self.senders) {
+            self.close();
+        }
+    }
+
+    /// One receiver is gone; the last closes, and drops what nobody can pop any more.
+    pub(super) fn remove_receiver(&self) {
+        if !is_last(&self.receivers) {
+            return;
+        }
+        self.close();
+        let mut queued = self.engine.lock().take_ring();
+        while let Some(value) = queued.pop_front() {
+            contain(|| drop(value)); // the rest is dropped whatever this one does
+        }
+    }
+}
+
+fn is_last(count: &AtomicUsize) -> bool {
+    #[cfg(millstream_bug = "ends-counted-apart")]
+    {
+        let before = count.load(Ordering::SeqCst);
+        count.store(before - 1, Ordering::SeqCst);
+        before == 1
+    }
+    // ORDERING: `AcqRel` chains the ends' drops, so the last one comes after everything the others did.
+    #[cfg(not(millstream_bug = "ends-counted-apart"))]
+    {
+        count.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+}
+
+/// Hands out the outcome of a push.
+///
+/// # Safety
+/// The caller owns the waiter, which is in a final state other than `Finished`.
+pub(super) unsafe fn resolve<T>(waiter: &Waiter<Offer<T>>) -> Result<(), PushError<T>> {
+    let state = waiter.state();
+    waiter.set(State::Finished);
+    // SAFETY: (I3) not `Queued`, and a peer that ended the wait is done with the waiter: the owner's alone.
+    let value = unsafe { waiter.payload() }.value.take();
+    match value {
+        None => Ok(()),
+        Some(value) if state == State::Cancelled => Err(PushError::Cancelled(value)),
+        Some(value) => Err(PushError::Closed(value)),
+    }
+}

@@ -1,0 +1,11 @@
+//! Tests of the channels, by what they try: the contract, operations in races, fuzz against a model, threads, hostile
+//! wakers and destructors, loom and shuttle.
+
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
+mod contract;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
+mod golden;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
+mod operation;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
+mod support;

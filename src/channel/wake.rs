@@ -1,0 +1,54 @@
+//! Wakers on their way out of the lock: collected under it, called and dropped after it (I7).
+//!
+//! Knows: `util::executor`. Does not know: channels.
+
+use core::task::Waker;
+
+use crate::util::executor;
+
+/// Runs code of the user's in the middle of work of ours: a panic in it ends there, having been reported by the
+/// panic hook, and what we were about to do still happens (I7).
+#[inline]
+pub(super) fn contain(f: impl FnOnce()) {
+    // A model checker unwinds through us to end a failed execution; that must get out.
+    #[cfg(any(millstream_loom, millstream_shuttle))]
+    f();
+    #[cfg(not(any(millstream_loom, millstream_shuttle)))]
+    if let Err(payload) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)) {
+        // The payload is the user's as well, and may panic when dropped.
+        let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(payload)));
+        core::mem::forget(dropped);
+    }
+}
+
+/// Calls one waker, after the lock.
+#[inline]
+pub(super) fn deliver(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        contain(|| executor::wake(waker));
+    }
+}
+
+/// Drops a waker that is not needed, after the lock.
+#[inline]
+pub(super) fn discard(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        contain(|| drop(waker));
+    }
+}
+
+/// Who is to be woken once the lock is released. One change in a channel notifies at most one waiter on each side.
+#[must_use = "a waiter was notified and must be woken"]
+#[derive(Default)]
+pub(super) struct Wakes {
+    pub(super) pusher: Option<Waker>,
+    pub(super) popper: Option<Waker>,
+}
+
+impl Wakes {
+    #[inline]
+    pub(super) fn deliver(self) {
+        deliver(self.pusher);
+        deliver(self.popper);
+    }
+}
