@@ -1,4 +1,60 @@
 //! Communicating sequential processes over io_uring.
+//!
+//! Bounded channels join tasks, runtimes and plain threads. Every system call is an *op*: a value that describes one
+//! request to the ring, takes its buffer by value and gives it back with the result. Ops, channel operations, timers
+//! and joins are all [`Operation`]s, so they combine: all of them, the first of them, a chain of them in the kernel.
+//! Whatever loses a race or is dropped in flight, nothing is lost with it: no message, no byte, no connection, no buffer.
+//!
+//! ```
+//! use std::io;
+//! use std::time::Duration;
+//!
+//! use millstream::combinators::OneOf2;
+//! use millstream::ops::{self, IntoResult};
+//! use millstream::{channel, race, spawn, time};
+//!
+//! #[millstream::main]
+//! async fn main() -> io::Result<()> {
+//!     let (sizes_tx, sizes) = channel::bounded(2);
+//!     spawn(async move {
+//!         let zeros = ops::open("/dev/zero").await?;
+//!         let (n, _buffer) = ops::read(&zeros, vec![1; 64]).await.into_result()?;
+//!         sizes_tx.push(n).await.map_err(io::Error::other)
+//!     });
+//!     match race!(sizes.pop() || time::sleep(Duration::from_secs(60))).await {
+//!         OneOf2::A(size) => assert_eq!(size, Ok(64)),
+//!         OneOf2::B(()) => unreachable!("a minute is more than a read of zeros takes"),
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Where things are
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`channel`] | bounded channels, for tasks, other executors and plain threads |
+//! | [`ops`] | one function per request to the ring, descriptors, buffers |
+//! | [`combinators`] | all, any, chains, flags, deadlines, and adapters for other futures |
+//! | [`time`] | sleeping, deadlines, intervals |
+//! | [`runtime`] | [`Runtime`], tasks, handles for other threads |
+//!
+//! The [guide] begins with a first task and ends with a program on several threads. The examples in the repository are
+//! whole programs.
+//!
+//! [guide]: https://github.com/millstream-rs/millstream/blob/main/docs/guide.md
+//!
+//! # What it needs
+//!
+//! Linux 5.19 or newer, best 6.1 or newer. What the running kernel can do is asked at run time. Where io_uring is
+//! forbidden, [`Runtime::new`] returns an error that says by what.
+//!
+//! # Cargo features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `macros` | yes | `#[millstream::main]`, `#[millstream::test]` |
+//! | `bytes` | no | `Bytes` and `BytesMut` as buffers |
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("millstream is built on io_uring and needs Linux");
