@@ -19,8 +19,8 @@ mod when_any;
 
 pub use arms::{Arms, IntoArms, RaceArms};
 pub use one_of::{
-    OneOf2, OneOf3, OneOf4, OneOf5, OneOf6, OneOf7, OneOf8, OneOf9, OneOf10, OneOf11, OneOf12, OneOf13, OneOf14,
-    OneOf15, OneOf16,
+    OneOf2, OneOf3, OneOf4, OneOf5, OneOf6, OneOf7, OneOf8, OneOf9, OneOf10, OneOf11, OneOf12, OneOf13,
+    OneOf14, OneOf15, OneOf16,
 };
 pub use when_all::{WhenAll, when_all};
 pub use when_any::{WhenAny, when_any};

@@ -2,7 +2,7 @@
 //!
 //! Knows: `sync`. Does not know: rings, ops, channels, tasks.
 
-pub(crate) mod contain;
 pub(crate) mod biased;
+pub(crate) mod contain;
 pub(crate) mod executor;
 pub(crate) mod pinned;

@@ -198,6 +198,12 @@ impl<K: Kernel> Ring<K> {
         self.always & enter::REGISTERED_RING != 0
     }
 
+    /// Where the rings are mapped.
+    #[cfg(test)]
+    pub(super) fn address(&self) -> *mut u8 {
+        self.rings.at(0).as_ptr()
+    }
+
     /// Flags of every `enter` that waits.
     #[cfg(test)]
     pub(super) fn waiting_flags(&self) -> u32 {
@@ -225,11 +231,7 @@ impl<K: Kernel> Ring<K> {
                 Wait::Until(None) => (flags, want) = (flags | self.waiting, 1),
                 Wait::Until(Some(deadline)) => {
                     let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        flags |= enter::GETEVENTS;
-                    } else {
-                        (flags, want, timeout) = (flags | self.waiting, 1, Some(left.into()));
-                    }
+                    (flags, want, timeout) = (flags | self.waiting, 1, Some(left.into()));
                 }
             }
             // SAFETY: every published entry was given to `push`, whose caller keeps what it points to (I1).

@@ -2,6 +2,7 @@
 
 use std::io::{Write, pipe};
 use std::thread;
+use std::time::Instant;
 
 use super::super::fault::{Fault, FaultCall, FaultKernel, FaultPlan};
 use super::super::{AnyDriver, Driver, Ring, RingConfig, Wait};
@@ -107,7 +108,7 @@ fn a_kernel_that_takes_nothing_is_reported() {
 
 #[test]
 fn no_call_is_made_for_nothing() {
-    let plan = FaultPlan::new();
+    let plan = FaultPlan::new().fail(FaultCall::Enter, 4, 1, libc::EINTR);
     let mut ring = faulty(&plan);
     let before = plan.calls(FaultCall::Enter);
     ring.enter(Wait::No).expect("enter");
@@ -117,6 +118,10 @@ fn no_call_is_made_for_nothing() {
     ring.enter(Wait::No).expect("enter");
     assert_eq!(plan.calls(FaultCall::Enter), before + 2);
     assert_eq!(reap(&mut ring), [(1, 0)]);
+    ring.enter(Wait::Until(Some(Instant::now()))).expect("enter");
+    assert_eq!(plan.calls(FaultCall::Enter), before + 3);
+    ring.enter(Wait::Until(None)).expect("a signal is no error");
+    assert_eq!((plan.calls(FaultCall::Enter), plan.struck()), (before + 4, 1));
 }
 
 #[test]
