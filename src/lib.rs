@@ -73,4 +73,13 @@ pub mod ops;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 pub mod runtime;
 
+/// The part of the runtime that other threads touch without a lock, for loom to explore.
+#[cfg(any(millstream_loom, millstream_shuttle))]
+#[path = "runtime/inbox.rs"]
+mod inbox;
+
 pub use operation::Operation;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
+pub use runtime::{
+    BuildError, Handle, JoinError, JoinHandle, RemoteJoinHandle, Runtime, SpawnError, spawn, time, yield_now,
+};

@@ -17,6 +17,14 @@ pub(crate) fn contain(run: impl FnOnce()) -> bool {
     }
 }
 
+/// Runs user code and hands its panic back instead of unwinding.
+///
+/// What the user's code left half-changed is dropped by the caller, not used again.
+#[inline]
+pub(crate) fn catch<R>(run: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
+    catch_unwind(AssertUnwindSafe(run))
+}
+
 /// Drops a panic's payload, whose own `Drop` may panic in turn: such a payload is leaked, there is nobody to tell.
 #[cold]
 pub(crate) fn discard(payload: Box<dyn Any + Send>) {

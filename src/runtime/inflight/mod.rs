@@ -5,7 +5,10 @@
 //! From the moment an entry is queued until its terminal completion the node owns everything the kernel may touch
 //! (I1). A future that is dropped leaves its node behind: not yet entered, the entry becomes a no-op; in flight, it is
 //! cancelled, and whoever made the node disposes of the result (I2). No user code runs while the driver is borrowed (I7).
-#![allow(unsafe_code, reason = "the driver lives in an UnsafeCell that only the runtime's thread touches (I5)")]
+#![allow(
+    unsafe_code,
+    reason = "the driver lives in an UnsafeCell that only the runtime's thread touches (I5)"
+)]
 
 mod cancel;
 mod node;
@@ -86,7 +89,10 @@ impl Inflight {
 
     /// The driver, for the length of one call of it.
     #[inline]
-    #[allow(clippy::mut_from_ref, reason = "see SAFETY: the borrow lasts for one driver call, which runs no user code")]
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "see SAFETY: the borrow lasts for one driver call, which runs no user code"
+    )]
     fn driver(&self) -> &mut AnyDriver {
         // SAFETY: (I5, I7) `Inflight` is not Sync and stays on its thread; every use is one method call of the driver,
         // none of which calls back into the crate or runs user code, so no two of these borrows overlap.

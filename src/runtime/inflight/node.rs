@@ -22,7 +22,10 @@
 //! ```
 //!
 //! The generation grows each time a node is freed, so a completion that comes late or twice finds nobody.
-#![allow(unsafe_code, reason = "the waker of a node lives in an UnsafeCell that only the runtime's thread touches (I5)")]
+#![allow(
+    unsafe_code,
+    reason = "the waker of a node lives in an UnsafeCell that only the runtime's thread touches (I5)"
+)]
 
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::NonNull;
@@ -163,7 +166,7 @@ pub(crate) struct Node {
     /// `IORING_CQE_F_*` of the terminal completion.
     pub(crate) cqe_flags: Cell<u32>,
     /// Where the entry stands in the submission queue.
-    pub(super) ticket: Cell<u32>,
+    pub(super) ticket: Cell<u64>,
     /// The next free node's index, while `Free`.
     pub(super) next: Cell<u32>,
     pub(crate) state: Cell<State>,

@@ -49,7 +49,10 @@ pub(crate) struct Pool {
 impl Pool {
     pub(super) fn new() -> Self {
         Self {
-            classes: std::array::from_fn(|_| Class { pages: UnsafeCell::new(Vec::new()), free: Cell::new(NONE) }),
+            classes: std::array::from_fn(|_| Class {
+                pages: UnsafeCell::new(Vec::new()),
+                free: Cell::new(NONE),
+            }),
             in_use: Cell::new(0),
         }
     }

@@ -1,0 +1,131 @@
+//! What can be chosen about a runtime.
+//!
+//! Knows: the ring's configuration, the registry, the core. Does not know: what the values do there.
+
+use std::thread;
+use std::time::Duration;
+
+use super::core::{Config, Core};
+use super::driver::fault::FaultPlan;
+use super::driver::{AnyDriver, BuildError, BuildStep, RingConfig};
+use super::registry;
+use super::runtime::Runtime;
+
+/// Builds a [`Runtime`]: see [`Runtime::builder`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let rt = millstream::Runtime::builder()
+///     .sq_entries(64)
+///     .cq_entries(1024)
+///     .no_spin()
+///     .shutdown_deadline(Duration::from_secs(1))
+///     .build()?;
+/// rt.block_on(async {});
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder {
+    ring: RingConfig,
+    spin: Option<Duration>,
+    poll_budget: u32,
+    shutdown_deadline: Duration,
+    faults: Option<FaultPlan>,
+}
+
+impl Builder {
+    pub(super) fn new() -> Self {
+        Self {
+            ring: RingConfig::default(),
+            spin: None,
+            poll_budget: 128,
+            shutdown_deadline: Duration::from_secs(5),
+            faults: None,
+        }
+    }
+
+    /// How many entries can be queued between two calls of the kernel; also the length of the longest chain.
+    ///
+    /// Default: 256. The kernel rounds up to a power of two.
+    pub fn sq_entries(mut self, entries: u32) -> Self {
+        self.ring.sq_entries = entries;
+        self
+    }
+
+    /// How many completions the ring holds. More ops in flight than this cost several times as much each.
+    ///
+    /// Default: 4096. The kernel rounds up to a power of two.
+    pub fn cq_entries(mut self, entries: u32) -> Self {
+        self.ring.cq_entries = entries;
+        self
+    }
+
+    /// How long the thread looks for work at most before it sleeps.
+    ///
+    /// It looks only as long as that pays: an idle runtime sleeps. Default: 50 µs, and zero on a machine with one CPU.
+    pub fn spin(mut self, longest: Duration) -> Self {
+        self.spin = Some(longest);
+        self
+    }
+
+    /// Sleeps at once when there is nothing to do.
+    pub fn no_spin(self) -> Self {
+        self.spin(Duration::ZERO)
+    }
+
+    /// How many operations one poll of a task may find ready before it has to let others run.
+    ///
+    /// Default: 128. At least 1.
+    pub fn poll_budget(mut self, operations: u32) -> Self {
+        self.poll_budget = operations.max(1);
+        self
+    }
+
+    /// How long the runtime waits for the kernel when it ends, before it leaks what is left.
+    ///
+    /// Default: 5 s. Only an op the kernel cannot cancel takes that long, such as a read from a hung network disk.
+    pub fn shutdown_deadline(mut self, deadline: Duration) -> Self {
+        self.shutdown_deadline = deadline;
+        self
+    }
+
+    /// Lets chosen calls of the kernel fail, for tests of this crate.
+    #[doc(hidden)]
+    pub fn faults(mut self, plan: &FaultPlan) -> Self {
+        self.faults = Some(plan.clone());
+        self
+    }
+
+    /// Sets up the ring. The runtime belongs to the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] says which step failed, what forbids or lacks io_uring, and what to do about it.
+    pub fn build(self) -> Result<Runtime, BuildError> {
+        let driver = match &self.faults {
+            None => AnyDriver::new(&self.ring)?,
+            Some(plan) => AnyDriver::with_faults(&self.ring, plan)?,
+        };
+        let (id, entry) = registry::acquire().map_err(|error| BuildError::call(BuildStep::System, error))?;
+        let config = Config {
+            poll_budget: self.poll_budget,
+            spin: self.spin.unwrap_or_else(default_spin),
+            shutdown_deadline: self.shutdown_deadline,
+        };
+        Ok(Runtime::with_core(Core::new(id, entry, driver, config)))
+    }
+}
+
+/// With one CPU, whoever is to bring work cannot run while this thread looks for it.
+fn default_spin() -> Duration {
+    match thread::available_parallelism() {
+        Ok(cpus) if cpus.get() > 1 => Duration::from_micros(50),
+        _ => Duration::ZERO,
+    }
+}

@@ -1,0 +1,46 @@
+//! Which runtime runs on this thread.
+//!
+//! Knows: that there is a core, the hooks a channel looks at. Does not know: what a core does.
+#![allow(unsafe_code, reason = "the current core is found through a thread-local pointer")]
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::ptr;
+
+use super::core::{self, Core};
+use crate::util::executor::{self, Hooks};
+
+thread_local! {
+    /// Set by [`enter`], whose guard takes it back before the core can go.
+    static CURRENT: Cell<*const Core> = const { Cell::new(ptr::null()) };
+}
+
+/// Calls `f` with the core that runs on this thread, if one does.
+#[inline]
+pub(crate) fn with<R>(f: impl FnOnce(Option<&Core>) -> R) -> R {
+    // SAFETY: null, or set by an `Entered` that borrows the core and is still there: it is dropped in the scope it was
+    // made in, and `f` cannot keep the reference.
+    f(unsafe { CURRENT.get().as_ref() })
+}
+
+/// Makes `core` the one that runs on this thread, until the guard is dropped.
+pub(crate) fn enter(core: &Core) -> Entered<'_> {
+    let core_before = CURRENT.replace(core);
+    let hooks_before = executor::install(Some(&core::HOOKS));
+    Entered { core_before, hooks_before, core: PhantomData }
+}
+
+/// The thread is back with what it ran before when this is dropped. Never forgotten: it lives on the stack of `enter`'s
+/// callers.
+pub(crate) struct Entered<'a> {
+    core_before: *const Core,
+    hooks_before: Option<&'static Hooks>,
+    core: PhantomData<&'a Core>,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        CURRENT.set(self.core_before);
+        executor::install(self.hooks_before);
+    }
+}

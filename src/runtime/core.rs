@@ -1,0 +1,167 @@
+//! One runtime's state: its tasks, timers, ops in flight, and its entry in the registry.
+//!
+//! Knows: all parts of the runtime, one level deep. Does not know: in which order a turn uses them (`run_loop`).
+#![allow(unsafe_code, reason = "a task is reached through a pointer to its header")]
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::mem;
+use std::ptr::NonNull;
+use std::task::Waker;
+use std::time::Duration;
+
+use super::context;
+use super::deferred::Deferred;
+use super::driver::AnyDriver;
+use super::inflight::Inflight;
+use super::registry::{Entry, RuntimeId};
+use super::spin::Spin;
+use super::stats::Counters;
+use super::task::{self, Header, Tasks};
+use super::timer::Timers;
+use super::waker::TaskId;
+use crate::util::contain::contain;
+use crate::util::executor::Hooks;
+
+/// What the builder decides about the loop.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Config {
+    pub(crate) poll_budget: u32,
+    pub(crate) spin: Duration,
+    pub(crate) shutdown_deadline: Duration,
+}
+
+/// The heart of one runtime. It stays at one address and on one thread from its making to its end (I5).
+pub(crate) struct Core {
+    pub(crate) id: RuntimeId,
+    pub(crate) entry: &'static Entry,
+    pub(crate) tasks: Tasks,
+    pub(crate) timers: Timers,
+    pub(crate) inflight: Inflight,
+    pub(crate) config: Config,
+    pub(super) spin: Spin,
+    /// Wakes that leave this runtime, put off to the end of the poll.
+    pub(super) deferred: Deferred,
+    /// What is left of the present poll's budget.
+    pub(super) budget: Cell<u32>,
+    pub(super) counters: Counters,
+    /// `run` is to return.
+    pub(super) stop: Cell<bool>,
+    /// `run` may return when no task is left.
+    pub(super) may_exit: Cell<bool>,
+    /// The runtime ends and takes no task any more.
+    pub(super) refuses: Cell<bool>,
+    /// Enters in a row that failed for the time being.
+    pub(super) failures: Cell<u32>,
+    /// Polls since the last look at the ring.
+    pub(super) since_enter: Cell<u32>,
+    one_thread: PhantomData<*const ()>,
+}
+
+impl Core {
+    pub(super) fn new(id: RuntimeId, entry: &'static Entry, driver: AnyDriver, config: Config) -> Self {
+        Self {
+            id,
+            entry,
+            tasks: Tasks::new(),
+            timers: Timers::new(),
+            inflight: Inflight::new(driver),
+            config,
+            spin: Spin::new(config.spin),
+            deferred: Deferred::new(),
+            budget: Cell::new(0),
+            counters: Counters::default(),
+            stop: Cell::new(false),
+            may_exit: Cell::new(false),
+            refuses: Cell::new(false),
+            failures: Cell::new(0),
+            since_enter: Cell::new(0),
+            one_thread: PhantomData,
+        }
+    }
+
+    /// What a waker knows this runtime by.
+    #[inline]
+    pub(crate) fn index(&self) -> u16 {
+        self.id.index()
+    }
+
+    /// Wakes: a task of this runtime by its id, anything else through its vtable, with its panic contained (I7).
+    #[inline]
+    pub(crate) fn wake(&self, waker: Waker) {
+        match TaskId::of(&waker) {
+            Some(id) => {
+                mem::forget(waker); // an id owns nothing
+                if id.runtime() == self.index() { self.tasks.wake(id) } else { id.wake_remote() }
+            }
+            None => wake_foreign(waker),
+        }
+    }
+
+    /// Wakes at the end of the present poll, once per target; a task of this runtime goes straight onto the run queue.
+    #[inline]
+    pub(crate) fn wake_later(&self, waker: Waker) {
+        match TaskId::of(&waker) {
+            Some(id) if id.runtime() == self.index() => {
+                mem::forget(waker); // an id owns nothing
+                self.tasks.wake(id);
+            }
+            _ => self.put_off(waker),
+        }
+    }
+
+    #[cold]
+    fn put_off(&self, waker: Waker) {
+        if let Err(waker) = self.deferred.push(waker) {
+            self.flush_deferred();
+            self.wake(waker);
+        }
+    }
+
+    /// Delivers the wakes that were put off.
+    #[inline]
+    pub(crate) fn flush_deferred(&self) {
+        while let Some(waker) = self.deferred.pop() {
+            self.wake(waker);
+        }
+    }
+
+    /// Takes one unit of the present poll's budget; `false` when it is spent. Outside a poll there is none.
+    #[inline]
+    pub(crate) fn spend(&self) -> bool {
+        let left = self.budget.get();
+        self.budget.set(left.saturating_sub(1));
+        left > 0
+    }
+
+    /// Gives a new task its slot and queues it.
+    #[inline]
+    pub(crate) fn admit(&self, task: NonNull<Header>) {
+        let slot = self.tasks.insert(task, |slots| self.entry.inbox.grow(slots));
+        // SAFETY: (local) the caller just made the header.
+        unsafe { task.as_ref() }.set_slot(slot);
+        if self.refuses.get() {
+            // SAFETY: (I6) in the slot since the line above, never polled.
+            unsafe { task::leak(self, task) };
+        }
+    }
+}
+
+#[cold]
+fn wake_foreign(waker: Waker) {
+    contain(|| waker.wake());
+}
+
+/// What channels see of the runtime that polls on this thread.
+pub(super) static HOOKS: Hooks = Hooks { wake: hook_wake, spend: hook_spend };
+
+fn hook_wake(waker: Waker) {
+    context::with(|core| match core {
+        Some(core) => core.wake_later(waker),
+        None => waker.wake(),
+    });
+}
+
+fn hook_spend() -> bool {
+    context::with(|core| core.is_none_or(Core::spend))
+}

@@ -1,0 +1,300 @@
+//! The loop: poll tasks, look at the inbox and the clock, enter the kernel as seldom as possible, sleep.
+//!
+//! Knows: all parts of the core. Does not know: ops, channels, what a task does.
+//!
+//! ```text
+//! poll up to TURN tasks
+//! inbox: remote wakes, drops, work          timers, if any is armed: read the clock
+//! work left?  TURN polls since the last look, or the kernel has something: submit, reap
+//! none left?  1. send cancels; submit without waiting; reap; runnable now? go on
+//!             2. spin on the completion queue and the inbox, as long as that pays
+//!             3. announce the sleep, look again, sleep in `enter` until a completion, a signal or a deadline
+//! ```
+//!
+//! The submit of phase 1 does not wait: an `enter` that may sleep with a deadline costs a tenth more, and most turns
+//! have completions at once. An idle runtime makes no system call between going to sleep and being woken.
+#![allow(
+    unsafe_code,
+    reason = "tasks are polled through their headers; the kernel reads into the registry's entry"
+)]
+
+use std::io;
+use std::task::Context;
+use std::time::{Duration, Instant};
+
+use super::core::Core;
+use super::driver::Wait;
+use super::inbox::Taken;
+use super::registry::Remote;
+use super::stats::add;
+use super::task;
+use super::timer::TimerKey;
+use super::waker::TaskId;
+use crate::util::contain::contain;
+
+/// How many polls may pass before the ring is looked at.
+const TURN: u32 = 256;
+/// The longest pause after an `enter` that failed for the time being.
+const LONGEST_PAUSE: Duration = Duration::from_millis(5);
+
+impl Core {
+    /// Runs tasks until `done`.
+    ///
+    /// # Panics
+    ///
+    /// When the ring cannot go on. Tasks, timers and ops are left as they are.
+    pub(super) fn run_until(&self, done: impl Fn() -> bool) {
+        while !done() {
+            self.poll_tasks(&done);
+            if done() {
+                return;
+            }
+            self.turn();
+        }
+    }
+
+    /// Polls up to a turn's worth of tasks.
+    #[inline]
+    fn poll_tasks(&self, done: &impl Fn() -> bool) {
+        let mut polls = 0;
+        while polls < TURN
+            && let Some((task, generation, slot)) = self.tasks.next_to_run()
+        {
+            polls += 1;
+            self.budget.set(self.config.poll_budget);
+            let waker = TaskId::new(self.index(), generation, slot).waker();
+            // SAFETY: (local) in a slot, since `next_to_run` gave it; not being polled, since only this loop polls and
+            // it is not entered twice.
+            unsafe { task::poll(self, task, &mut Context::from_waker(&waker)) };
+            self.flush_deferred();
+            if done() {
+                break;
+            }
+        }
+        add(&self.counters.polls, polls.into());
+        self.since_enter.set(self.since_enter.get() + polls);
+    }
+
+    /// Everything between two batches of polls.
+    fn turn(&self) {
+        if self.entry.inbox.has_work() {
+            self.receive(self.entry.inbox.take());
+        }
+        if self.timers.armed() > 0 {
+            self.fire_timers();
+        }
+        if self.tasks.is_idle() {
+            self.idle();
+        } else if self.since_enter.get() >= TURN || self.inflight.needs_enter() {
+            self.look_at_ring();
+        }
+        self.flush_deferred();
+    }
+
+    /// While tasks are ready: gives the kernel its due without waiting for it.
+    fn look_at_ring(&self) {
+        self.since_enter.set(0);
+        self.inflight.flush_cancels();
+        if self.inflight.queued() > 0 || self.inflight.needs_enter() {
+            self.note(self.enter(Wait::Poll));
+        }
+        self.inflight.reap(self);
+    }
+
+    fn idle(&self) {
+        self.flush_deferred();
+        // Phase 1.
+        self.inflight.flush_cancels();
+        if self.inflight.queued() > 0 || self.inflight.needs_enter() {
+            let entered = self.enter(Wait::Poll);
+            self.inflight.reap(self);
+            if self.note(entered) {
+                return self.pause();
+            }
+        } else if self.inflight.has_completion() {
+            self.inflight.reap(self);
+        }
+        if self.has_work() {
+            return;
+        }
+        // Phase 2.
+        let deadline = earlier(self.timers.next_deadline(), self.inflight.cancel_deadline());
+        let ring = || self.inflight.has_completion() || self.inflight.needs_enter();
+        if self.spin.run(deadline, || self.entry.inbox.has_work() || ring()) {
+            return;
+        }
+        self.park(deadline);
+    }
+
+    /// Whether there is something to do before the thread may sleep.
+    fn has_work(&self) -> bool {
+        !self.tasks.is_idle()
+            || self.entry.inbox.has_work()
+            || self.inflight.queued() > 0 // what was reaped may have led to a cancel or to a new op
+            || self.inflight.needs_enter()
+    }
+
+    /// Phase 3.
+    fn park(&self, deadline: Option<Instant>) {
+        // SAFETY: (I1) eventfd and count belong to the registry's entry, which is never freed.
+        unsafe { self.inflight.arm_wake(self.entry.eventfd(), self.entry.count()) };
+        if !self.inflight.is_wake_armed() {
+            // No room, although everything was submitted: the kernel is short of memory. Try again later.
+            self.note(self.enter(Wait::No));
+            return self.pause();
+        }
+        if !self.entry.inbox.try_sleep() {
+            return;
+        }
+        let since = self.spin.sleeps();
+        let entered = self.enter(Wait::Until(deadline));
+        // Awake, whatever the outcome: take the announcement back before anything else.
+        let taken = self.entry.inbox.take();
+        add(&self.counters.parks, 1);
+        self.spin.slept(since);
+        self.inflight.reap(self);
+        self.receive(taken);
+        if self.note(entered) {
+            self.pause();
+        }
+    }
+
+    fn enter(&self, wait: Wait) -> io::Result<()> {
+        add(&self.counters.enters, 1);
+        self.since_enter.set(0);
+        self.inflight.enter(wait)
+    }
+
+    /// Notes how an `enter` went. `true`: it failed, and may go well later.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot go well any more.
+    fn note(&self, entered: io::Result<()>) -> bool {
+        let Err(error) = entered else {
+            self.failures.set(0);
+            return false;
+        };
+        match error.raw_os_error() {
+            // Nothing is lost: entries stay queued, completions wait in the kernel.
+            Some(libc::EBUSY | libc::EAGAIN | libc::ENOMEM | libc::EINTR) => {
+                self.failures.set(self.failures.get().saturating_add(1));
+                true
+            }
+            _ => panic!("the ring of this runtime cannot go on: {error}"),
+        }
+    }
+
+    /// After a failed `enter`: waits a little, twice as long each time, unless there is something else to do.
+    #[cold]
+    fn pause(&self) {
+        let failures = self.failures.get();
+        if failures > 1 && self.tasks.is_idle() && !self.entry.inbox.has_work() {
+            let pause = Duration::from_micros(10) * (1 << failures.min(16));
+            std::thread::sleep(pause.min(LONGEST_PAUSE));
+        }
+    }
+
+    /// Does what other threads left word of.
+    fn receive(&self, taken: Taken) {
+        if taken.is_empty() {
+            return;
+        }
+        self.entry.inbox.wakes(taken, |slot| self.tasks.wake_slot(slot));
+        if taken.messages() {
+            for message in self.entry.inbox.messages() {
+                self.obey(message);
+            }
+        }
+    }
+
+    fn obey(&self, message: Remote) {
+        match message {
+            Remote::DropNode(key) => self.inflight.remote_drop(key),
+            Remote::DropTimer(key) => {
+                if let Some(waker) = self.timers.disarm(TimerKey(key)) {
+                    contain(|| drop(waker));
+                }
+            }
+            Remote::Work(work) => {
+                contain(|| work.run(self));
+            }
+            Remote::Settle(message) => {
+                // SAFETY: (I5) this is the thread whose runtime the message was posted to: in a turn of its loop, or at
+                // its end, after it ran for the last time.
+                contain(|| unsafe { message.settle() });
+            }
+            Remote::Stop => self.stop.set(true),
+            Remote::AllowExit => self.may_exit.set(true),
+        }
+    }
+
+    fn fire_timers(&self) {
+        self.timers.advance(Instant::now());
+        while let Some(waker) = self.timers.pop_due() {
+            self.wake(waker);
+        }
+    }
+
+    /// Drops all tasks, and waits for the kernel (I6). Returns how many ops it had to
+    /// leave with the kernel.
+    ///
+    /// The caller has made this core the current one.
+    pub(super) fn tear_down(&self) -> usize {
+        /// Destructors may spawn: their tasks are dropped, too, in as many waves. What a last wave spawns is leaked.
+        const WAVES: u32 = 16;
+
+        self.entry.inbox.refuse_work(self.id.as_u64());
+        self.receive(self.entry.inbox.take()); // work that was accepted becomes tasks, which are dropped as such
+        for _ in 0..WAVES {
+            self.drop_tasks();
+        }
+        self.refuses.set(true);
+        self.drop_tasks();
+        let mut from = 0;
+        while let Some((index, waker)) = self.timers.take_waker(from) {
+            contain(|| drop(waker));
+            from = index + 1;
+        }
+        self.flush_deferred();
+        // A child process after a fork has nothing in this ring: it would wait for the parent's completions in vain.
+        let usable = self.inflight.enter(Wait::No).is_ok();
+        let patience = if usable { self.config.shutdown_deadline } else { Duration::ZERO };
+        let leaked = self.inflight.shutdown(self, Instant::now() + patience);
+        self.drop_tasks();
+        self.flush_deferred();
+        leaked
+    }
+
+    /// Takes leave of the other threads. This core is not the current one any more, and never will be: whoever shares
+    /// something with it may take that over as soon as a post is refused.
+    pub(super) fn take_leave(&self) {
+        for message in self.entry.inbox.close() {
+            match message {
+                Remote::Work(work) => {
+                    contain(|| drop(work));
+                }
+                message => self.obey(message),
+            }
+        }
+    }
+
+    /// Drops every task there is now, one after the other: a chain of tasks that hold each other's handles is no
+    /// recursion.
+    fn drop_tasks(&self) {
+        let mut from = 0;
+        while let Some((task, slot)) = self.tasks.first_from(from) {
+            // SAFETY: (I6) in a slot, and not being polled: the loop has ended.
+            unsafe { task::cancel(self, task) };
+            from = slot + 1;
+        }
+        self.flush_deferred();
+    }
+}
+
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

@@ -1,0 +1,112 @@
+//! Looking for work a little longer before sleeping, as long as that pays.
+//!
+//! Knows: the clock. Does not know: what it looks for.
+//!
+//! A sleep and its wake cost tens of microseconds, a look a nanosecond. Whether to look depends on how long work stays
+//! away: a sleep shorter than the longest spin would have been caught by one, so it earns credit; a spin in vain costs
+//! credit; without credit the thread sleeps at once. An idle runtime stops spinning after a few sleeps.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use crate::sync::hint::spin_loop;
+
+/// Credit is capped here, so that a busy hour does not buy a long spin at its end.
+const MOST_CREDIT: u8 = 8;
+/// A spin in vain costs this much.
+const PRICE: u8 = 2;
+/// The clock costs as much as twenty looks: it is read this seldom.
+const LOOKS_PER_CLOCK: u32 = 32;
+
+/// Decides whether to spin, and spins.
+#[derive(Debug)]
+pub(crate) struct Spin {
+    /// Zero: never.
+    longest: Duration,
+    credit: Cell<u8>,
+}
+
+impl Spin {
+    pub(crate) fn new(longest: Duration) -> Self {
+        Self { longest, credit: Cell::new(MOST_CREDIT) }
+    }
+
+    /// Looks until there is work, the deadline is reached, or it has taken long enough. `true`: there is work.
+    pub(crate) fn run(&self, deadline: Option<Instant>, work: impl Fn() -> bool) -> bool {
+        let credit = self.credit.get();
+        if self.longest.is_zero() || credit == 0 {
+            return false;
+        }
+        let mut end = None;
+        loop {
+            for _ in 0..LOOKS_PER_CLOCK {
+                if work() {
+                    self.earn();
+                    return true;
+                }
+                spin_loop();
+            }
+            let now = Instant::now();
+            let end = *end.get_or_insert_with(|| {
+                let end = now + self.longest;
+                deadline.map_or(end, |deadline| end.min(deadline))
+            });
+            if now >= end {
+                self.credit.set(credit.saturating_sub(PRICE));
+                return false;
+            }
+        }
+    }
+
+    /// When a sleep begins, if its length matters.
+    pub(crate) fn sleeps(&self) -> Option<Instant> {
+        (!self.longest.is_zero()).then(Instant::now)
+    }
+
+    /// A sleep that began then is over.
+    pub(crate) fn slept(&self, since: Option<Instant>) {
+        // Twice: of the sleep's length a good part was its own cost.
+        if since.is_some_and(|since| since.elapsed() < 2 * self.longest) {
+            self.earn();
+        }
+    }
+
+    fn earn(&self) {
+        self.credit.set((self.credit.get() + 1).min(MOST_CREDIT));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spinning_in_vain_ends() {
+        let spin = Spin::new(Duration::from_micros(1));
+        let spins = (0..100).filter(|_| {
+            let looks = Cell::new(0);
+            spin.run(None, || {
+                looks.set(looks.get() + 1);
+                false
+            });
+            looks.get() > 0
+        });
+        assert_eq!(spins.count(), usize::from(MOST_CREDIT.div_ceil(PRICE)));
+    }
+
+    #[test]
+    fn a_short_sleep_earns_a_spin() {
+        let spin = Spin::new(Duration::from_secs(60));
+        spin.credit.set(0);
+        assert!(!spin.run(None, || true), "no credit: it does not even look");
+        spin.slept(spin.sleeps());
+        assert!(spin.run(None, || true));
+    }
+
+    #[test]
+    fn no_spin_means_no_look() {
+        let spin = Spin::new(Duration::ZERO);
+        assert!(!spin.run(None, || panic!("looked")));
+        assert_eq!(spin.sleeps(), None);
+    }
+}

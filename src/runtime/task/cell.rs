@@ -1,0 +1,403 @@
+//! The cell of a task: a header and, after it, the future and later its output, in one block.
+//!
+//! Knows: the pool, the slot table, join errors. Does not know: the run loop.
+#![allow(unsafe_code, reason = "a cell is type-erased: its future is reached through a vtable")]
+
+use std::any::Any;
+use std::cell::Cell;
+use std::future::Future;
+use std::mem::{ManuallyDrop, MaybeUninit, needs_drop};
+use std::pin::Pin;
+use std::ptr::{self, NonNull};
+use std::task::{Context, Poll, Waker};
+
+use super::join::{JoinError, JoinHandle};
+use super::pool::{BlockLayout, free_block};
+use crate::runtime::context;
+use crate::runtime::core::Core;
+use crate::util::contain::{catch, contain, discard};
+
+/// A `JoinHandle` exists.
+const HANDLE: u8 = 1;
+/// The body holds the output, or nothing any more (`TAKEN`), and the slot is given up.
+const COMPLETE: u8 = 1 << 1;
+/// The future is to be dropped instead of polled.
+const CANCEL: u8 = 1 << 2;
+/// The output was moved out.
+const TAKEN: u8 = 1 << 3;
+
+/// What the run loop and a handle know of a task.
+///
+/// ```text
+///   state            body      who frees the block
+///   [CANCEL]         future    nobody yet
+///   COMPLETE         output    the handle; without HANDLE it is freed on the way here
+///   COMPLETE|TAKEN   empty     the handle
+/// ```
+///
+/// All of it happens on the runtime's thread: a handle is not `Send`.
+pub(crate) struct Header {
+    vtable: &'static Vtable,
+    /// Valid while the task is not `COMPLETE`: a runtime completes all its tasks before it goes.
+    core: *const Core,
+    /// Who awaits the handle.
+    joiner: Cell<Option<Waker>>,
+    slot: Cell<u32>,
+    state: Cell<u8>,
+}
+
+/// What differs between cells.
+pub(super) struct Vtable {
+    /// Polls the future; `true`: it has ended and the body holds the output. Does not unwind.
+    pub(super) poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> bool,
+    /// Drops the future and makes `Cancelled` the output. Does not unwind.
+    pub(super) cancel: unsafe fn(NonNull<Header>),
+    /// Leaks the future and makes `Cancelled` the output.
+    pub(super) leak: unsafe fn(NonNull<Header>),
+    /// Moves the output to the address, which has room for it.
+    pub(super) take: unsafe fn(NonNull<Header>, *mut ()),
+    /// Drops the output; may unwind.
+    pub(super) drop_output: unsafe fn(NonNull<Header>),
+    /// Gives the block back; the body is empty.
+    pub(super) free: unsafe fn(NonNull<Header>),
+}
+
+impl Header {
+    pub(super) fn new(vtable: &'static Vtable, core: &Core, handle: bool) -> Self {
+        Self {
+            vtable,
+            core,
+            joiner: Cell::new(None),
+            slot: Cell::new(u32::MAX),
+            state: Cell::new(if handle { HANDLE } else { 0 }),
+        }
+    }
+
+    fn has(&self, bit: u8) -> bool {
+        self.state.get() & bit != 0
+    }
+
+    fn set(&self, bit: u8) {
+        self.state.set(self.state.get() | bit);
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.has(COMPLETE)
+    }
+
+    pub(super) fn slot(&self) -> u32 {
+        self.slot.get()
+    }
+
+    /// Says which slot the task was put into.
+    #[inline]
+    pub(crate) fn set_slot(&self, slot: u32) {
+        self.slot.set(slot);
+    }
+}
+
+/// Polls the task, and ends it when its future has ended or is to be dropped. The header may be gone after this.
+///
+/// # Safety
+///
+/// The task is in a slot of `core`, and is not being polled.
+#[inline]
+pub(crate) unsafe fn poll(core: &Core, task: NonNull<Header>, cx: &mut Context<'_>) {
+    // SAFETY: in a slot, so not complete and its block still there; shared, since a handle may look at it meanwhile.
+    let header = unsafe { task.as_ref() };
+    if header.has(CANCEL) {
+        // SAFETY: by the contract.
+        unsafe { cancel(core, task) };
+        return;
+    }
+    // SAFETY: not complete, so the body holds the future; not being polled.
+    if unsafe { (header.vtable.poll)(task, cx) } {
+        // SAFETY: the body holds the output, still in its slot.
+        unsafe { finish(core, task) };
+    }
+}
+
+/// Drops the task's future and ends it.
+///
+/// # Safety
+///
+/// As for [`poll`].
+pub(crate) unsafe fn cancel(core: &Core, task: NonNull<Header>) {
+    // SAFETY: by the contract, as in `poll`.
+    unsafe {
+        (task.as_ref().vtable.cancel)(task);
+        finish(core, task);
+    }
+}
+
+/// Leaks the task's future and ends it.
+///
+/// # Safety
+///
+/// As for [`poll`].
+pub(crate) unsafe fn leak(core: &Core, task: NonNull<Header>) {
+    // SAFETY: by the contract, as in `poll`.
+    unsafe {
+        (task.as_ref().vtable.leak)(task);
+        finish(core, task);
+    }
+}
+
+/// The body holds the output: gives up the slot and tells the handle, or frees the cell when there is none.
+///
+/// # Safety
+///
+/// The task is in a slot of `core`, and its body holds the output.
+#[inline]
+unsafe fn finish(core: &Core, task: NonNull<Header>) {
+    // SAFETY: the block is there: freed only below, or by the handle once `COMPLETE` is seen.
+    let header = unsafe { task.as_ref() };
+    core.tasks.remove(header.slot.get());
+    header.set(COMPLETE);
+    if header.has(HANDLE) {
+        if let Some(joiner) = header.joiner.take() {
+            core.wake(joiner); // may run foreign code that drops the handle: the header is not touched after this
+        }
+        return;
+    }
+    // SAFETY: the body holds the output, and with no handle and no slot nobody else has the cell.
+    unsafe {
+        contain(|| (header.vtable.drop_output)(task));
+        (header.vtable.free)(task);
+    }
+}
+
+// ---- the handle's side ----
+
+/// Whether the task has ended.
+///
+/// # Safety
+///
+/// For this and all of the handle's side: `task` belongs to a handle that exists, on the runtime's thread.
+pub(super) unsafe fn is_finished(task: NonNull<Header>) -> bool {
+    // SAFETY: a cell with a handle is freed by the handle.
+    unsafe { task.as_ref() }.is_complete()
+}
+
+/// Asks the task to end: its future is dropped at its next turn.
+///
+/// # Safety
+///
+/// As for [`is_finished`].
+pub(super) unsafe fn request_cancel(task: NonNull<Header>) {
+    // SAFETY: a cell with a handle is freed by the handle.
+    let header = unsafe { task.as_ref() };
+    if !header.is_complete() && !header.has(CANCEL) {
+        header.set(CANCEL);
+        // SAFETY: not complete, so the core is there, on this thread.
+        unsafe { &*header.core }.tasks.wake_slot(header.slot.get());
+    }
+}
+
+/// Moves the output out when the task has ended; else leaves the waker to be told.
+///
+/// # Safety
+///
+/// As for [`is_finished`]; `T` is the output type of the task's future.
+pub(super) unsafe fn poll_output<T>(
+    task: NonNull<Header>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<T, JoinError>> {
+    // SAFETY: a cell with a handle is freed by the handle.
+    let header = unsafe { task.as_ref() };
+    if header.is_complete() {
+        assert!(!header.has(TAKEN), "a JoinHandle was polled after it had given its output");
+        header.set(TAKEN);
+        let mut output = MaybeUninit::<Result<T, JoinError>>::uninit();
+        // SAFETY: complete and not taken, so the body holds an output, of this type by the contract.
+        return Poll::Ready(unsafe {
+            (header.vtable.take)(task, output.as_mut_ptr().cast());
+            output.assume_init()
+        });
+    }
+    // User code (the clone and the drop of a foreign waker) runs while the cell holds no waker: nothing is borrowed.
+    let waker = match header.joiner.take() {
+        Some(waker) if waker.will_wake(cx.waker()) => waker,
+        _ => cx.waker().clone(),
+    };
+    header.joiner.set(Some(waker));
+    if header.is_complete() {
+        // SAFETY: (I7) the same contract; foreign code above went as far as to drop the runtime.
+        return unsafe { poll_output(task, cx) };
+    }
+    Poll::Pending
+}
+
+/// The handle goes: the task runs on by itself, or, when it has ended, its output is dropped and its cell freed.
+///
+/// # Safety
+///
+/// As for [`is_finished`]; the handle is not used after.
+pub(super) unsafe fn drop_handle(task: NonNull<Header>) {
+    /// Frees the block also when the output's destructor unwinds.
+    struct Free(NonNull<Header>);
+    impl Drop for Free {
+        fn drop(&mut self) {
+            // SAFETY: complete, the body empty, and the handle, its last owner, is going.
+            unsafe { (self.0.as_ref().vtable.free)(self.0) };
+        }
+    }
+    // SAFETY: a cell with a handle is freed by the handle.
+    let header = unsafe { task.as_ref() };
+    if !header.is_complete() {
+        header.state.set(header.state.get() & !HANDLE);
+        drop(header.joiner.take()); // by value: the cell may end, but not be freed, while a foreign waker is dropped
+        return;
+    }
+    let _free = Free(task);
+    drop(header.joiner.take());
+    if !header.has(TAKEN) {
+        header.set(TAKEN);
+        // SAFETY: complete and not taken: the body holds the output.
+        unsafe { (header.vtable.drop_output)(task) };
+    }
+}
+
+// ---- cells of spawned futures ----
+
+#[repr(C)]
+struct TaskCell<F: Future> {
+    header: Header,
+    body: Body<F>,
+}
+
+union Body<F: Future> {
+    future: ManuallyDrop<F>,
+    output: ManuallyDrop<Result<F::Output, JoinError>>,
+}
+
+/// Moves the future into a cell, the cell into a slot, and the slot onto the run queue.
+#[inline]
+pub(crate) fn spawn<F>(core: &Core, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    let at = core.tasks.pool.allocate(TaskCell::<F>::BLOCK).cast::<TaskCell<F>>();
+    // SAFETY: a block for this very type. The fields are written in place, so that a large future is copied once.
+    unsafe {
+        (&raw mut (*at.as_ptr()).header).write(Header::new(&TaskCell::<F>::VTABLE, core, true));
+        (&raw mut (*at.as_ptr()).body.future).write(ManuallyDrop::new(future));
+    }
+    let task = at.cast::<Header>();
+    core.admit(task);
+    // SAFETY: the header says that a handle exists: this one; the output type is the future's.
+    unsafe { JoinHandle::new(task) }
+}
+
+impl<F: Future> TaskCell<F> {
+    const BLOCK: BlockLayout = BlockLayout::of::<Self>();
+
+    const VTABLE: Vtable = Vtable {
+        poll: Self::poll,
+        cancel: Self::cancel,
+        leak: Self::leak,
+        take: Self::take,
+        drop_output: Self::drop_output,
+        free: Self::free,
+    };
+
+    /// # Safety
+    ///
+    /// For this and the next ones: `task` is the header of a cell of this type.
+    #[inline]
+    unsafe fn future(task: NonNull<Header>) -> *mut F {
+        // SAFETY: by the contract; a place is computed, nothing is read. `ManuallyDrop` is transparent.
+        unsafe { (&raw mut (*task.cast::<Self>().as_ptr()).body.future).cast() }
+    }
+
+    #[inline]
+    unsafe fn output(task: NonNull<Header>) -> *mut Result<F::Output, JoinError> {
+        // SAFETY: as in `future`.
+        unsafe { (&raw mut (*task.cast::<Self>().as_ptr()).body.output).cast() }
+    }
+
+    unsafe fn poll(task: NonNull<Header>, cx: &mut Context<'_>) -> bool {
+        // SAFETY: the body holds the future, and nobody else is polling it. It is pinned: it stays in the block until
+        // it is dropped there.
+        let (future, output) = unsafe { (Self::future(task), Self::output(task)) };
+        let polled = catch(|| {
+            // SAFETY: as above.
+            unsafe { Pin::new_unchecked(&mut *future) }.poll(cx)
+        });
+        let result = match polled {
+            Ok(Poll::Pending) => return false,
+            Ok(Poll::Ready(value)) => {
+                // SAFETY: the body holds the future, and from here on it does not.
+                match unsafe { drop_future(future) } {
+                    Ok(()) => Ok(value),
+                    Err(payload) => {
+                        contain(|| drop(value));
+                        Err(JoinError::Panicked(payload))
+                    }
+                }
+            }
+            Err(payload) => {
+                // SAFETY: as above.
+                if let Err(second) = unsafe { drop_future(future) } {
+                    discard(second);
+                }
+                Err(JoinError::Panicked(payload))
+            }
+        };
+        // SAFETY: the body is empty and has room for the output.
+        unsafe { output.write(result) };
+        true
+    }
+
+    unsafe fn cancel(task: NonNull<Header>) {
+        // SAFETY: the body holds the future; after the drop it is empty and has room for the output.
+        unsafe {
+            let result = match drop_future(Self::future(task)) {
+                Ok(()) => Err(JoinError::Cancelled),
+                Err(payload) => Err(JoinError::Panicked(payload)),
+            };
+            Self::output(task).write(result);
+        }
+    }
+
+    unsafe fn leak(task: NonNull<Header>) {
+        // SAFETY: the body holds a future that was never polled, so its place may be used again without dropping it.
+        unsafe { Self::output(task).write(Err(JoinError::Cancelled)) };
+    }
+
+    unsafe fn take(task: NonNull<Header>, to: *mut ()) {
+        // SAFETY: the body holds the output, and the caller will not look at it again.
+        unsafe { to.cast::<Result<F::Output, JoinError>>().write(ptr::read(Self::output(task))) };
+    }
+
+    unsafe fn drop_output(task: NonNull<Header>) {
+        // SAFETY: as in `take`.
+        unsafe { ptr::drop_in_place(Self::output(task)) };
+    }
+
+    unsafe fn free(task: NonNull<Header>) {
+        // SAFETY: the body is empty and nobody uses the cell any more; the block was allocated with this layout. The
+        // header's only field that could own something, the joiner, was taken on every way here.
+        context::with(|core| unsafe {
+            match core {
+                Some(core) => core.tasks.pool.free(task.cast(), Self::BLOCK),
+                None => free_block(task.cast(), Self::BLOCK),
+            }
+        });
+    }
+}
+
+/// Drops a future in its place and hands back the panic of its destructor.
+///
+/// # Safety
+///
+/// The place holds a future, and is not looked at as one after this.
+#[inline]
+unsafe fn drop_future<F>(future: *mut F) -> Result<(), Box<dyn Any + Send>> {
+    if !needs_drop::<F>() {
+        return Ok(());
+    }
+    // SAFETY: by the contract.
+    catch(|| unsafe { ptr::drop_in_place(future) })
+}

@@ -1,0 +1,92 @@
+//! The future of `block_on`: on the caller's stack, polled as a task in a slot of its own.
+//!
+//! Knows: task headers, the core. Does not know: the run loop.
+#![allow(unsafe_code, reason = "the run loop reaches the root, like any task, through a header")]
+
+use std::any::Any;
+use std::cell::UnsafeCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::task::{Context, Poll};
+
+use super::cell::{Header, Vtable};
+use crate::runtime::core::Core;
+use crate::util::contain::catch;
+
+/// A task whose future and output are borrowed from the stack.
+#[repr(C)]
+pub(crate) struct Root<'f, F: Future> {
+    /// First, so that a pointer to the header is one to the root.
+    header: Header,
+    /// Touched by `poll` and by `take` only: through the header while the root sits, by its owner after.
+    future: UnsafeCell<Pin<&'f mut F>>,
+    output: UnsafeCell<Option<Result<F::Output, Box<dyn Any + Send>>>>,
+}
+
+impl<'f, F: Future> Root<'f, F> {
+    const VTABLE: Vtable = Vtable {
+        poll: Self::poll,
+        // Only a handle cancels, and a runtime is not dropped while it runs.
+        cancel: |_| unreachable!("a root has no handle"),
+        leak: |_| unreachable!("a root is not spawned"),
+        take: |_, _| unreachable!("a root has no handle"),
+        drop_output: |_| {}, // `take` has it
+        free: |_| {},        // the stack's
+    };
+
+    pub(crate) fn new(core: &Core, future: Pin<&'f mut F>) -> Self {
+        Self {
+            header: Header::new(&Self::VTABLE, core, false),
+            future: UnsafeCell::new(future),
+            output: UnsafeCell::new(None),
+        }
+    }
+
+    /// Gives the root a slot of the core, until it has ended or the seat is dropped.
+    pub(crate) fn sit<'r>(&'r self, core: &'r Core) -> Seat<'r> {
+        core.admit(NonNull::from(self).cast());
+        Seat { header: &self.header, core }
+    }
+
+    /// What the future came to, once it has ended.
+    pub(crate) fn take(self) -> Option<Result<F::Output, Box<dyn Any + Send>>> {
+        self.output.into_inner()
+    }
+
+    unsafe fn poll(task: NonNull<Header>, cx: &mut Context<'_>) -> bool {
+        // SAFETY: (local) only `sit` hands out the header of a root, made from a reference to all of it.
+        let root = unsafe { task.cast::<Self>().as_ref() };
+        // SAFETY: (local) the run loop polls a task once at a time, and the owner of the root does not touch its future.
+        let future = unsafe { &mut *root.future.get() };
+        let output = match catch(|| future.as_mut().poll(cx)) {
+            Ok(Poll::Pending) => return false,
+            Ok(Poll::Ready(output)) => Ok(output),
+            Err(payload) => Err(payload),
+        };
+        // SAFETY: (local) as above; `take` comes after, and takes the root by value.
+        unsafe { *root.output.get() = Some(output) };
+        true
+    }
+}
+
+/// A root's place among the tasks.
+pub(crate) struct Seat<'r> {
+    header: &'r Header,
+    core: &'r Core,
+}
+
+impl Seat<'_> {
+    pub(crate) fn is_complete(&self) -> bool {
+        self.header.is_complete()
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        if !self.is_complete() {
+            // The ring failed and the loop unwinds: nobody may find the root any more.
+            self.core.tasks.remove(self.header.slot());
+        }
+    }
+}
