@@ -188,8 +188,17 @@ impl Driver for AnyDriver {
 
     #[inline]
     unsafe fn push(&mut self, sqe: Sqe) -> Ticket {
-        // SAFETY: the contract is the same, and passed on to the caller.
-        either!(self, driver => unsafe { driver.push(sqe) })
+        match self {
+            // SAFETY: the contract is the same, and passed on to the caller.
+            Self::Ring(ring) => unsafe { ring.push(sqe) },
+            Self::Other(driver) => {
+                // A copy, because the call takes its address: that of `sqe` itself must not escape, or it would be
+                // built on the stack for the ring as well, and copied from there.
+                let copy = sqe.clone();
+                // SAFETY: as above.
+                unsafe { driver.push(copy) }
+            }
+        }
     }
 
     fn neutralize(&mut self, ticket: Ticket) -> bool {
