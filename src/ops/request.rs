@@ -32,7 +32,7 @@ pub enum Prepared {
 /// 1. Every pointer in the entry points into memory that `self` owns, inline or on the heap, and that stays valid and
 ///    unmoved until `self` is moved or dropped after the terminal completion.
 /// 2. Every descriptor in the entry is kept open by `self`.
-/// 3. `sqe` does not panic.
+/// 3. `sqe` does not panic, and starts nothing: it only builds the entry.
 pub unsafe trait Request: Sized + 'static {
     /// What the op resolves to.
     type Output;

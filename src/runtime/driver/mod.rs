@@ -27,7 +27,7 @@ use fault::{Fault, FaultKernel, FaultPlan};
 
 pub use error::{BuildError, BuildErrorKind, BuildStep};
 pub(crate) use ring::{Ring, RingConfig};
-pub(crate) use sqe::{LinkKind, Sqe};
+pub use sqe::Sqe;
 
 /// The position of an entry in the submission queue: how many were pushed before it.
 ///

@@ -5,15 +5,6 @@
 
 use io_uring::squeue::{Entry, Flags};
 
-/// How an entry is tied to the next one in a chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LinkKind {
-    /// A failure of this entry cancels the rest (`IOSQE_IO_LINK`).
-    Soft,
-    /// The next entry starts whatever became of this one (`IOSQE_IO_HARDLINK`).
-    Hard,
-}
-
 /// One submission queue entry: what an op asks of the kernel.
 ///
 /// Ops of this crate build it with the `io-uring` crate's opcodes; an op written outside gives its 64 bytes.
