@@ -78,6 +78,8 @@ pub mod runtime;
 #[path = "runtime/inbox.rs"]
 mod inbox;
 
+#[cfg(feature = "macros")]
+pub use millstream_macros::{main, test};
 pub use operation::Operation;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 pub use runtime::{
