@@ -29,7 +29,9 @@ pub trait Operation: Future {
     ///
     /// It takes no effect it can still avoid, and what had happened all the same goes back to where it came from: a
     /// message stays in its channel, an accepted connection and received bytes go to the next op on their descriptor.
-    /// An operation that is only borrowed (`&mut op`) is not stopped: it stays in flight for its owner.
+    /// An operation that is only borrowed (`&mut op`) is not stopped: it stays in flight for its owner. One that was never
+    /// polled is not started by this, and is ready at once unless it stands for something that runs already, as a join
+    /// does.
     fn poll_discard(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
 
     /// Says, before the first poll, that this is an arm of a race: the operation may take effect only inside its own

@@ -1,8 +1,9 @@
-//! Attribute macros of `millstream`: `#[millstream::main]` and `#[millstream::test]`.
+//! Macros of `millstream`: `#[millstream::main]`, `#[millstream::test]`, and what `race!` splits its arms with.
 //!
 //! Knows: the syntax of a function, and the names `millstream::Runtime::new` and `block_on`. Does not know: what they do.
 
 mod expand;
+mod race;
 
 use proc_macro::TokenStream;
 
@@ -49,4 +50,11 @@ pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expand(Kind::Test, arguments.into(), item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// What `race!`, `join!` and `chain!` of the library expand to.
+#[doc(hidden)]
+#[proc_macro]
+pub fn __combine(input: TokenStream) -> TokenStream {
+    race::expand(input.into()).into()
 }

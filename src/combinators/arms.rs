@@ -1,13 +1,15 @@
 //! What a combinator takes: tuples, arrays and `Vec`s of operations, and iterators that yield them.
 //!
-//! Knows: [`Operation`]. Does not know: what any combinator does with its arms; each
+//! Knows: [`Operation`], [`RingOperation`]. Does not know: what any combinator does with its arms; each
 //! is a visitor written once, for every shape of arms.
 
 use core::ops::ControlFlow;
 use core::pin::Pin;
 
+use super::flags::Flaggable;
 use super::slot::Slot;
 use crate::operation::Operation;
+use crate::ops::{EntryFlags, RingOperation};
 
 mod collection;
 mod tuple;
@@ -61,6 +63,16 @@ pub trait RaceArms: Arms<Slots: RaceSlots<Winner = Self::Winner>> {
     }
 }
 
+/// Arms that can be linked: each of them is a ring operation. Sealed.
+pub trait ChainArms: Arms<Slots: RingSlots> {}
+
+impl<T: Arms<Slots: RingSlots>> ChainArms for T {}
+
+/// Arms that are ring operations, or combinators of nothing else, so that flags reach every entry below. Sealed.
+pub trait FlagArms: Arms<Slots: FlagSlots> {}
+
+impl<T: Arms<Slots: FlagSlots>> FlagArms for T {}
+
 /// The arms of a combinator that was started or is about to be. They stay where they are.
 pub trait Slots {
     /// What all of them together resolve to.
@@ -86,4 +98,39 @@ pub trait RaceSlots: Slots {
 pub trait Visit {
     /// Looks at arm `index`; `Break` spares the rest.
     fn visit<O: Operation>(&mut self, index: usize, arm: Pin<&mut Slot<O>>) -> ControlFlow<()>;
+}
+
+/// The arms of a chain.
+pub trait RingSlots: Slots {
+    /// Shows the visitor every arm, in order, until it breaks.
+    fn visit_ring(self: Pin<&mut Self>, visitor: &mut impl VisitRing) -> ControlFlow<()>;
+
+    /// How many entries all arms together will queue.
+    fn entries(&self) -> usize;
+}
+
+/// What a chain does with one arm.
+pub trait VisitRing {
+    /// Looks at the next arm, which has not completed; `Break` spares the rest.
+    fn visit<O: RingOperation>(&mut self, op: Pin<&mut O>) -> ControlFlow<()>;
+}
+
+/// The arms of a combinator whose entries can be flagged.
+pub trait FlagSlots: Slots {
+    /// Adds the flags to every entry below.
+    fn add_flags(self: Pin<&mut Self>, flags: EntryFlags);
+}
+
+fn visit_op<O: RingOperation>(arm: Pin<&mut Slot<O>>, visitor: &mut impl VisitRing) -> ControlFlow<()> {
+    arm.op().map_or(ControlFlow::Continue(()), |op| visitor.visit(op))
+}
+
+fn flag_op<O: Flaggable>(arm: Pin<&mut Slot<O>>, flags: EntryFlags) {
+    if let Some(op) = arm.op() {
+        op.add_flags(flags);
+    }
+}
+
+fn entries_of<O: RingOperation>(arm: &Slot<O>) -> usize {
+    arm.peek().map_or(0, RingOperation::entries)
 }

@@ -8,23 +8,33 @@
 //! |---|---|---|
 //! | [`when_all`], `a & b` | when all have | tuple / array / `Vec`, positional |
 //! | [`when_any`], `a \| b` | when one has decided and the others have ended | [`OneOf2`] … / `(index, output)` |
+//! | [`link`], `a >> b` | when all have; a failure cancels the rest | tuple / array / `Vec`, positional |
+//! | [`hard_link`] | when all have | tuple / array / `Vec`, positional |
 #![forbid(unsafe_code)]
 
+pub mod adapters;
 mod arms;
+mod flags;
+mod link;
+#[cfg(feature = "macros")]
+mod macros;
 mod one_of;
+mod operators;
 mod slot;
 mod visit;
 mod when_all;
 mod when_any;
 
-pub use arms::{Arms, IntoArms, RaceArms};
+pub use adapters::{Elapsed, OperationExt, Timeout};
+pub use arms::{Arms, ChainArms, FlagArms, IntoArms, RaceArms};
+pub use flags::{Flaggable, RingOperationExt};
+pub use link::{Hard, LinkKind, Linked, Soft, hard_link, link};
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub use macros::__combine;
 pub use one_of::{
     OneOf2, OneOf3, OneOf4, OneOf5, OneOf6, OneOf7, OneOf8, OneOf9, OneOf10, OneOf11, OneOf12, OneOf13,
     OneOf14, OneOf15, OneOf16,
 };
 pub use when_all::{WhenAll, when_all};
 pub use when_any::{WhenAny, when_any};
-
-pub mod adapters {
-    //! The only place where ops, channels and tasks meet.
-}

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! Running(op) ──poll ready──▶ Done(output) ──take──▶ Taken
-//!      └──────────discarded, or never started────────▶ Taken
+//!      └───────────────────discarded─────────────────▶ Taken
 //! ```
 
 use core::pin::Pin;
@@ -81,13 +81,8 @@ impl<O: Operation> Slot<O> {
         {
             return Poll::Pending;
         }
-        self.clear();
-        Poll::Ready(())
-    }
-
-    /// Drops whatever is there.
-    pub(super) fn clear(mut self: Pin<&mut Self>) {
         self.set(Self::Taken); // Running | Done -> Taken
+        Poll::Ready(())
     }
 
     /// Whether the outcome is settled: completed, or waiting out what it decided against.

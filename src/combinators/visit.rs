@@ -38,29 +38,50 @@ impl Visit for Commit {
     }
 }
 
+/// Polls every arm that has not completed.
+pub(super) struct PollAll<'a, 'c> {
+    cx: &'a mut Context<'c>,
+    /// Every arm has completed.
+    pub(super) completed: bool,
+    /// Every arm has completed or decided.
+    pub(super) settled: bool,
+}
+
+impl<'a, 'c> PollAll<'a, 'c> {
+    /// One pass over `slots`.
+    pub(super) fn pass(slots: Pin<&mut impl Slots>, cx: &'a mut Context<'c>) -> Self {
+        let mut pass = Self { cx, completed: true, settled: true };
+        let _ = slots.visit(&mut pass);
+        pass
+    }
+}
+
+impl Visit for PollAll<'_, '_> {
+    fn visit<O: Operation>(&mut self, _index: usize, mut arm: Pin<&mut Slot<O>>) -> ControlFlow<()> {
+        self.completed &= arm.as_mut().poll(self.cx).is_ready();
+        self.settled &= arm.is_settled();
+        ControlFlow::Continue(())
+    }
+}
+
 /// Drives arms to their end without wanting their outputs.
 pub(super) struct Discard<'a, 'c> {
     cx: &'a mut Context<'c>,
-    started: usize,
     ended: bool,
 }
 
 impl<'a, 'c> Discard<'a, 'c> {
-    /// Discards every arm of `slots`, of which the first `started` were polled.
-    pub(super) fn all(slots: Pin<&mut impl Slots>, started: usize, cx: &'a mut Context<'c>) -> Poll<()> {
-        let mut pass = Discard { cx, started, ended: true };
+    /// Discards every arm of `slots`.
+    pub(super) fn all(slots: Pin<&mut impl Slots>, cx: &'a mut Context<'c>) -> Poll<()> {
+        let mut pass = Discard { cx, ended: true };
         let _ = slots.visit(&mut pass);
         if pass.ended { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
 impl Visit for Discard<'_, '_> {
-    fn visit<O: Operation>(&mut self, index: usize, arm: Pin<&mut Slot<O>>) -> ControlFlow<()> {
-        if index < self.started {
-            self.ended &= arm.poll_discard(self.cx).is_ready();
-        } else {
-            arm.clear(); // never started: there is nothing to wait for
-        }
+    fn visit<O: Operation>(&mut self, _index: usize, arm: Pin<&mut Slot<O>>) -> ControlFlow<()> {
+        self.ended &= arm.poll_discard(self.cx).is_ready();
         ControlFlow::Continue(())
     }
 }

@@ -4,15 +4,13 @@
 
 use core::fmt;
 use core::future::Future;
-use core::ops::ControlFlow;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::arms::{Arms, IntoArms, Slots, Visit};
-use super::slot::Slot;
-use super::visit::{Cancel, Commit, Discard};
+use super::arms::{Arms, IntoArms, Slots};
+use super::visit::{Cancel, Commit, Discard, PollAll};
 use crate::operation::Operation;
 
 /// Runs operations concurrently and waits for all of them.
@@ -46,7 +44,7 @@ use crate::operation::Operation;
 #[doc(alias("join", "join_all", "try_join", "WaitGroup"))]
 #[must_use = "nothing starts until it is awaited"]
 pub fn when_all<T: IntoArms>(arms: T) -> WhenAll<T::Arms> {
-    WhenAll { slots: arms.into_arms().into_slots(), started: 0, asked_to_stop: false, settled: false }
+    WhenAll { slots: arms.into_arms().into_slots(), asked_to_stop: false, settled: false }
 }
 
 pin_project! {
@@ -55,8 +53,6 @@ pin_project! {
     pub struct WhenAll<T: Arms> {
         #[pin]
         slots: T::Slots,
-        // Arms below this index have been polled; the others hold nothing that would have to be waited out.
-        started: usize,
         asked_to_stop: bool,
         // Every arm has completed or decided.
         settled: bool,
@@ -80,8 +76,7 @@ impl<T: Arms> Future for WhenAll<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T::Outputs> {
         let mut this = self.project();
-        let mut pass = PollAll { cx, started: this.started, completed: true, settled: true };
-        let _ = this.slots.as_mut().visit(&mut pass);
+        let pass = PollAll::pass(this.slots.as_mut(), cx);
         *this.settled = pass.settled;
         if pass.completed { Poll::Ready(this.slots.take()) } else { Poll::Pending }
     }
@@ -96,8 +91,7 @@ impl<T: Arms> Operation for WhenAll<T> {
     }
 
     fn poll_discard(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
-        Discard::all(this.slots, *this.started, cx)
+        Discard::all(self.project().slots, cx)
     }
 
     fn commit_on_poll(self: Pin<&mut Self>) {
@@ -117,23 +111,6 @@ impl<O: Operation> FromIterator<O> for WhenAll<Vec<O>> {
 
 impl<T: Arms> fmt::Debug for WhenAll<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WhenAll").field("started", &self.started).finish_non_exhaustive()
-    }
-}
-
-/// Polls every arm that has not completed.
-struct PollAll<'a, 'c> {
-    cx: &'a mut Context<'c>,
-    started: &'a mut usize,
-    completed: bool,
-    settled: bool,
-}
-
-impl Visit for PollAll<'_, '_> {
-    fn visit<O: Operation>(&mut self, index: usize, mut arm: Pin<&mut Slot<O>>) -> ControlFlow<()> {
-        *self.started = (*self.started).max(index + 1); // before the poll: it counts as started even if it panics
-        self.completed &= arm.as_mut().poll(self.cx).is_ready();
-        self.settled &= arm.is_settled();
-        ControlFlow::Continue(())
+        f.debug_struct("WhenAll").field("settled", &self.settled).finish_non_exhaustive()
     }
 }

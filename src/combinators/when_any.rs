@@ -25,8 +25,8 @@ use crate::operation::Operation;
 /// * The first arm to complete decides. Arms are polled in order, and of several that are ready in one poll the first
 ///   one wins; the others take no effect. Put what must not starve (a stop signal) first.
 /// * Arms start in order, at the first poll. An arm that is ready at once wins and the arms after it are never started.
-/// * A loser that was started is asked to stop and waited out, so when this completes nothing of it is in flight. What
-///   it had done all the same is not lost: a message stays in its channel, an accepted connection and received bytes go
+/// * A loser is asked to stop and waited out, so when this completes nothing of it is in flight; a join cancels its task.
+///   What it had done all the same is not lost: a message stays in its channel, an accepted connection and received bytes go
 ///   to the next op on their descriptor. [`parallel_any`] shows the losers' outcomes.
 /// * An arm by reference (`&mut op`, or `op.as_mut()` of a pinned one) is not stopped: it stays in flight for its owner.
 /// * Output: [`OneOf2`](super::OneOf2) … [`OneOf16`](super::OneOf16) for tuples, `(index, output)` for the others.
@@ -54,17 +54,15 @@ use crate::operation::Operation;
 pub fn when_any<T: IntoArms<Arms: RaceArms>>(arms: T) -> WhenAny<T::Arms> {
     let arms = arms.into_arms();
     assert!(arms.has_arms(), "`when_any` of nothing: a race needs at least one arm to decide it");
-    WhenAny { slots: arms.into_slots(), started: 0, asked_to_stop: false, phase: Phase::Fresh }
+    WhenAny { slots: arms.into_slots(), asked_to_stop: false, phase: Phase::Fresh }
 }
 
 pin_project! {
     /// The operation that [`when_any`], `|` and `race!` return.
     #[must_use = "nothing starts until it is awaited"]
-    pub struct WhenAny<T: RaceArms> {
+    pub struct WhenAny<T: Arms> {
         #[pin]
         slots: T::Slots,
-        // Arms below this index have been polled; the others hold nothing that would have to be waited out.
-        started: usize,
         asked_to_stop: bool,
         phase: Phase,
     }
@@ -85,7 +83,7 @@ enum Phase {
     Over,
 }
 
-impl<T: RaceArms> WhenAny<T> {
+impl<T: Arms> WhenAny<T> {
     /// The arms, to be built into a larger combinator.
     pub(super) fn into_slots(self) -> T::Slots {
         self.slots
@@ -107,13 +105,13 @@ impl<T: RaceArms> Future for WhenAny<T> {
             *this.phase = Phase::Racing; // Fresh -> Racing
         }
         if let Phase::Racing = *this.phase {
-            let mut race = Race { cx: &mut *cx, started: this.started, winner: None };
+            let mut race = Race { cx: &mut *cx, winner: None };
             let _ = this.slots.as_mut().visit(&mut race);
             let Some(winner) = race.winner else { return Poll::Pending };
             *this.phase = Phase::Ending(winner); // Racing -> Ending
         }
         let Phase::Ending(winner) = *this.phase else { panic!("`when_any` was polled after completion") };
-        let mut end = End { cx, started: *this.started, winner, ended: true };
+        let mut end = End { cx, winner, ended: true };
         let _ = this.slots.as_mut().visit(&mut end);
         if !end.ended {
             return Poll::Pending;
@@ -134,8 +132,7 @@ impl<T: RaceArms> Operation for WhenAny<T> {
     }
 
     fn poll_discard(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
-        Discard::all(this.slots, *this.started, cx)
+        Discard::all(self.project().slots, cx)
     }
 
     // `commit_on_poll` stays empty: the first poll tells every arm, whoever else races.
@@ -145,7 +142,7 @@ impl<T: RaceArms> Operation for WhenAny<T> {
     }
 }
 
-impl<T: RaceArms> fmt::Debug for WhenAny<T> {
+impl<T: Arms> fmt::Debug for WhenAny<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WhenAny").field("phase", &self.phase).finish_non_exhaustive()
     }
@@ -154,13 +151,11 @@ impl<T: RaceArms> fmt::Debug for WhenAny<T> {
 /// Polls arms in order until one decides.
 struct Race<'a, 'c> {
     cx: &'a mut Context<'c>,
-    started: &'a mut usize,
     winner: Option<usize>,
 }
 
 impl Visit for Race<'_, '_> {
     fn visit<O: Operation>(&mut self, index: usize, mut arm: Pin<&mut Slot<O>>) -> ControlFlow<()> {
-        *self.started = (*self.started).max(index + 1); // before the poll: it counts as started even if it panics
         // An arm that has decided but is still waiting something out has won: discarding it would lose what it took.
         if arm.as_mut().poll(self.cx).is_ready() || arm.is_settled() {
             self.winner = Some(index);
@@ -170,10 +165,10 @@ impl Visit for Race<'_, '_> {
     }
 }
 
-/// Waits for the winner and for every loser that was started.
+/// Waits for the winner and discards the losers. One that never started has nothing to wait out, unless it stands for
+/// something that runs already, such as a task.
 struct End<'a, 'c> {
     cx: &'a mut Context<'c>,
-    started: usize,
     winner: usize,
     ended: bool,
 }
@@ -182,11 +177,8 @@ impl Visit for End<'_, '_> {
     fn visit<O: Operation>(&mut self, index: usize, arm: Pin<&mut Slot<O>>) -> ControlFlow<()> {
         self.ended &= if index == self.winner {
             arm.poll(self.cx).is_ready()
-        } else if index < self.started {
-            arm.poll_discard(self.cx).is_ready()
         } else {
-            arm.clear(); // never started: there is nothing to wait for
-            true
+            arm.poll_discard(self.cx).is_ready()
         };
         ControlFlow::Continue(())
     }

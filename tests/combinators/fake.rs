@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::marker::PhantomPinned;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -10,15 +11,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use millstream::Operation;
+use millstream::ops::{Chain, EntryFlags, Link, RingOperation};
+use millstream::{Operation, Runtime};
 
 /// What a fake operation resolves to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Value(u32),
     Cancelled,
+    Refused,
 }
-pub use Outcome::{Cancelled, Value};
+pub use Outcome::{Cancelled, Refused, Value};
 
 /// Where a fake operation may be told to panic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +50,8 @@ impl World {
             log: Rc::clone(&self.log),
             outcome: Cell::new(None),
             stubborn: Cell::new(false),
+            unprepared: Cell::new(false),
+            entries: Cell::new(1),
             panic_at: Cell::new(None),
             waker: RefCell::new(None),
         });
@@ -77,6 +82,8 @@ struct Shared {
     log: Rc<RefCell<Vec<String>>>,
     outcome: Cell<Option<Outcome>>,
     stubborn: Cell<bool>,
+    unprepared: Cell<bool>,
+    entries: Cell<usize>,
     panic_at: Cell<Option<Step>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -121,6 +128,16 @@ impl Remote {
     pub fn stubborn(self) -> Self {
         self.shared.stubborn.set(true);
         self
+    }
+
+    /// As a member of a chain, it cannot be queued yet; or now it can.
+    pub fn prepared(&self, prepared: bool) {
+        self.shared.unprepared.set(!prepared);
+    }
+
+    /// As a member of a chain, it says it will queue this many entries.
+    pub fn entries(&self, entries: usize) {
+        self.shared.entries.set(entries);
     }
 
     pub fn panic_at(&self, step: Step) {
@@ -193,6 +210,11 @@ impl Operation for Fake {
 
     fn poll_discard(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &*self;
+        if this.state.get() == State::Fresh {
+            this.shared.note("discarded unstarted");
+            this.state.set(State::Over);
+            return Poll::Ready(());
+        }
         if !this.asked.get() {
             this.shared.note("discarded");
             this.stop();
@@ -219,6 +241,39 @@ impl Operation for Fake {
             "told of the race before the first poll"
         );
         self.shared.note("races");
+    }
+}
+
+impl RingOperation for Fake {
+    fn entries(&self) -> usize {
+        self.shared.entries.get()
+    }
+
+    fn poll_prepare(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
+        self.shared.note("prepares");
+        if self.shared.unprepared.get() { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    /// Queues nothing: the chain stays open and empty, and the remote says what the ring would.
+    fn stage(self: Pin<&mut Self>, _chain: &mut Chain<'_>, tail: Option<Link>) {
+        assert!(self.state.get() == State::Fresh, "staged twice");
+        self.state.set(State::InFlight);
+        self.shared.note(match tail {
+            Some(Link::Soft) => "then",
+            Some(Link::Hard) => "then anyway",
+            None => "last",
+        });
+    }
+
+    fn refuse(self: Pin<&mut Self>, error: &dyn Fn() -> io::Error) {
+        assert!(self.state.get() == State::Fresh, "refused after it was staged");
+        self.state.set(State::InFlight);
+        self.shared.note(format_args!("refused: {}", error()));
+        self.shared.end(Refused);
+    }
+
+    fn add_flags(self: Pin<&mut Self>, flags: EntryFlags) {
+        self.shared.note(if flags == EntryFlags::DRAIN { "drains" } else { "is async" });
     }
 }
 
@@ -264,4 +319,9 @@ pub fn panics<T>(f: impl FnOnce() -> T) -> Option<String> {
     let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).err()?;
     let words = payload.downcast_ref::<String>().cloned();
     words.or_else(|| payload.downcast_ref::<&str>().map(ToString::to_string))
+}
+
+/// Runs `f` where there is a ring, as a chain asks for one.
+pub fn on_ring<T>(f: impl FnOnce() -> T) -> T {
+    Runtime::new().expect("a ring").block_on(async { f() })
 }

@@ -2,7 +2,11 @@
 //!
 //! The numbers in names such as `condy_103` refer to the behaviours of the library this design started from.
 
+mod channels;
 mod fake;
+mod flags;
+mod link;
 mod nesting;
+mod operators;
 mod when_all;
 mod when_any;

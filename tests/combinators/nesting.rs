@@ -49,7 +49,7 @@ fn condy_83_a_pair_of_races() {
         when_any((world.ready("c", 3), world.op("d").0)),
     ));
     assert_eq!(poll(pin!(pair)), Poll::Ready((OneOf2::B(Value(2)), OneOf2::A(Value(3)))));
-    assert!(world.seen().ends_with("c starts, d dropped unstarted"));
+    assert!(world.seen().ends_with("c starts, d discarded unstarted"));
 }
 
 #[test]
@@ -144,4 +144,17 @@ fn boxed_operations_of_one_output_type_mix() {
         vec![Box::pin(world.op("a").0), Box::pin(world.ready("b", 2))];
     assert_eq!(poll(pin!(when_any(arms))), Poll::Ready((1, Value(2))));
     assert_eq!(world.seen(), "a races, b races, a starts, b starts, a discarded");
+}
+
+#[test]
+fn every_leaf_of_a_race_hears_of_it_before_it_starts() {
+    let world = World::new();
+    let ([a, b, c, d], _remotes) = four(&world);
+    let mut race = pin!(when_any((when_all((a, when_all([b]))), when_any((c, d)))));
+    assert!(poll(race.as_mut()).is_pending());
+    let seen = world.seen();
+    for name in ["a", "b", "c", "d"] {
+        assert_eq!(seen.matches(&format!("{name} races")).count(), 1, "{seen}");
+        assert!(seen.find(&format!("{name} races")) < seen.find(&format!("{name} starts")), "{seen}");
+    }
 }

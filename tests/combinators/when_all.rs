@@ -161,7 +161,7 @@ fn discarding_waits_for_what_runs_and_drops_what_never_started() {
 
     let mut fresh = pin!(when_all((world.op("a").0, world.op("b").0)));
     assert!(discard(fresh.as_mut()).is_ready());
-    assert_eq!(world.seen(), "a dropped unstarted, b dropped unstarted");
+    assert_eq!(world.seen(), "a discarded unstarted, b discarded unstarted");
 }
 
 #[test]

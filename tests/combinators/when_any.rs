@@ -33,7 +33,7 @@ fn an_arm_that_is_ready_at_once_wins_and_later_arms_are_never_started() {
     assert_eq!(poll(any.as_mut()), Poll::Ready(OneOf3::B(Value(2))));
     assert_eq!(
         world.seen(),
-        "a races, b races, c races, a starts, b starts, a discarded, c dropped unstarted"
+        "a races, b races, c races, a starts, b starts, a discarded, c discarded unstarted"
     );
 }
 
@@ -227,7 +227,7 @@ fn discarding_a_race_discards_what_it_started() {
 
     let mut fresh = pin!(when_any((world.op("a").0, world.op("b").0)));
     assert!(discard(fresh.as_mut()).is_ready());
-    assert_eq!(world.seen(), "a dropped unstarted, b dropped unstarted");
+    assert_eq!(world.seen(), "a discarded unstarted, b discarded unstarted");
 }
 
 #[test]

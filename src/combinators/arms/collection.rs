@@ -6,9 +6,14 @@ use core::iter;
 use core::ops::ControlFlow;
 use core::pin::Pin;
 
-use super::{Arms, IntoArms, RaceArms, RaceSlots, Slots, Visit};
+use super::{
+    Arms, FlagSlots, IntoArms, RaceArms, RaceSlots, RingSlots, Slots, Visit, VisitRing, entries_of, flag_op,
+    visit_op,
+};
+use crate::combinators::flags::Flaggable;
 use crate::combinators::slot::Slot;
 use crate::operation::Operation;
+use crate::ops::{EntryFlags, RingOperation};
 use crate::util::pinned::elements;
 
 impl<O: Operation, const N: usize> IntoArms for [O; N] {
@@ -58,6 +63,22 @@ impl<O: Operation, const N: usize> RaceSlots for [Slot<O>; N] {
     }
 }
 
+impl<O: RingOperation, const N: usize> RingSlots for [Slot<O>; N] {
+    fn visit_ring(self: Pin<&mut Self>, visitor: &mut impl VisitRing) -> ControlFlow<()> {
+        elements::<Slot<O>>(self).try_for_each(|slot| visit_op(slot, visitor))
+    }
+
+    fn entries(&self) -> usize {
+        self.iter().map(entries_of).sum()
+    }
+}
+
+impl<O: Flaggable, const N: usize> FlagSlots for [Slot<O>; N] {
+    fn add_flags(self: Pin<&mut Self>, flags: EntryFlags) {
+        elements::<Slot<O>>(self).for_each(|slot| flag_op(slot, flags));
+    }
+}
+
 impl<O: Operation> IntoArms for Vec<O> {
     type Arms = Self;
 
@@ -100,6 +121,22 @@ impl<O: Operation> RaceSlots for Pin<Box<[Slot<O>]>> {
 
     fn take_winner(self: Pin<&mut Self>, index: usize) -> Self::Winner {
         take_from_slice(self.get_mut().as_mut(), index)
+    }
+}
+
+impl<O: RingOperation> RingSlots for Pin<Box<[Slot<O>]>> {
+    fn visit_ring(self: Pin<&mut Self>, visitor: &mut impl VisitRing) -> ControlFlow<()> {
+        elements(self.get_mut().as_mut()).try_for_each(|slot| visit_op(slot, visitor))
+    }
+
+    fn entries(&self) -> usize {
+        self.iter().map(entries_of).sum()
+    }
+}
+
+impl<O: Flaggable> FlagSlots for Pin<Box<[Slot<O>]>> {
+    fn add_flags(self: Pin<&mut Self>, flags: EntryFlags) {
+        elements(self.get_mut().as_mut()).for_each(|slot| flag_op(slot, flags));
     }
 }
 

@@ -7,10 +7,15 @@ use core::pin::Pin;
 
 use pin_project_lite::pin_project;
 
-use super::{Arms, IntoArms, RaceArms, RaceSlots, Slots, Visit};
+use super::{
+    Arms, FlagSlots, IntoArms, RaceArms, RaceSlots, RingSlots, Slots, Visit, VisitRing, entries_of, flag_op,
+    visit_op,
+};
+use crate::combinators::flags::Flaggable;
 use crate::combinators::one_of;
 use crate::combinators::slot::Slot;
 use crate::operation::Operation;
+use crate::ops::{EntryFlags, RingOperation};
 
 impl IntoArms for () {
     type Arms = Self;
@@ -33,6 +38,20 @@ impl Slots for () {
     }
 
     fn take(self: Pin<&mut Self>) {}
+}
+
+impl RingSlots for () {
+    fn visit_ring(self: Pin<&mut Self>, _visitor: &mut impl VisitRing) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    fn entries(&self) -> usize {
+        0
+    }
+}
+
+impl FlagSlots for () {
+    fn add_flags(self: Pin<&mut Self>, _flags: EntryFlags) {}
 }
 
 /// Arms of one arity: the slots, their order, and the tuple of outputs.
@@ -78,9 +97,29 @@ macro_rules! tuple_arms {
             }
         }
 
+        impl<$($T: RingOperation),+> RingSlots for $Slots<$($T),+> {
+            fn visit_ring(self: Pin<&mut Self>, visitor: &mut impl VisitRing) -> ControlFlow<()> {
+                let slots = self.project();
+                $(visit_op(slots.$arm, visitor)?;)+
+                ControlFlow::Continue(())
+            }
+
+            fn entries(&self) -> usize {
+                0 $(+ entries_of(&self.$arm))+
+            }
+        }
+
+        impl<$($T: Flaggable),+> FlagSlots for $Slots<$($T),+> {
+            fn add_flags(self: Pin<&mut Self>, flags: EntryFlags) {
+                let slots = self.project();
+                $(flag_op(slots.$arm, flags);)+
+            }
+        }
+
         impl<$($T: Operation),+> $Slots<$($T),+> {
             /// The operations back, to put them into a larger combinator.
             #[track_caller]
+            #[allow(dead_code, reason = "a tuple of 16 does not grow")]
             pub(in crate::combinators) fn into_ops(self) -> ($($T,)+) {
                 ($(self.$arm.into_op(),)+)
             }

@@ -1,0 +1,16 @@
+//! Which operations have `&`, `|` and `>>`.
+//!
+//! Knows: the operation types of the crate. Does not know: what the operators do.
+//!
+//! A new kind of operation gets its operators with one line here.
+
+use crate::channel::{Pop, Push};
+use crate::combinators::operators::impl_operators;
+use crate::ops::{Op, Request};
+use crate::runtime::time::{self, Sleep, Tick};
+use crate::runtime::{JoinHandle, RemoteJoinHandle};
+
+impl_operators! { all any then: [R: Request,] Op<R>; }
+impl_operators! { all any: ['a, T,] Push<'a, T>; ['a, T,] Pop<'a, T>; }
+impl_operators! { all any: [] Sleep; ['a,] Tick<'a>; [F: Future,] time::Timeout<F>; }
+impl_operators! { all any: [T,] JoinHandle<T>; [T,] RemoteJoinHandle<T>; }

@@ -1,0 +1,92 @@
+//! Flags on everything below: drain, and asynchronous execution.
+//!
+//! Knows: [`RingOperation`]. Does not know: which bits of an entry the flags are.
+
+use core::pin::Pin;
+
+use super::arms::{FlagArms, FlagSlots, RaceArms};
+use super::{WhenAll, WhenAny};
+use crate::operation::Operation;
+use crate::ops::{EntryFlags, RingOperation};
+
+/// A ring operation, or a combinator of nothing but ring operations: flags reach every entry below it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` queues no entries whose flags could be set",
+    label = "not a ring operation, and not a combinator of ring operations alone",
+    note = "in a mixed combinator, put the flag on the ring operations themselves"
+)]
+pub trait Flaggable: Operation {
+    /// Adds the flags to every entry that will be queued. Without effect on what is started.
+    fn add_flags(self: Pin<&mut Self>, flags: EntryFlags);
+}
+
+impl<O: RingOperation> Flaggable for O {
+    fn add_flags(self: Pin<&mut Self>, flags: EntryFlags) {
+        RingOperation::add_flags(self, flags);
+    }
+}
+
+impl<T: FlagArms> Flaggable for WhenAll<T> {
+    fn add_flags(self: Pin<&mut Self>, flags: EntryFlags) {
+        self.slots().add_flags(flags);
+    }
+}
+
+impl<T: FlagArms + RaceArms> Flaggable for WhenAny<T> {
+    fn add_flags(self: Pin<&mut Self>, flags: EntryFlags) {
+        self.slots().add_flags(flags);
+    }
+}
+
+/// Flags for ring operations and for combinators of ring operations.
+pub trait RingOperationExt: Flaggable {
+    /// Starts this only when everything submitted before it on this ring has completed, and holds back everything
+    /// submitted after it until it has.
+    ///
+    /// The whole ring is held up, other tasks' ops included. On a combinator, the flag is on every entry below it.
+    ///
+    /// # Completion
+    ///
+    /// As without the flag: same output, same order of starts. `IOSQE_IO_DRAIN`, Linux 5.2.
+    ///
+    /// # Cancel safety
+    ///
+    /// As without the flag. While a drain waits, cancellations go by a synchronous call, since a cancel entry would wait
+    /// behind it.
+    #[doc(alias = "IOSQE_IO_DRAIN")]
+    #[must_use = "the flag is on the operation that is returned"]
+    fn drain(self) -> Self
+    where
+        Self: Sized + Unpin,
+    {
+        with_flags(self, EntryFlags::DRAIN)
+    }
+
+    /// Hands this to a kernel worker at once, without first trying whether it can be done without waiting.
+    ///
+    /// Worth it for what is known to block, such as reads of cold files. On a combinator, the flag is on every entry
+    /// below it.
+    ///
+    /// # Completion
+    ///
+    /// As without the flag: same output, same order of starts. `IOSQE_ASYNC`, Linux 5.6.
+    ///
+    /// # Cancel safety
+    ///
+    /// As without the flag; a worker in the middle of an uninterruptible call is waited for.
+    #[doc(alias = "IOSQE_ASYNC")]
+    #[must_use = "the flag is on the operation that is returned"]
+    fn always_async(self) -> Self
+    where
+        Self: Sized + Unpin,
+    {
+        with_flags(self, EntryFlags::ASYNC)
+    }
+}
+
+impl<O: Flaggable + ?Sized> RingOperationExt for O {}
+
+fn with_flags<O: Flaggable + Unpin>(mut operation: O, flags: EntryFlags) -> O {
+    Flaggable::add_flags(Pin::new(&mut operation), flags);
+    operation
+}

@@ -1,0 +1,146 @@
+//! `a & b`, `a | b`, `a >> b`: the combinators as operators, flat where they repeat.
+//!
+//! Knows: the combinator types. Does not know: which operations there are; `adapters::operators` gives them theirs.
+//!
+//! An operator cannot be implemented for "every operation" (its left operand must be a type of this crate), so each
+//! operation type gets its own through `impl_operators!`. The combinator that stands on the left grows:
+//! `when_all((a, b)) & c` is `when_all((a, b, c))`. What stands on the right is one arm, whatever it is.
+
+use core::ops::{BitAnd, BitOr, Shr};
+
+use super::arms::{Arms, ChainArms, RaceArms};
+use super::link::{Hard, LinkKind, Linked, Soft, link};
+use super::when_all::{WhenAll, when_all};
+use super::when_any::{WhenAny, when_any};
+use crate::operation::Operation;
+use crate::ops::RingOperation;
+
+/// Gives types operators, each of `all` (`&`), `any` (`|`) and `then` (`>>`) that is named, by value and by reference.
+///
+/// Generic parameters stand in brackets before the type, each with a comma after it:
+///
+/// ```text
+/// impl_operators! { all any then: [R: Request,] Op<R>; }
+/// ```
+macro_rules! impl_operators {
+    ($($which:ident)+ : $([$($generics:tt)*] $ty:ty;)+) => {
+        $crate::combinators::operators::impl_operators!(@each [$($which)+] $([[$($generics)*] $ty])+);
+    };
+    (@each $which:tt $($one:tt)+) => {
+        $($crate::combinators::operators::impl_operators!(@one $one $which);)+
+    };
+    (@one $one:tt [$($which:ident)+]) => {
+        $($crate::combinators::operators::impl_operators!(@forms $which $one);)+
+    };
+    (@forms $which:ident [[$($generics:tt)*] $ty:ty]) => {
+        $crate::combinators::operators::impl_operators!(@$which [$($generics)*] $ty);
+        $crate::combinators::operators::impl_operators!(@$which ['arm, $($generics)*] &'arm mut $ty);
+        $crate::combinators::operators::impl_operators!(@$which ['arm, $($generics)*] ::core::pin::Pin<&'arm mut $ty>);
+    };
+    (@all [$($generics:tt)*] $ty:ty) => {
+        impl<$($generics)* Rhs: $crate::operation::Operation> ::core::ops::BitAnd<Rhs> for $ty
+        where
+            Self: $crate::operation::Operation,
+        {
+            type Output = $crate::combinators::WhenAll<(Self, Rhs)>;
+
+            fn bitand(self, rhs: Rhs) -> Self::Output {
+                $crate::combinators::when_all((self, rhs))
+            }
+        }
+    };
+    (@any [$($generics:tt)*] $ty:ty) => {
+        impl<$($generics)* Rhs: $crate::operation::Operation> ::core::ops::BitOr<Rhs> for $ty
+        where
+            Self: $crate::operation::Operation,
+        {
+            type Output = $crate::combinators::WhenAny<(Self, Rhs)>;
+
+            fn bitor(self, rhs: Rhs) -> Self::Output {
+                $crate::combinators::when_any((self, rhs))
+            }
+        }
+    };
+    (@then [$($generics:tt)*] $ty:ty) => {
+        impl<$($generics)* Rhs: $crate::ops::RingOperation> ::core::ops::Shr<Rhs> for $ty
+        where
+            Self: $crate::ops::RingOperation,
+        {
+            type Output = $crate::combinators::Linked<(Self, Rhs)>;
+
+            fn shr(self, rhs: Rhs) -> Self::Output {
+                $crate::combinators::link((self, rhs))
+            }
+        }
+    };
+}
+pub(in crate::combinators) use impl_operators;
+
+// What does not grow under an operator becomes its first arm.
+impl_operators! { any: [T: Arms,] WhenAll<T>; }
+impl_operators! { all: [T: RaceArms,] WhenAny<T>; }
+impl_operators! { all any: [T: ChainArms, K: LinkKind,] Linked<T, K>; }
+impl_operators! { then: [T: ChainArms,] Linked<T, Hard>; }
+impl_operators! { all: [O: Operation,] WhenAll<Vec<O>>; [O: Operation, const N: usize,] WhenAll<[O; N]>; }
+impl_operators! { any: [O: Operation,] WhenAny<Vec<O>>; [O: Operation, const N: usize,] WhenAny<[O; N]>; }
+impl_operators! {
+    then: [O: RingOperation,] Linked<Vec<O>, Soft>; [O: RingOperation, const N: usize,] Linked<[O; N], Soft>;
+}
+
+/// Tuples grow: one more arm at the end.
+macro_rules! grow {
+    ($($T:ident $arm:ident),+) => {
+        impl<$($T: Operation,)+ Rhs: Operation> BitAnd<Rhs> for WhenAll<($($T,)+)> {
+            type Output = WhenAll<($($T,)+ Rhs)>;
+
+            #[track_caller]
+            fn bitand(self, rhs: Rhs) -> Self::Output {
+                let ($($arm,)+) = self.into_slots().into_ops();
+                when_all(($($arm,)+ rhs))
+            }
+        }
+
+        impl<$($T: RingOperation,)+ Rhs: RingOperation> Shr<Rhs> for Linked<($($T,)+), Soft> {
+            type Output = Linked<($($T,)+ Rhs), Soft>;
+
+            #[track_caller]
+            fn shr(self, rhs: Rhs) -> Self::Output {
+                let ($($arm,)+) = self.into_slots().into_ops();
+                link(($($arm,)+ rhs))
+            }
+        }
+    };
+}
+
+/// As above, for the tuples that race.
+macro_rules! grow_race {
+    ($($T:ident $arm:ident),+) => {
+        grow!($($T $arm),+);
+
+        impl<$($T: Operation,)+ Rhs: Operation> BitOr<Rhs> for WhenAny<($($T,)+)> {
+            type Output = WhenAny<($($T,)+ Rhs)>;
+
+            #[track_caller]
+            fn bitor(self, rhs: Rhs) -> Self::Output {
+                let ($($arm,)+) = self.into_slots().into_ops();
+                when_any(($($arm,)+ rhs))
+            }
+        }
+    };
+}
+
+grow!(A a);
+grow_race!(A a, B b);
+grow_race!(A a, B b, C c);
+grow_race!(A a, B b, C c, D d);
+grow_race!(A a, B b, C c, D d, E e);
+grow_race!(A a, B b, C c, D d, E e, F f);
+grow_race!(A a, B b, C c, D d, E e, F f, G g);
+grow_race!(A a, B b, C c, D d, E e, F f, G g, H h);
+grow_race!(A a, B b, C c, D d, E e, F f, G g, H h, I i);
+grow_race!(A a, B b, C c, D d, E e, F f, G g, H h, I i, J j);
+grow_race!(A a, B b, C c, D d, E e, F f, G g, H h, I i, J j, K k);
+grow_race!(A a, B b, C c, D d, E e, F f, G g, H h, I i, J j, K k, L l);
+grow_race!(A a, B b, C c, D d, E e, F f, G g, H h, I i, J j, K k, L l, M m);
+grow_race!(A a, B b, C c, D d, E e, F f, G g, H h, I i, J j, K k, L l, M m, N n);
+grow_race!(A a, B b, C c, D d, E e, F f, G g, H h, I i, J j, K k, L l, M m, N n, O o);

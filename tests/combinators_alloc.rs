@@ -1,0 +1,83 @@
+//! Tuples and arrays of arms allocate nothing, whatever is done with them.
+//!
+//! A test binary of its own: it replaces the allocator, to count.
+#![allow(unsafe_code, reason = "a global allocator is an unsafe trait")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::future::{pending, ready};
+use std::pin::{Pin, pin};
+use std::task::{Context, Waker};
+
+use millstream::combinators::adapters::future;
+use millstream::combinators::{when_all, when_any};
+use millstream::{Operation, channel, race};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: (local) everything is passed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: (local) the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, address: *mut u8, layout: Layout) {
+        // SAFETY: (local) the caller's promise is passed on.
+        unsafe { System.dealloc(address, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn allocations(f: impl FnOnce()) -> usize {
+    let before = ALLOCATIONS.get();
+    f();
+    ALLOCATIONS.get() - before
+}
+
+fn poll<O: Operation>(op: Pin<&mut O>) -> bool {
+    op.poll(&mut Context::from_waker(Waker::noop())).is_ready()
+}
+
+#[test]
+fn tuples_and_arrays_allocate_nothing_from_start_to_end() {
+    let (tx, rx) = channel::bounded::<u32>(4);
+    let count = allocations(|| {
+        let mut all = pin!(when_all((future(ready(1)), rx.pop(), when_all([rx.pop(), rx.pop()]))));
+        assert!(!poll(all.as_mut()));
+        for n in 0..3 {
+            tx.try_push(n).unwrap();
+        }
+        assert!(poll(all.as_mut()));
+
+        let mut any =
+            pin!(race!(rx.pop() || when_any([future(pending::<()>()), future(pending())]) || rx.pop()));
+        assert!(!poll(any.as_mut()));
+        tx.try_push(7).unwrap();
+        assert!(poll(any.as_mut()));
+
+        let mut stopped = pin!(rx.pop() & (rx.pop() | rx.pop()));
+        assert!(!poll(stopped.as_mut()));
+        stopped.as_mut().request_cancel();
+        assert!(poll(stopped.as_mut()));
+
+        let mut dropped = pin!(rx.pop() | rx.pop() | rx.pop());
+        assert!(!poll(dropped.as_mut()));
+    });
+    assert_eq!(count, 0);
+}
+
+#[test]
+fn a_vec_is_one_block_for_the_arms_and_one_for_the_outputs() {
+    let arms: Vec<_> = (0..100).map(|n| future(ready(n))).collect();
+    assert_eq!(allocations(|| assert!(poll(pin!(when_all(arms))))), 2);
+    let arms: Vec<_> = (0..100).map(|n| future(ready(n))).collect();
+    assert_eq!(allocations(|| assert!(poll(pin!(when_any(arms))))), 1);
+}
