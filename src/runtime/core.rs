@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::context;
 use super::deferred::Deferred;
 use super::driver::AnyDriver;
-use super::inflight::Inflight;
+use super::inflight::{Inflight, Wakes};
 use super::registry::{Entry, RuntimeId};
 use super::spin::Spin;
 use super::stats::Counters;
@@ -144,6 +144,13 @@ impl Core {
             // SAFETY: (I6) in the slot since the line above, never polled.
             unsafe { task::leak(self, task) };
         }
+    }
+}
+
+impl Wakes for Core {
+    #[inline]
+    fn wake(&self, waker: Waker) {
+        self.wake(waker); // the inherent one
     }
 }
 

@@ -18,7 +18,7 @@ impl Sqe {
     ///
     /// `user_data` and the flags for links, drain and async are overwritten when the entry is queued.
     pub fn from_bytes(bytes: [u8; 64]) -> Self {
-        // SAFETY: (local) `Entry` is `repr(C)` around `struct io_uring_sqe`, 64 bytes of integers: every bit pattern is valid.
+        // SAFETY: `Entry` is `repr(C)` around `struct io_uring_sqe`, 64 bytes of integers: every bit pattern is valid.
         Self(unsafe { core::mem::transmute::<[u8; 64], Entry>(bytes) })
     }
 

@@ -16,10 +16,9 @@ use std::time::{Duration, Instant};
 use io_uring::opcode;
 use io_uring::squeue::Flags;
 
-use super::super::core::Core;
 use super::super::driver::{Driver, Sqe, Ticket, Wait};
-use super::Inflight;
 use super::node::{Key, Kind, Node, State, flag, payload};
+use super::{Inflight, Wakes};
 
 /// A cancel is sent again after this, and each further time after twice as long.
 const FIRST_RETRY: Duration = Duration::from_micros(500);
@@ -209,8 +208,8 @@ impl Inflight {
 
     /// Cancels everything and waits for the terminal completions, at most until `deadline`; tells how many ops it had
     /// to leave with the kernel. Their nodes must then be leaked, never freed (I6).
-    pub(crate) fn shutdown(&self, core: &Core, deadline: Instant) -> usize {
-        self.reap(core);
+    pub(crate) fn shutdown(&self, tasks: &impl Wakes, deadline: Instant) -> usize {
+        self.reap(tasks);
         self.pool.for_each(|node| {
             // SAFETY: (I5) `for_each` gives live nodes; shared access only.
             if unsafe { node.as_ref() }.state.get() == State::Done {
@@ -234,7 +233,7 @@ impl Inflight {
                 // Transient (EBUSY, EAGAIN, ENOMEM): reap and go on; a dead ring: the deadline ends this.
                 std::thread::sleep(Duration::from_micros(200));
             }
-            self.reap(core);
+            self.reap(tasks);
         }
         self.in_flight.get()
     }

@@ -27,11 +27,15 @@ use io_uring::{opcode, types};
 pub(crate) use node::{Key, Kind, Node, State, VTable, flag, payload};
 pub(crate) use pool::class_of;
 
-use super::core::Core;
 use super::driver::{AnyDriver, Completion, Driver, Sqe, Ticket, Wait};
 use crate::util::contain::contain;
 use cancel::Cancels;
 use pool::Pool;
+
+/// Who fires the wakers of finished ops: the loop knows those of its own tasks, and spares them the indirect call.
+pub(crate) trait Wakes {
+    fn wake(&self, waker: Waker);
+}
 
 /// Counts that tell whether everything came back; see [`crate::runtime::Stats`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -271,11 +275,11 @@ impl Inflight {
 
     /// Hands every completion that is there to its node, and tells how many there were.
     #[inline]
-    pub(crate) fn reap(&self, core: &Core) -> usize {
+    pub(crate) fn reap(&self, tasks: &impl Wakes) -> usize {
         let mut count = 0;
         while let Some(completion) = self.driver().next() {
             count += 1;
-            self.dispatch(core, completion);
+            self.dispatch(tasks, completion);
         }
         if count > 0 {
             self.driver().publish();
@@ -285,12 +289,12 @@ impl Inflight {
     }
 
     #[inline]
-    fn dispatch(&self, core: &Core, completion: Completion) {
+    fn dispatch(&self, tasks: &impl Wakes, completion: Completion) {
         // op-flow 6/8: CQE dispatched. The kind bits say whose it is; the generation, whether it is still awaited.
         let key = Key::from_user_data(completion.user_data);
         match node::kind_of(completion.user_data) {
             Some(Kind::Op) => match self.pool.find(key) {
-                Some(node) => self.complete(core, node, completion),
+                Some(node) => self.complete(tasks, node, completion),
                 None => self.stale.set(self.stale.get() + 1),
             },
             Some(Kind::Cancel) => self.cancel_answered(key, completion.res),
@@ -301,7 +305,7 @@ impl Inflight {
     }
 
     #[inline]
-    fn complete(&self, core: &Core, node: NonNull<Node>, completion: Completion) {
+    fn complete(&self, tasks: &impl Wakes, node: NonNull<Node>, completion: Completion) {
         // SAFETY: (I5) `find` gave a live node; shared access only.
         let head = unsafe { node.as_ref() };
         if head.state.get() != State::Queued {
@@ -325,7 +329,7 @@ impl Inflight {
             self.abandon(node);
         } else if let Some(waker) = head.take_waker() {
             // op-flow 7/8: node result and wake. The task is queued; its poll takes the result out of the node.
-            core.wake(waker);
+            tasks.wake(waker);
         }
     }
 

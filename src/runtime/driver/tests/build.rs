@@ -1,4 +1,5 @@
 //! Making a ring: older kernels, refusals, and errors that say what to do.
+#![allow(unsafe_code, reason = "forks, and installs filters of system calls")]
 
 use std::error::Error;
 use std::io;

@@ -1,4 +1,5 @@
 //! A ring belongs to one process and one thread, and leaves nothing behind.
+#![allow(unsafe_code, reason = "pushes entries that carry pointers, and forks")]
 
 use std::fs;
 use std::io::{ErrorKind, Write, pipe};

@@ -1,4 +1,5 @@
 //! Waits: what ends them, what they bring, and what a full completion queue does.
+#![allow(unsafe_code, reason = "pushes entries that carry pointers, and sends signals")]
 
 use std::io::{Write, pipe};
 use std::sync::atomic::{AtomicU64, Ordering};

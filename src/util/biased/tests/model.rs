@@ -1,4 +1,5 @@
 //! The count under loom: clones and drops on the owner's thread and beside it, and an owner that goes.
+#![allow(unsafe_code, reason = "implements the unsafe trait, and settles messages where it wants them")]
 
 use loom::cell::Cell;
 use loom::sync::atomic::{AtomicUsize, Ordering};

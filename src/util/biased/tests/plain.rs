@@ -1,4 +1,5 @@
 //! Every way through the count, one after the other, and a stress over real threads.
+#![allow(unsafe_code, reason = "implements the unsafe trait, and settles messages where it wants them")]
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
