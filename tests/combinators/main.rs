@@ -2,6 +2,7 @@
 //!
 //! The numbers in names such as `condy_103` refer to the behaviours of the library this design started from.
 
+mod adapters;
 mod channels;
 mod fake;
 mod flags;
