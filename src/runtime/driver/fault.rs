@@ -171,7 +171,7 @@ impl Kernel for FaultKernel {
         let limit = self.0.lock().submit_limit.unwrap_or(u32::MAX);
         // A kernel that takes less than it was offered does not wait.
         let (submit, want) = if submit > limit { (limit, 0) } else { (submit, want) };
-        // SAFETY: by this function's contract.
+        // SAFETY: (I1) by this function's contract.
         unsafe { Linux.enter(ring, submit, want, flags, timeout) }
     }
 
@@ -182,10 +182,10 @@ impl Kernel for FaultKernel {
         if self.0.lock().register_opcodes.contains(&opcode) {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
-        // SAFETY: by this function's contract.
+        // SAFETY: (I1) by this function's contract.
         let done = unsafe { Linux.register(ring, opcode, arg, count)? };
         if opcode == sys::register::PROBE {
-            // SAFETY: a probe record with room for every opcode, which the kernel has just filled.
+            // SAFETY: (local) a probe record with room for every opcode, which the kernel has just filled.
             unsafe { sys::hide_opcodes(arg, &self.0.lock().opcodes) };
         }
         Ok(done)
@@ -220,7 +220,7 @@ impl<D: Driver> Driver for Fault<D> {
     }
 
     unsafe fn push(&mut self, sqe: Sqe) -> Ticket {
-        // SAFETY: by this function's contract.
+        // SAFETY: (I1) by this function's contract.
         unsafe { self.driver.push(sqe) }
     }
 
@@ -271,7 +271,7 @@ impl<D: Driver> Driver for Fault<D> {
     }
 
     unsafe fn register(&mut self, opcode: u32, arg: *mut c_void, count: u32) -> io::Result<u32> {
-        // SAFETY: by this function's contract.
+        // SAFETY: (I1) by this function's contract.
         unsafe { self.driver.register(opcode, arg, count) }
     }
 

@@ -79,12 +79,12 @@ fn watch_forks() -> io::Result<()> {
     unsafe extern "C" {
         fn pthread_atfork(prepare: Handler, parent: Handler, child: Handler) -> libc::c_int;
     }
-    // SAFETY: called by `fork` only; adds one to a counter, which is async-signal-safe.
-    unsafe extern "C" fn child() {
+    /// Called by `fork`, so it does only what is async-signal-safe.
+    extern "C" fn child() {
         GENERATION.fetch_add(1, Ordering::Relaxed);
     }
     static REGISTERED: OnceLock<i32> = OnceLock::new();
-    // SAFETY: the handler is a function of this program and touches one atomic.
+    // SAFETY: (local) the handler is a function of this program and touches one atomic.
     match *REGISTERED.get_or_init(|| unsafe { pthread_atfork(None, None, Some(child)) }) {
         0 => Ok(()),
         errno => Err(io::Error::from_raw_os_error(errno)),

@@ -189,13 +189,13 @@ impl Driver for AnyDriver {
     #[inline]
     unsafe fn push(&mut self, sqe: Sqe) -> Ticket {
         match self {
-            // SAFETY: the contract is the same, and passed on to the caller.
+            // SAFETY: (I1) the contract is the same, and passed on to the caller.
             Self::Ring(ring) => unsafe { ring.push(sqe) },
             Self::Other(driver) => {
                 // A copy, because the call takes its address: that of `sqe` itself must not escape, or it would be
                 // built on the stack for the ring as well, and copied from there.
                 let copy = sqe.clone();
-                // SAFETY: as above.
+                // SAFETY: (I1) as above.
                 unsafe { driver.push(copy) }
             }
         }
@@ -239,7 +239,7 @@ impl Driver for AnyDriver {
     }
 
     unsafe fn register(&mut self, opcode: u32, arg: *mut c_void, count: u32) -> io::Result<u32> {
-        // SAFETY: the contract is the same, and passed on to the caller.
+        // SAFETY: (I1) the contract is the same, and passed on to the caller.
         either!(self, driver => unsafe { driver.register(opcode, arg, count) })
     }
 

@@ -60,7 +60,7 @@ impl SubmissionQueue {
     /// The queue of a fresh ring. It points into both mappings and must not be used after either is gone.
     pub(crate) fn new(rings: &Mapping, slots: &Mapping, params: &Params) -> Self {
         let offsets = &params.sq_off;
-        // SAFETY: the kernel wrote both words before setup returned and never changes them.
+        // SAFETY: (local) the kernel wrote both words before setup returned and never changes them.
         let (mask, entries) = unsafe {
             (rings.at::<u32>(offsets.ring_mask).read(), rings.at::<u32>(offsets.ring_entries).read())
         };
@@ -68,7 +68,7 @@ impl SubmissionQueue {
         if params.flags & sys::setup::NO_SQARRAY == 0 {
             // An older kernel takes entries through an index array; ours is the identity for good.
             for index in 0..entries {
-                // SAFETY: an element of the index array, which the kernel reads only inside `enter`.
+                // SAFETY: (I5) an element of the index array, which the kernel reads only inside `enter`.
                 unsafe { rings.at::<u32>(offsets.array + 4 * index).write(index) };
             }
         }
@@ -100,7 +100,7 @@ impl SubmissionQueue {
     }
 
     fn slot(&self, position: u64) -> NonNull<Entry> {
-        // SAFETY: the mask keeps the index below `entries`, and that many slots are mapped.
+        // SAFETY: (local) the mask keeps the index below `entries`, and that many slots are mapped.
         unsafe { self.slots.add((position as u32 & self.mask) as usize) }
     }
 
@@ -113,7 +113,7 @@ impl SubmissionQueue {
     pub(crate) unsafe fn push(&mut self, sqe: Sqe) -> Ticket {
         debug_assert!(self.room() > 0, "an entry was pushed without checking for room");
         let ticket = Ticket(self.tail);
-        // SAFETY: with room, the slot at the tail is none of those the kernel may still take.
+        // SAFETY: (I5) with room, the slot at the tail is none of those the kernel may still take.
         unsafe { self.slot(self.tail).write(sqe.0) };
         self.tail += 1;
         ticket
@@ -125,7 +125,7 @@ impl SubmissionQueue {
             return false;
         }
         let slot = self.slot(ticket.0).cast::<RawEntry>();
-        // SAFETY: the slot holds an entry written by `push` (64 initialized bytes, any pattern valid), and the kernel
+        // SAFETY: (I5) the slot holds an entry written by `push` (64 initialized bytes, any pattern valid), and the kernel
         // reads it at the earliest in the next `enter`.
         unsafe {
             let old = slot.read();
@@ -144,7 +144,7 @@ impl SubmissionQueue {
     pub(crate) fn unlink(&mut self, ticket: Ticket) {
         if (self.head..self.tail).contains(&ticket.0) {
             let slot = self.slot(ticket.0).cast::<RawEntry>();
-            // SAFETY: as in `neutralize`; one byte of the entry.
+            // SAFETY: (I5) as in `neutralize`; one byte of the entry.
             unsafe { (*slot.as_ptr()).flags &= !LINK_FLAGS };
         }
     }
@@ -152,7 +152,7 @@ impl SubmissionQueue {
     /// Shows everything queued to the kernel.
     #[inline]
     pub(crate) fn publish(&mut self) {
-        // SAFETY: a word of the mapping that only this side writes.
+        // SAFETY: (I5) a word of the mapping that only this side writes.
         let tail = unsafe { self.shared_tail.as_ref() };
         // ORDERING: pairs with the kernel's acquire load of the tail: it sees the entries written before.
         tail.store(self.tail as u32, Ordering::Release);
@@ -161,7 +161,7 @@ impl SubmissionQueue {
     /// Learns what the kernel has taken since the last call, and returns how much that was.
     #[inline]
     pub(crate) fn refresh(&mut self) -> u32 {
-        // SAFETY: a word of the mapping that the kernel writes and we only read.
+        // SAFETY: (I5) a word of the mapping that the kernel writes and we only read.
         let head = unsafe { self.shared_head.as_ref() };
         // ORDERING: pairs with the kernel's release store of the head: it has read the entries before we write them anew.
         let taken = head.load(Ordering::Acquire).wrapping_sub(self.head as u32);
@@ -173,7 +173,7 @@ impl SubmissionQueue {
     /// `IORING_SQ_*`.
     #[inline]
     pub(crate) fn flags(&self) -> u32 {
-        // SAFETY: a word of the mapping that only the kernel writes.
+        // SAFETY: (I5) a word of the mapping that only the kernel writes.
         let flags = unsafe { self.shared_flags.as_ref() };
         // ORDERING: a hint; what it announces is fetched by a system call.
         flags.load(Ordering::Relaxed)
@@ -198,7 +198,7 @@ impl CompletionQueue {
     /// The queue of a fresh ring. It points into the mapping and must not be used after that is gone.
     pub(crate) fn new(rings: &Mapping, params: &Params) -> Self {
         let offsets = &params.cq_off;
-        // SAFETY: the kernel wrote both words before setup returned and never changes them.
+        // SAFETY: (local) the kernel wrote both words before setup returned and never changes them.
         let (mask, entries) = unsafe {
             (rings.at::<u32>(offsets.ring_mask).read(), rings.at::<u32>(offsets.ring_entries).read())
         };
@@ -224,7 +224,7 @@ impl CompletionQueue {
             }
         }
         let index = (self.head & self.mask) as usize;
-        // SAFETY: the index is inside the queue; the kernel wrote this completion before it moved the tail past it, and
+        // SAFETY: (I5) the index is inside the queue; the kernel wrote this completion before it moved the tail past it, and
         // leaves it alone until we move the head past it.
         let completion = unsafe { self.completions.add(index).read() };
         self.head = self.head.wrapping_add(1);
@@ -239,7 +239,7 @@ impl CompletionQueue {
     /// Gives the slots of everything handed out back to the kernel.
     #[inline]
     pub(crate) fn publish(&mut self) {
-        // SAFETY: a word of the mapping that only this side writes.
+        // SAFETY: (I5) a word of the mapping that only this side writes.
         let head = unsafe { self.shared_head.as_ref() };
         // ORDERING: pairs with the kernel's acquire load of the head: our reads of the completions come before its
         // next writes there.
@@ -248,7 +248,7 @@ impl CompletionQueue {
 
     /// Completions the kernel could not keep.
     pub(crate) fn dropped(&self) -> u32 {
-        // SAFETY: a word of the mapping that only the kernel writes.
+        // SAFETY: (I5) a word of the mapping that only the kernel writes.
         let overflow = unsafe { self.shared_overflow.as_ref() };
         // ORDERING: a counter for reports.
         overflow.load(Ordering::Relaxed)
@@ -256,7 +256,7 @@ impl CompletionQueue {
 
     #[inline]
     fn kernel_tail(&self) -> u32 {
-        // SAFETY: a word of the mapping that the kernel writes and we only read.
+        // SAFETY: (I5) a word of the mapping that the kernel writes and we only read.
         let tail = unsafe { self.shared_tail.as_ref() };
         // ORDERING: pairs with the kernel's release store of the tail: the completions before it are written.
         tail.load(Ordering::Acquire)
@@ -294,7 +294,7 @@ mod tests {
         for before in 0..8 {
             let start = u32::MAX - before;
             let memory = Box::into_raw(Memory::new(start));
-            // SAFETY: the allocation lives until the end of the loop, and is reached only through these pointers.
+            // SAFETY: (local) the allocation lives until the end of the loop, and is reached only through these pointers.
             let (words, slots) = unsafe { (&raw mut (*memory).words, &raw mut (*memory).slots) };
             let word = |index| NonNull::new(words.cast::<AtomicU32>().wrapping_add(index)).expect("not null");
             let mut queue = SubmissionQueue {
@@ -307,12 +307,12 @@ mod tests {
                 shared_tail: word(1),
                 shared_flags: word(2),
             };
-            // SAFETY: the words live as long as the allocation.
+            // SAFETY: (local) the words live as long as the allocation.
             let (head, tail) = unsafe { (word(0).as_ref(), word(1).as_ref()) };
             let mut position = start;
             for round in 0..6_u64 {
                 let batch = (round % 4 + 1) as u32;
-                // SAFETY: the queue is empty at the start of each round, and a batch is at most four.
+                // SAFETY: (local) the queue is empty at the start of each round, and a batch is at most four.
                 let tickets: Vec<_> =
                     (0..batch).map(|n| unsafe { queue.push(nop(round * 10 + u64::from(n))) }).collect();
                 assert_eq!((queue.queued(), queue.room()), (batch, 4 - batch));
@@ -330,7 +330,7 @@ mod tests {
                 }
                 for n in 0..batch {
                     let at = (position.wrapping_add(n) & 3) as usize;
-                    // SAFETY: inside the four slots.
+                    // SAFETY: (local) inside the four slots.
                     let entry = unsafe { &*slots.cast::<Entry>().add(at) };
                     assert_eq!(entry.get_user_data(), round * 10 + u64::from(n));
                 }
@@ -338,7 +338,7 @@ mod tests {
                 assert_eq!((queue.refresh(), queue.queued(), queue.room()), (1, 0, 4));
                 position = end;
             }
-            // SAFETY: made by `Box::into_raw` above; the queue is not used again.
+            // SAFETY: (local) made by `Box::into_raw` above; the queue is not used again.
             drop(unsafe { Box::from_raw(memory) });
         }
     }
@@ -348,7 +348,7 @@ mod tests {
         for before in 0..8 {
             let start = u32::MAX - before;
             let memory = Box::into_raw(Memory::new(start));
-            // SAFETY: as above.
+            // SAFETY: (local) as above.
             let (words, completions) = unsafe { (&raw mut (*memory).words, &raw mut (*memory).completions) };
             let word = |index| NonNull::new(words.cast::<AtomicU32>().wrapping_add(index)).expect("not null");
             let mut queue = CompletionQueue {
@@ -360,7 +360,7 @@ mod tests {
                 shared_tail: word(1),
                 shared_overflow: word(2),
             };
-            // SAFETY: the words live as long as the allocation.
+            // SAFETY: (local) the words live as long as the allocation.
             let (head, tail) = unsafe { (word(0).as_ref(), word(1).as_ref()) };
             let mut position = start;
             for round in 0..6_u64 {
@@ -369,7 +369,7 @@ mod tests {
                 for n in 0..batch {
                     let at = (position & 3) as usize;
                     let user_data = round * 10 + u64::from(n);
-                    // SAFETY: inside the four completions.
+                    // SAFETY: (local) inside the four completions.
                     unsafe {
                         completions.cast::<Completion>().add(at).write(Completion {
                             user_data,
@@ -389,7 +389,7 @@ mod tests {
                 queue.publish();
                 assert_eq!(head.load(Ordering::Relaxed), position);
             }
-            // SAFETY: made by `Box::into_raw` above; the queue is not used again.
+            // SAFETY: (local) made by `Box::into_raw` above; the queue is not used again.
             drop(unsafe { Box::from_raw(memory) });
         }
     }

@@ -163,7 +163,7 @@ impl<K: Kernel> Ring<K> {
     fn self_test(&mut self) -> io::Result<()> {
         const MARK: u64 = u64::MAX;
         let nop = Sqe::from(io_uring::opcode::Nop::new().build()).user_data(MARK);
-        // SAFETY: the queue is fresh and has room; a no-op points to nothing.
+        // SAFETY: (local) the queue is fresh and has room; a no-op points to nothing.
         unsafe { self.push(nop) };
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
@@ -188,7 +188,8 @@ impl<K: Kernel> Ring<K> {
     }
 
     /// `IORING_SETUP_*` as the kernel granted them.
-    pub(crate) fn setup_flags(&self) -> u32 {
+    #[cfg(test)]
+    pub(super) fn setup_flags(&self) -> u32 {
         self.params.flags
     }
 
@@ -234,7 +235,7 @@ impl<K: Kernel> Ring<K> {
                     (flags, want, timeout) = (flags | self.waiting, 1, Some(left.into()));
                 }
             }
-            // SAFETY: every published entry was given to `push`, whose caller keeps what it points to (I1).
+            // SAFETY: (I1) every published entry was given to `push`, whose caller keeps what it points to.
             let result = unsafe { self.kernel.enter(self.target, queued, want, flags, timeout) };
             let taken = self.sq.refresh();
             let left = self.sq.queued();
@@ -299,7 +300,7 @@ impl<K: Kernel> Driver for Ring<K> {
 
     #[inline]
     unsafe fn push(&mut self, sqe: Sqe) -> Ticket {
-        // SAFETY: the caller has checked `room`, which is none in a process without the mapping.
+        // SAFETY: (I5) the caller has checked `room`, which is none in a process without the mapping.
         unsafe { self.sq.push(sqe) }
     }
 
@@ -348,7 +349,7 @@ impl<K: Kernel> Driver for Ring<K> {
 
     unsafe fn register(&mut self, opcode: u32, arg: *mut c_void, count: u32) -> io::Result<u32> {
         self.home.check()?;
-        // SAFETY: by this function's contract.
+        // SAFETY: (I1) by this function's contract.
         unsafe { self.kernel.register(self.as_raw_fd(), opcode, arg, count) }
     }
 
@@ -371,7 +372,7 @@ impl<K: Kernel> Drop for Ring<K> {
             // about an error.
             let _ = sys::unregister_ring_fd(&self.kernel, self.fd.as_raw_fd(), self.target as u32);
         }
-        // SAFETY: dropped once, here; the queues that point into the mappings are not used again.
+        // SAFETY: (local) dropped once, here; the queues that point into the mappings are not used again.
         unsafe {
             ManuallyDrop::drop(&mut self.slots);
             ManuallyDrop::drop(&mut self.rings);

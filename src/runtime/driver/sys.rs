@@ -219,9 +219,9 @@ pub(crate) struct Linux;
 
 impl Kernel for Linux {
     fn setup(&self, entries: u32, params: &mut Params) -> io::Result<OwnedFd> {
-        // SAFETY: `params` is a live `struct io_uring_params`, which the kernel reads and fills during the call.
+        // SAFETY: (local) `params` is a live `struct io_uring_params`, which the kernel reads and fills during the call.
         let fd = check(unsafe { libc::syscall(libc::SYS_io_uring_setup, entries, ptr::from_mut(params)) })?;
-        // SAFETY: the call succeeded, so this is a new descriptor that nobody else owns.
+        // SAFETY: (local) the call succeeded, so this is a new descriptor that nobody else owns.
         Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
     }
 
@@ -236,7 +236,7 @@ impl Kernel for Linux {
     ) -> io::Result<u32> {
         let done = match timeout {
             None => {
-                // SAFETY: no extended argument is passed; the entries are covered by this function's contract.
+                // SAFETY: (I1) no extended argument is passed; the entries are covered by this function's contract.
                 unsafe {
                     let none = ptr::null::<c_void>();
                     libc::syscall(libc::SYS_io_uring_enter, ring, submit, want, flags, none, 0_usize)
@@ -251,7 +251,7 @@ impl Kernel for Linux {
                 };
                 let flags = flags | enter::EXT_ARG;
                 let size = size_of::<GetEventsArg>();
-                // SAFETY: `arg` and the timespec it names live until the call returns, and the kernel keeps neither.
+                // SAFETY: (local) `arg` and the timespec it names live until the call returns, and the kernel keeps neither.
                 unsafe {
                     let arg = ptr::from_ref(&arg);
                     libc::syscall(libc::SYS_io_uring_enter, ring, submit, want, flags, arg, size)
@@ -262,7 +262,7 @@ impl Kernel for Linux {
     }
 
     unsafe fn register(&self, ring: RawFd, opcode: u32, arg: *mut c_void, count: u32) -> io::Result<u32> {
-        // SAFETY: by this function's contract.
+        // SAFETY: (I1) by this function's contract.
         check(unsafe { libc::syscall(libc::SYS_io_uring_register, ring, opcode, arg, count) })
     }
 }
@@ -278,7 +278,7 @@ pub(crate) fn probe(kernel: &impl Kernel, ring: RawFd) -> io::Result<[u64; 4]> {
     let mut probe =
         Box::new(Probe { last_op: 0, ops_len: 0, reserved: 0, reserved2: [0; 3], ops: [blank; 256] });
     let arg = ptr::from_mut(&mut *probe).cast();
-    // SAFETY: `arg` is a zeroed `struct io_uring_probe` with room for 256 operations, the count that is given.
+    // SAFETY: (local) `arg` is a zeroed `struct io_uring_probe` with room for 256 operations, the count that is given.
     unsafe { kernel.register(ring, register::PROBE, arg, 256)? };
     let mut known = [0_u64; 4];
     for entry in probe.ops.iter().take(usize::from(probe.ops_len)) {
@@ -295,7 +295,7 @@ pub(crate) fn probe(kernel: &impl Kernel, ring: RawFd) -> io::Result<[u64; 4]> {
 ///
 /// `arg` is what [`probe`] passed to the register call.
 pub(crate) unsafe fn hide_opcodes(arg: *mut c_void, opcodes: &[u8]) {
-    // SAFETY: by this function's contract.
+    // SAFETY: (I1) by this function's contract.
     let probe = unsafe { &mut *arg.cast::<Probe>() };
     for entry in probe.ops.iter_mut().filter(|entry| opcodes.contains(&entry.op)) {
         entry.flags &= !OP_SUPPORTED;
@@ -305,7 +305,7 @@ pub(crate) unsafe fn hide_opcodes(arg: *mut c_void, opcodes: &[u8]) {
 /// Gives the ring an index in the thread's own table, which spares each `enter` a look-up (`IORING_REGISTER_RING_FDS`).
 pub(crate) fn register_ring_fd(kernel: &impl Kernel, ring: RawFd) -> io::Result<u32> {
     let mut update = RingFdUpdate { offset: u32::MAX, reserved: 0, data: ring as u64 };
-    // SAFETY: one live update record, which the kernel reads and fills during the call.
+    // SAFETY: (local) one live update record, which the kernel reads and fills during the call.
     let done = unsafe { kernel.register(ring, register::RING_FDS, ptr::from_mut(&mut update).cast(), 1)? };
     if done == 1 { Ok(update.offset) } else { Err(io::Error::from_raw_os_error(libc::EAGAIN)) }
 }
@@ -313,7 +313,7 @@ pub(crate) fn register_ring_fd(kernel: &impl Kernel, ring: RawFd) -> io::Result<
 /// Gives back what [`register_ring_fd`] took. The table holds the ring open, so closing the descriptor is not enough.
 pub(crate) fn unregister_ring_fd(kernel: &impl Kernel, ring: RawFd, index: u32) -> io::Result<()> {
     let mut update = RingFdUpdate { offset: index, reserved: 0, data: 0 };
-    // SAFETY: one live update record, which the kernel only reads.
+    // SAFETY: (local) one live update record, which the kernel only reads.
     unsafe { kernel.register(ring, register::UNREGISTER_RING_FDS, ptr::from_mut(&mut update).cast(), 1)? };
     Ok(())
 }
@@ -329,7 +329,7 @@ pub(crate) fn sync_cancel(kernel: &impl Kernel, ring: RawFd, user_data: u64) -> 
         padding: [0; 7],
         padding2: [0; 3],
     };
-    // SAFETY: one live request record, which the kernel only reads.
+    // SAFETY: (local) one live request record, which the kernel only reads.
     unsafe { kernel.register(ring, register::SYNC_CANCEL, ptr::from_mut(&mut request).cast(), 1)? };
     Ok(())
 }
@@ -351,14 +351,14 @@ impl Mapping {
     pub(crate) fn new(ring: &OwnedFd, area: i64, len: usize) -> io::Result<Self> {
         let access: c_int = libc::PROT_READ | libc::PROT_WRITE;
         let kind: c_int = libc::MAP_SHARED | libc::MAP_POPULATE;
-        // SAFETY: a new mapping at an address the kernel chooses overlaps nothing of ours.
+        // SAFETY: (local) a new mapping at an address the kernel chooses overlaps nothing of ours.
         let start = unsafe { libc::mmap(ptr::null_mut(), len, access, kind, ring.as_raw_fd(), area) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
         let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
         let mapping = Self { start, len };
-        // SAFETY: exactly the mapping made above.
+        // SAFETY: (local) exactly the mapping made above.
         if unsafe { libc::madvise(mapping.start.as_ptr().cast(), len, libc::MADV_DONTFORK) } < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -369,7 +369,7 @@ impl Mapping {
     pub(crate) fn at<T>(&self, offset: u32) -> NonNull<T> {
         let offset = offset as usize;
         assert!(offset + size_of::<T>() <= self.len, "the kernel's offset lies outside the mapping");
-        // SAFETY: inside the mapping, by the assertion above.
+        // SAFETY: (local) inside the mapping, by the assertion above.
         let at = unsafe { self.start.add(offset) }.cast::<T>();
         assert!(at.is_aligned(), "the kernel's offset is not aligned");
         at
@@ -378,7 +378,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: this value owns the mapping, and whoever made pointers into it (`Ring`) is being dropped with it.
+        // SAFETY: (local) this value owns the mapping, and whoever made pointers into it (`Ring`) is being dropped with it.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
     }
 }

@@ -1,5 +1,7 @@
 //! Making a ring: older kernels, refusals, and errors that say what to do.
-#![allow(unsafe_code, reason = "forks, and installs filters of system calls")]
+//!
+//! Knows: setup flags, features, the fault plan. Does not know: what is queued.
+#![allow(unsafe_code, reason = "a seccomp filter is installed by prctl")]
 
 use std::error::Error;
 use std::io;
@@ -165,7 +167,7 @@ fn forbid(call: libc::c_long, errno: i32) {
         step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-    // SAFETY: plain arguments, then a live program of four steps, which the kernel copies.
+    // SAFETY: (local) plain arguments, then a live program of four steps, which the kernel copies.
     unsafe {
         assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
         let mode = libc::SECCOMP_MODE_FILTER;

@@ -1,4 +1,6 @@
 //! Failing system calls: nothing is lost, and nothing happens twice.
+//!
+//! Knows: the fault plan. Does not know: how a ring is made.
 
 use std::io::{Write, pipe};
 use std::thread;

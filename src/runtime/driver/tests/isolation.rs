@@ -1,5 +1,7 @@
 //! A ring belongs to one process and one thread, and leaves nothing behind.
-#![allow(unsafe_code, reason = "pushes entries that carry pointers, and forks")]
+//!
+//! Knows: processes, threads, descriptors. Does not know: what is queued.
+#![allow(unsafe_code, reason = "forks, maps a page, takes a ring to the wrong thread")]
 
 use std::fs;
 use std::io::{ErrorKind, Write, pipe};
@@ -10,7 +12,7 @@ use super::{collect, nop, push, read, reap, ring};
 
 /// Runs `f` in a child process and returns what it returned.
 fn in_child(f: impl FnOnce() -> i32) -> i32 {
-    // SAFETY: the child has one thread. It allocates, which glibc and musl allow after `fork`, takes no lock of the
+    // SAFETY: (local) the child has one thread. It allocates, which glibc and musl allow after `fork`, takes no lock of the
     // test harness, and leaves by `_exit`.
     unsafe {
         let child = libc::fork();
@@ -52,7 +54,7 @@ fn a_child_process_is_refused_and_harms_nothing() {
             refused(ring.enter(Wait::No).err()),
             refused(ring.enter(Wait::Until(None)).err()),
             refused(ring.sync_cancel(1).err()),
-            // SAFETY: refused before any argument is looked at.
+            // SAFETY: (local) refused before any argument is looked at.
             refused(unsafe { ring.register(0, std::ptr::null_mut(), 0) }.err()),
             !ring.neutralize(first),
             ring.next().is_none() && !ring.has_completion() && ring.dropped() == 0,
@@ -63,11 +65,11 @@ fn a_child_process_is_refused_and_harms_nothing() {
         // The rings' addresses are free in the child; something else may come to lie there.
         let (address, size) = (ring.address(), 4096);
         let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: refused if anything is mapped there.
+        // SAFETY: (local) refused if anything is mapped there.
         let other =
             unsafe { libc::mmap(address.cast(), size, access, kind | libc::MAP_FIXED_NOREPLACE, -1, 0) };
         drop(ring);
-        // SAFETY: the page mapped above, unless the ring unmapped it: then the child dies here.
+        // SAFETY: (local) the page mapped above, unless the ring unmapped it: then the child dies here.
         let untouched = other == address.cast() && unsafe { address.read_volatile() } == 0;
         // The child can have a ring of its own.
         let mut own = super::ring(4, 16);
@@ -88,7 +90,7 @@ fn a_child_process_is_refused_and_harms_nothing() {
 #[test]
 fn another_thread_is_refused() {
     struct Smuggled(Ring);
-    // SAFETY: not safe at all, which is what the test is about; the threads take turns.
+    // SAFETY: (local) not safe at all, which is what the test is about; the threads take turns.
     unsafe impl Send for Smuggled {}
     let mut ring = ring(4, 16);
     push(&mut ring, nop(1));
@@ -140,7 +142,7 @@ fn rings_leave_no_descriptor_and_no_place_behind() {
 #[test]
 fn the_descriptor_is_closed_on_exec() {
     let ring = ring(2, 4);
-    // SAFETY: asks for the flags of an open descriptor.
+    // SAFETY: (local) asks for the flags of an open descriptor.
     let flags = unsafe { libc::fcntl(ring.as_raw_fd(), libc::F_GETFD) };
     assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
 }

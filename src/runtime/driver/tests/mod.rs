@@ -1,7 +1,7 @@
 //! What a ring promises the runtime, tried on the kernel at hand.
 //!
 //! Knows: the driver's inside. Does not know: anything above it.
-#![allow(unsafe_code, reason = "pushes entries that carry pointers, forks, sends signals, installs filters")]
+#![allow(unsafe_code, reason = "pushes entries that point to locals")]
 
 mod build;
 mod faults;
@@ -43,7 +43,7 @@ fn failing(user_data: u64) -> Sqe {
 /// Queues an entry. What it points to is a local of the test that outlives the ring's last completion.
 fn push(driver: &mut impl Driver, sqe: Sqe) -> Ticket {
     assert!(driver.room() > 0, "a test pushed into a full queue");
-    // SAFETY: room was checked, and each test reaps, or drops the ring, before its buffers go.
+    // SAFETY: (I1) room was checked, and each test reaps, or drops the ring, before its buffers go.
     unsafe { driver.push(sqe) }
 }
 
@@ -70,7 +70,7 @@ fn collect(driver: &mut impl Driver, count: usize) -> Vec<(u64, i32)> {
 /// Whether a byte can be read without waiting.
 fn readable(pipe: &PipeReader) -> bool {
     let mut poll = libc::pollfd { fd: pipe.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one live record.
+    // SAFETY: (local) one live record.
     unsafe { libc::poll(&mut poll, 1, 0) == 1 }
 }
 

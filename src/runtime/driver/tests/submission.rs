@@ -1,4 +1,6 @@
 //! Queueing, chains, and entries rewritten before the kernel has them.
+//!
+//! Knows: entries and their flags. Does not know: waits, faults.
 
 use std::io::{Read, Write, pipe};
 

@@ -1,5 +1,7 @@
 //! Waits: what ends them, what they bring, and what a full completion queue does.
-#![allow(unsafe_code, reason = "pushes entries that carry pointers, and sends signals")]
+//!
+//! Knows: deadlines, signals, overflow. Does not know: chains, faults.
+#![allow(unsafe_code, reason = "a signal handler, and signals to one thread")]
 
 use std::io::{Write, pipe};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -93,7 +95,7 @@ fn signals_lose_nothing() {
     extern "C" fn count(_: libc::c_int) {
         SIGNALS.fetch_add(1, Ordering::Relaxed);
     }
-    // SAFETY: a zeroed sigaction has an empty mask and no flags, so no SA_RESTART; the handler touches one atomic, and
+    // SAFETY: (local) a zeroed sigaction has an empty mask and no flags, so no SA_RESTART; the handler touches one atomic, and
     // no other test uses this signal.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
@@ -102,12 +104,12 @@ fn signals_lose_nothing() {
     }
     let (source, mut sink) = pipe().expect("pipe");
     let (go, gone) = mpsc::channel::<u8>();
-    // SAFETY: no arguments.
+    // SAFETY: (local) no arguments.
     let waiter = unsafe { libc::pthread_self() };
     let storm = thread::spawn(move || {
         for letter in gone {
             for _ in 0..5 {
-                // SAFETY: the waiting thread joins this one before it ends.
+                // SAFETY: (local) the waiting thread joins this one before it ends.
                 unsafe { libc::pthread_kill(waiter, libc::SIGUSR2) };
                 thread::yield_now();
             }
