@@ -1,12 +1,86 @@
 //! What io_uring can do: one function per op.
+//!
+//! An op is a value that describes one request; it does nothing until it is awaited. Buffers go in by value and come
+//! back with the result, descriptors are counted ([`Fd`]), so any op may be dropped at any time. `docs/ops.md` has one
+//! row for each.
+//!
+//! Knows: the requests to the ring, descriptors, buffers. Does not know: channels, combinators, how a runtime turns.
 
+mod accept;
+mod address;
+mod adopt;
+mod all;
+mod bind;
 mod buf;
+mod cancel;
 mod chain;
+mod close;
+mod connect;
+mod fd;
+mod fsync;
+mod nop;
 mod op;
+mod open;
+mod path;
+mod poll_add;
+mod read;
+mod received;
+mod recv;
 mod request;
+mod send;
+mod socket;
+mod statx;
+mod tcp;
+mod timeout;
+mod vectored;
+mod write;
 
 pub use crate::runtime::driver::Sqe;
+pub use accept::accept;
+pub use address::Address;
+pub use all::{send_all, write_all};
+pub use bind::{bind, listen};
 pub use buf::{Buf, BufExt, BufMut, IntoResult, Slice};
+pub use cancel::cancel;
 pub use chain::{Chain, ChainTooLong, EntryFlags, Link, RingOperation};
+pub use close::close;
+pub use connect::connect;
+pub use fd::Fd;
+pub use fsync::fsync;
+pub use nop::nop;
 pub use op::Op;
+pub use open::{open, open_at};
+pub use poll_add::poll_add;
+pub use read::read;
+pub use recv::recv;
 pub use request::{Prepared, Request};
+pub use send::send;
+pub use socket::{shutdown, socket};
+pub use statx::{FileKind, Metadata, statx, statx_at, statx_fd};
+pub use tcp::{connect_tcp, listen_tcp};
+pub use timeout::timeout;
+pub use vectored::{readv, writev};
+pub use write::write;
+
+/// The requests behind the ops, for signatures that name an [`Op`].
+pub mod requests {
+    pub use super::accept::Accept;
+    pub use super::all::{All, SendAll, WriteAll};
+    pub use super::bind::{Bind, Listen};
+    pub use super::cancel::Cancel;
+    pub use super::close::Close;
+    pub use super::connect::Connect;
+    pub use super::fsync::Fsync;
+    pub use super::nop::Nop;
+    pub use super::open::Open;
+    pub use super::poll_add::PollAdd;
+    pub use super::read::Read;
+    pub use super::recv::Recv;
+    pub use super::send::Send;
+    pub use super::socket::{Shutdown, Socket};
+    pub use super::statx::Statx;
+    pub use super::tcp::ConnectTcp;
+    pub use super::timeout::Timeout;
+    pub use super::vectored::{Readv, Writev};
+    pub use super::write::Write;
+}

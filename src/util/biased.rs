@@ -18,9 +18,10 @@
 //!            a message to the owner     QUEUED
 //! ```
 //!
-//! While BOUND the count of `shared` may be negative: handles that the owner counted were dropped elsewhere. Nothing can
-//! be freed then but by the owner, hence the message. It takes the place of the handle, so what it points to cannot be
-//! freed while it is under way. QUEUED is also a lock: only its holder touches `local` of an owner that is gone.
+//! While BOUND the count of `shared` may be negative: handles that the owner counted were dropped elsewhere. Nothing
+//! can be freed then but by the owner, hence the message. It takes the place of the handle, so what it points to
+//! cannot be freed while it is under way. QUEUED is also a lock: only its holder touches `local` of an owner that is
+//! gone.
 #![allow(unsafe_code, reason = "a counted pointer")]
 
 use std::marker::PhantomData;
@@ -73,7 +74,7 @@ pub(crate) struct Message {
     settle: unsafe fn(NonNull<()>, bool),
 }
 
-// SAFETY: it stands for a handle of a `Biased` whose value is `Send + Sync`: only those make one.
+// SAFETY: (I5) it stands for a handle of a `Biased` whose value is `Send + Sync`: only those make one.
 unsafe impl Send for Message {}
 
 impl Message {
@@ -83,7 +84,7 @@ impl Message {
     ///
     /// The caller is where clause 3 of [`Home`] wants it.
     pub(crate) unsafe fn settle(self) {
-        // SAFETY: `inner` is what `settle` was made for; the caller may touch `local`.
+        // SAFETY: (I5) `inner` is what `settle` was made for; the caller may touch `local`.
         unsafe { (self.settle)(self.inner, false) };
     }
 
@@ -93,7 +94,8 @@ impl Message {
     ///
     /// As clause 2 of [`Home`]: the owner is gone.
     unsafe fn settle_for_gone(self) {
-        // SAFETY: `inner` is what `settle` was made for; this message holds QUEUED, so nobody else touches `local`.
+        // SAFETY: (I5) `inner` is what `settle` was made for; this message holds QUEUED, so nobody else touches
+        // `local`.
         unsafe { (self.settle)(self.inner, true) };
     }
 }
@@ -125,7 +127,7 @@ impl<T> Inner<T> {
         loop {
             let handles = local + count(old) - dropped;
             let left = if gone { 0 } else { handles.min(local - dropped) };
-            let new = (handles - left) * ONE | if left == 0 { MERGED } else { 0 };
+            let new = ((handles - left) * ONE) | if left == 0 { MERGED } else { 0 };
             // Before QUEUED is cleared: of an owner that is gone, `local` goes to who sets it next.
             self.local.set(left);
             if cfg!(millstream_bug = "biased_fold") {
@@ -149,9 +151,9 @@ pub(crate) struct Biased<T: Send + Sync + 'static, H: Home> {
     holds: PhantomData<(Inner<T>, H)>,
 }
 
-// SAFETY: the value is `Send + Sync`; `local` is touched only as drawn above.
+// SAFETY: (I5) the value is `Send + Sync`; `local` is touched only as drawn above.
 unsafe impl<T: Send + Sync, H: Home> Send for Biased<T, H> {}
-// SAFETY: as above.
+// SAFETY: (I5) as above.
 unsafe impl<T: Send + Sync, H: Home> Sync for Biased<T, H> {}
 
 impl<T: Send + Sync, H: Home> Biased<T, H> {
@@ -173,7 +175,7 @@ impl<T: Send + Sync, H: Home> Biased<T, H> {
             return Err(self);
         }
         let this = std::mem::ManuallyDrop::new(self);
-        // SAFETY: no other handle is left, so nobody can make one, and this one is not dropped.
+        // SAFETY: (I5) no other handle is left, so nobody can make one, and this one is not dropped.
         Ok(unsafe { Box::from_raw(this.inner.as_ptr()) }.value)
     }
 
@@ -196,12 +198,12 @@ impl<T: Send + Sync, H: Home> Biased<T, H> {
                 .shared
                 .compare_exchange(shared, shared | QUEUED, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok();
-        // SAFETY: this handle is alive, the caller holds QUEUED and is on the owner's thread.
+        // SAFETY: (I5) this handle is alive, the caller holds QUEUED and is on the owner's thread.
         ours && unsafe { inner.fold(false, 0) }.is_some_and(|new| inner.local.get() + count(new) == 1)
     }
 
     fn inner(&self) -> &Inner<T> {
-        // SAFETY: this handle is counted, so `inner` has not been freed.
+        // SAFETY: (I5) this handle is counted, so `inner` has not been freed.
         unsafe { self.inner.as_ref() }
     }
 
@@ -226,7 +228,7 @@ impl<T: Send + Sync, H: Home> Biased<T, H> {
     ///
     /// The last handle is gone, and its drop, and every one before it, happens before this.
     unsafe fn free(inner: NonNull<Inner<T>>) {
-        // SAFETY: made by `Box::leak`, and nobody is left who could reach it.
+        // SAFETY: (I5) made by `Box::leak`, and nobody is left who could reach it.
         drop(unsafe { Box::from_raw(inner.as_ptr()) });
     }
 
@@ -237,7 +239,7 @@ impl<T: Send + Sync, H: Home> Biased<T, H> {
     /// `inner` is alive by a handle that the caller gives up.
     #[cold]
     unsafe fn drop_shared(inner: NonNull<Inner<T>>) {
-        // SAFETY: alive by the caller's handle until the exchange below.
+        // SAFETY: (I5) alive by the caller's handle until the exchange below.
         let shared = unsafe { &inner.as_ref().shared };
         let mut old = shared.load(Ordering::Relaxed);
         let new = loop {
@@ -251,11 +253,11 @@ impl<T: Send + Sync, H: Home> Biased<T, H> {
             }
         };
         match new {
-            // SAFETY: the handle was not given up but is now the message's.
+            // SAFETY: (I5) the handle was not given up but is now the message's.
             None => unsafe { Self::escalate(inner) },
             Some(new) if new & MERGED != 0 && count(new) == 0 => {
                 fence(Ordering::Acquire); // ORDERING: pairs with the Release of the drops before.
-                // SAFETY: MERGED with a count of 0: no handle is left anywhere.
+                // SAFETY: (I5) MERGED with a count of 0: no handle is left anywhere.
                 unsafe { Self::free(inner) };
             }
             Some(_) => {}
@@ -268,19 +270,19 @@ impl<T: Send + Sync, H: Home> Biased<T, H> {
     ///
     /// The caller has set QUEUED and gives up a handle.
     unsafe fn escalate(inner: NonNull<Inner<T>>) {
-        // SAFETY: alive by the caller's handle. Bound, since MERGED was clear.
+        // SAFETY: (I5) alive by the caller's handle. Bound, since MERGED was clear.
         let (owner, thread) = unsafe {
             let inner = inner.as_ref();
             (inner.owner.load(Ordering::Relaxed), inner.thread.load(Ordering::Relaxed))
         };
         if thread == H::thread() {
             // The owner's own thread, outside of its loop. Waiting for the loop would keep the value for no reason.
-            // SAFETY: if the owner is alive, `local` belongs to this thread; if not, to the holder of QUEUED.
+            // SAFETY: (I5) if the owner is alive, `local` belongs to this thread; if not, to the holder of QUEUED.
             return unsafe { Self::settle(inner.cast(), false) };
         }
         let message = Message { inner: inner.cast(), settle: Self::settle };
         if let Err(message) = H::post(owner, message) {
-            // SAFETY: refused, so the owner is gone.
+            // SAFETY: (I5) refused, so the owner is gone.
             unsafe { message.settle_for_gone() };
         }
     }
@@ -292,12 +294,12 @@ impl<T: Send + Sync, H: Home> Biased<T, H> {
     /// `inner` is an `Inner<T>`, alive by the handle that set QUEUED, and the caller may touch `local`.
     unsafe fn settle(inner: NonNull<()>, gone: bool) {
         let inner = inner.cast::<Inner<T>>();
-        // SAFETY: alive by the handle the caller gives up; the caller may touch `local` and holds QUEUED.
+        // SAFETY: (I5) alive by the handle the caller gives up; the caller may touch `local` and holds QUEUED.
         match unsafe { inner.as_ref().fold(gone, 1) } {
             // The owner's last handle went while the message was under way.
-            // SAFETY: the handle is given up here and now.
+            // SAFETY: (I5) the handle is given up here and now.
             None => unsafe { Self::drop_shared(inner) },
-            // SAFETY: MERGED with a count of 0: no handle is left anywhere; the exchange acquired their drops.
+            // SAFETY: (I5) MERGED with a count of 0: no handle is left anywhere; the exchange acquired their drops.
             Some(MERGED) => unsafe { Self::free(inner) },
             Some(_) => {}
         }
@@ -313,7 +315,7 @@ impl<T: Send + Sync, H: Home> Biased<T, H> {
         let last = inner.shared.load(Ordering::Acquire) == 0
             || count(inner.shared.fetch_or(MERGED, Ordering::AcqRel)) == 0;
         if last {
-            // SAFETY: `local` and `shared` are both 0, so no handle is left.
+            // SAFETY: (I5) `local` and `shared` are both 0, so no handle is left.
             unsafe { Self::free(self.inner) };
         }
     }
@@ -346,7 +348,7 @@ impl<T: Send + Sync, H: Home> Drop for Biased<T, H> {
         let local =
             if here != 0 && inner.owner.load(Ordering::Relaxed) == here { inner.local.get() } else { 0 };
         match local {
-            // SAFETY: this handle is given up here and now.
+            // SAFETY: (I5) this handle is given up here and now.
             0 => unsafe { Self::drop_shared(self.inner) },
             1 => self.drop_last_local(),
             _ => inner.local.set(local - 1),

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::{Buf, BufMut};
 
-// SAFETY: the pointer of a `Vec` changes only when it grows or shrinks; `len` of its `capacity` bytes are initialised;
-// a vector that is owned shares its memory with nobody.
+// SAFETY: (local) the pointer of a `Vec` changes only when it grows or shrinks; `len` of its `capacity` bytes are
+// initialised; a vector that is owned shares its memory with nobody.
 unsafe impl Buf for Vec<u8> {
     fn stable_ptr(&self) -> *const u8 {
         self.as_ptr()
@@ -24,14 +24,14 @@ unsafe impl Buf for Vec<u8> {
     }
 }
 
-// SAFETY: `as_mut_ptr` may be used for the whole capacity.
+// SAFETY: (local) `as_mut_ptr` may be used for the whole capacity.
 unsafe impl BufMut for Vec<u8> {
     fn stable_mut_ptr(&mut self) -> *mut u8 {
         self.as_mut_ptr()
     }
 
     unsafe fn set_filled(&mut self, len: usize) {
-        // SAFETY: the caller promises that `len` bytes are there and initialised.
+        // SAFETY: (local) the caller promises that `len` bytes are there and initialised.
         unsafe { self.set_len(len) };
     }
 }
@@ -39,9 +39,9 @@ unsafe impl BufMut for Vec<u8> {
 /// Types that are a plain slice of initialised bytes: the methods all read the same from `[u8]`.
 macro_rules! initialised {
     ($(#[$why:meta])* $({$($generics:tt)*})? $type:ty, read) => {
-        // SAFETY: the type owns (or shares, unchanged and for ever) one slice of initialised bytes, whose address and
-        // length stay the same as long as the value stays where it is.
         $(#[$why])*
+        // SAFETY: (local) the type owns (or shares, unchanged and for ever) one slice of initialised bytes, whose
+        // address and length stay the same as long as the value stays where it is.
         unsafe impl $(<$($generics)*>)? Buf for $type {
             fn stable_ptr(&self) -> *const u8 {
                 self.as_ptr()
@@ -55,8 +55,8 @@ macro_rules! initialised {
     ($(#[$why:meta])* $({$($generics:tt)*})? $type:ty, fill) => {
         initialised!($(#[$why])* $({$($generics)*})? $type, read);
 
-        // SAFETY: the value owns its bytes, all of which are initialised from the start and stay so.
         $(#[$why])*
+        // SAFETY: (local) the value owns its bytes, all of which are initialised from the start and stay so.
         unsafe impl $(<$($generics)*>)? BufMut for $type {
             fn stable_mut_ptr(&mut self) -> *mut u8 {
                 self.as_mut_ptr()
@@ -83,7 +83,8 @@ initialised!(
     read
 );
 
-// SAFETY: as for `Vec<u8>`: a `BytesMut` has its part of the memory to itself, and moves it only when it is changed.
+// SAFETY: (local) as for `Vec<u8>`: a `BytesMut` has its part of the memory to itself, and moves it only when it is
+// changed.
 #[cfg(feature = "bytes")]
 unsafe impl Buf for bytes::BytesMut {
     fn stable_ptr(&self) -> *const u8 {
@@ -99,21 +100,22 @@ unsafe impl Buf for bytes::BytesMut {
     }
 }
 
-// SAFETY: the pointer is taken from the spare room of the emptied buffer, so it may be used for the whole capacity.
+// SAFETY: (local) the pointer is taken from the spare room of the emptied buffer, so it may be used for the whole
+// capacity.
 #[cfg(feature = "bytes")]
 unsafe impl BufMut for bytes::BytesMut {
     fn stable_mut_ptr(&mut self) -> *mut u8 {
         let len = self.len();
-        // SAFETY: no byte needs to be initialised in an empty buffer.
+        // SAFETY: (local) no byte needs to be initialised in an empty buffer.
         unsafe { self.set_len(0) };
         let start = self.spare_capacity_mut().as_mut_ptr().cast::<u8>();
-        // SAFETY: these bytes were initialised a moment ago and nothing has written since.
+        // SAFETY: (local) these bytes were initialised a moment ago and nothing has written since.
         unsafe { self.set_len(len) };
         start
     }
 
     unsafe fn set_filled(&mut self, len: usize) {
-        // SAFETY: the caller promises that `len` bytes are there and initialised.
+        // SAFETY: (local) the caller promises that `len` bytes are there and initialised.
         unsafe { self.set_len(len) };
     }
 }

@@ -48,7 +48,8 @@ pub unsafe trait Buf: 'static {
     /// How many bytes, from the start, are initialised: what a write sends.
     fn init_len(&self) -> usize;
 
-    /// How many bytes there is memory for: what a read may fill. The same as `init_len` for memory that only can be read.
+    /// How many bytes there is memory for: what a read may fill. The same as `init_len` for memory that only can be
+    /// read.
     fn capacity(&self) -> usize {
         self.init_len()
     }
@@ -60,8 +61,8 @@ pub unsafe trait Buf: 'static {
 ///
 /// # Safety
 ///
-/// As for [`Buf`], and the first `capacity` bytes behind `stable_mut_ptr`, which is the address `stable_ptr` returns, may
-/// be written as long as the value is neither moved nor changed.
+/// As for [`Buf`], and the first `capacity` bytes behind `stable_mut_ptr`, which is the address `stable_ptr` returns,
+/// may be written as long as the value is neither moved nor changed.
 pub unsafe trait BufMut: Buf {
     /// Where the memory begins.
     fn stable_mut_ptr(&mut self) -> *mut u8;
@@ -81,16 +82,16 @@ pub(crate) fn clamp(len: usize) -> u32 {
 
 /// The bytes of a buffer that are initialised.
 pub(crate) fn bytes<B: Buf + ?Sized>(buf: &B) -> &[u8] {
-    // SAFETY: `Buf` promises `init_len` initialised bytes behind `stable_ptr` that nobody changes while `buf` is
-    // borrowed, and a pointer that is not null.
+    // SAFETY: (local) `Buf` promises `init_len` initialised bytes behind `stable_ptr` that nobody changes while `buf`
+    // is borrowed, and a pointer that is not null.
     unsafe { std::slice::from_raw_parts(buf.stable_ptr(), buf.init_len()) }
 }
 
 /// Copies the front of `from` into `buf` as a read would have, and returns how many bytes.
 pub(crate) fn fill<B: BufMut + ?Sized>(buf: &mut B, from: &[u8]) -> usize {
     let len = from.len().min(buf.capacity());
-    // SAFETY: `len` bytes can be read from `from`, and written to `buf` by the promise of `BufMut`; a slice that is
-    // borrowed shared cannot overlap memory that is borrowed exclusively.
+    // SAFETY: (local) `len` bytes can be read from `from`, and written to `buf` by the promise of `BufMut`; a slice
+    // that is borrowed shared cannot overlap memory that is borrowed exclusively.
     unsafe {
         std::ptr::copy_nonoverlapping(from.as_ptr(), buf.stable_mut_ptr(), len);
         buf.set_filled(len);

@@ -90,8 +90,8 @@ impl<B: Buf> Slice<B> {
     }
 }
 
-// SAFETY: the buffer's own promises, and `begin` lies within its initialised bytes, which it cannot lose while it is in
-// the slice: nothing hands it out by `&mut`, and `set_filled` never makes it shorter.
+// SAFETY: (local) the buffer's own promises, and `begin` lies within its initialised bytes, which it cannot lose while
+// it is in the slice: nothing hands it out by `&mut`, and `set_filled` never makes it shorter.
 unsafe impl<B: Buf> Buf for Slice<B> {
     fn stable_ptr(&self) -> *const u8 {
         self.buf.stable_ptr().wrapping_add(self.begin)
@@ -106,7 +106,7 @@ unsafe impl<B: Buf> Buf for Slice<B> {
     }
 }
 
-// SAFETY: as above; `span` never reaches behind the buffer's capacity.
+// SAFETY: (local) as above; `span` never reaches behind the buffer's capacity.
 unsafe impl<B: BufMut> BufMut for Slice<B> {
     fn stable_mut_ptr(&mut self) -> *mut u8 {
         self.buf.stable_mut_ptr().wrapping_add(self.begin)
@@ -115,8 +115,8 @@ unsafe impl<B: BufMut> BufMut for Slice<B> {
     unsafe fn set_filled(&mut self, len: usize) {
         let filled = self.begin + len;
         if filled > self.buf.init_len() {
-            // SAFETY: the bytes before `begin` are initialised by the bound of `begin`, the `len` after it by the
-            // caller's promise, which also keeps the sum within the capacity.
+            // SAFETY: (local) the bytes before `begin` are initialised by the bound of `begin`, the `len` after it by
+            // the caller's promise, which also keeps the sum within the capacity.
             unsafe { self.buf.set_filled(filled) };
         }
     }

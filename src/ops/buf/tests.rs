@@ -8,10 +8,10 @@ fn read_into<B: BufMut>(buf: &mut B, n: usize) {
     assert!(n <= buf.capacity());
     let start = buf.stable_mut_ptr();
     for i in 0..n {
-        // SAFETY: within the capacity, which `BufMut` lets us write.
+        // SAFETY: (local) within the capacity, which `BufMut` lets us write.
         unsafe { start.add(i).write(b'a' + i as u8) };
     }
-    // SAFETY: the loop above has initialised them.
+    // SAFETY: (local) the loop above has initialised them.
     unsafe { buf.set_filled(n) };
 }
 
@@ -123,15 +123,14 @@ fn the_largest_range_does_not_wrap() {
 fn iovecs_lie_inline_up_to_eight() {
     for count in [0_usize, 1, 8, 9, 40] {
         let mut bufs: Vec<Vec<u8>> = (0..count).map(|i| vec![i as u8; i + 1]).collect();
-        let mut iovecs = IoVecs::new();
-        iovecs.reserve(bufs.len());
+        let mut iovecs = IoVecs::with_room(bufs.len());
         let (start, len) = iovecs.set(bufs.iter_mut().map(|b| (b.stable_mut_ptr(), b.len())));
         assert_eq!(len as usize, count);
         let inline = std::ptr::from_ref(&iovecs).cast::<u8>() as usize;
         let range = inline..inline + size_of::<IoVecs>();
         assert_eq!(range.contains(&(start as usize)), count <= 8, "{count}");
         for (i, buf) in bufs.iter().enumerate() {
-            // SAFETY: `set` has written `count` of them.
+            // SAFETY: (local) `set` has written `count` of them.
             let iovec = unsafe { *start.add(i) };
             assert_eq!((iovec.iov_base.cast_const().cast(), iovec.iov_len), (buf.as_ptr(), buf.len()));
         }
@@ -141,8 +140,7 @@ fn iovecs_lie_inline_up_to_eight() {
 #[test]
 fn a_thousand_and_one_buffers_are_a_short_request() {
     let bufs = vec![[0_u8; 1]; 1100];
-    let mut iovecs = IoVecs::new();
-    iovecs.reserve(bufs.len());
+    let mut iovecs = IoVecs::with_room(bufs.len());
     let (_, len) = iovecs.set(bufs.iter().map(|b| (b.stable_ptr().cast_mut(), 1)));
     assert_eq!((len, asked(&bufs, Buf::init_len)), (1024, 1024));
 }
@@ -153,7 +151,7 @@ fn what_a_vectored_read_filled_is_spread_in_order() {
     assert_eq!(scatter(&mut bufs, b"abcdef"), 6);
     assert_eq!((&bufs[0][..4], &bufs[1][..2]), (&b"abcd"[..], &b"ef"[..]));
     assert_eq!((bufs[1].len(), bufs[2].len()), (2, 0));
-    // SAFETY: the first five bytes were written by `scatter`.
+    // SAFETY: (local) the first five bytes were written by `scatter`.
     unsafe { scatter_written(&mut bufs, 5) };
     assert_eq!((bufs[0].len(), bufs[1].len(), bufs[2].len()), (4, 1, 0));
 }

@@ -23,23 +23,17 @@ pub(crate) struct IoVecs {
     spilled: Vec<libc::iovec>,
 }
 
-// SAFETY: the pointers are only for the kernel; this type never follows them. They are written on the thread that queues
-// the request, into the request that owns what they point to.
+// SAFETY: (local) the pointers are only for the kernel; this type never follows them. They are written on the thread
+// that queues the request, into the request that owns what they point to.
 unsafe impl Send for IoVecs {}
-// SAFETY: as above; a shared reference gives access to nothing.
+// SAFETY: (local) as above; a shared reference gives access to nothing.
 unsafe impl Sync for IoVecs {}
 
 impl IoVecs {
-    pub(crate) const fn new() -> Self {
-        Self { inline: [EMPTY; INLINE], spilled: Vec::new() }
-    }
-
-    /// Makes room for `count` pointers, so that `set` cannot panic. Allocates above eight.
-    pub(crate) fn reserve(&mut self, count: usize) {
-        if count > INLINE {
-            self.spilled.clear();
-            self.spilled.resize(count.min(MAX_IOVECS), EMPTY);
-        }
+    /// Room for `count` pointers. Allocates above eight.
+    pub(crate) fn with_room(count: usize) -> Self {
+        let spilled = if count > INLINE { vec![EMPTY; count.min(MAX_IOVECS)] } else { Vec::new() };
+        Self { inline: [EMPTY; INLINE], spilled }
     }
 
     /// Writes the pointers for `parts`, and returns where the array begins and how many of it count.
@@ -72,8 +66,8 @@ pub(crate) unsafe fn scatter_written<B: BufMut>(bufs: &mut [B], n: usize) {
     let mut left = n;
     for buf in bufs {
         let here = left.min(buf.capacity());
-        // SAFETY: `here` is within the capacity, and the buffers before took exactly the bytes before these, so that
-        // these are initialised by the caller's promise.
+        // SAFETY: (local) `here` is within the capacity, and the buffers before took exactly the bytes before these,
+        // so that these are initialised by the caller's promise.
         unsafe { buf.set_filled(here) };
         left -= here;
     }

@@ -22,7 +22,7 @@ const OWNER: u64 = 7;
 
 struct Model;
 
-// SAFETY: only the main thread of a model sets `HERE`, and `retire` unsets it before it takes the inbox away.
+// SAFETY: (I5) only the main thread of a model sets `HERE`, and `retire` unsets it before it takes the inbox away.
 unsafe impl Home for Model {
     fn here() -> u64 {
         HERE.with(Cell::get)
@@ -47,7 +47,7 @@ unsafe impl Home for Model {
 fn turn() {
     let messages = INBOX.lock().unwrap().as_mut().map(std::mem::take);
     for message in messages.into_iter().flatten() {
-        // SAFETY: `here` is the owner.
+        // SAFETY: (I5) `here` is the owner.
         unsafe { message.settle() };
     }
 }
@@ -56,15 +56,16 @@ fn retire() {
     HERE.with(|here| here.set(0));
     let messages = INBOX.lock().unwrap().take();
     for message in messages.into_iter().flatten() {
-        // SAFETY: on the owner's thread, and it will not be here again.
+        // SAFETY: (I5) on the owner's thread, and it will not be here again.
         unsafe { message.settle() };
     }
 }
 
-/// The cell is read by whoever has a handle and written by the drop: loom fails when one does not happen before the other.
+/// The cell is read by whoever has a handle and written by the drop: loom fails when one does not happen before the
+/// other.
 struct Counted(Arc<AtomicUsize>, Cell<u32>);
 
-// SAFETY: handles only read the cell.
+// SAFETY: (I5) handles only read the cell.
 unsafe impl Sync for Counted {}
 
 impl Drop for Counted {
@@ -82,7 +83,8 @@ fn finish(handle: Handle) {
 
 type Handle = Biased<Counted, Model>;
 
-/// Runs `f` in every interleaving, on the owner's thread, with an unbound handle; then the value has been dropped once.
+/// Runs `f` in every interleaving, on the owner's thread, with an unbound handle; then the value has been dropped
+/// once.
 fn model(f: impl Fn(Handle) + Sync + Send + 'static) {
     loom::model(move || {
         HERE.with(|here| here.set(OWNER));

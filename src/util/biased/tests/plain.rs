@@ -19,7 +19,8 @@ static NEXT: AtomicUsize = AtomicUsize::new(1);
 
 struct Registry;
 
-// SAFETY: numbers are given out once; a refusal is given under the lock that `Owner::drop` took after the last `here`.
+// SAFETY: (I5) numbers are given out once; a refusal is given under the lock that `Owner::drop` took after the last
+// `here`.
 unsafe impl Home for Registry {
     fn here() -> u64 {
         HERE.get()
@@ -67,7 +68,7 @@ impl Owner {
             std::mem::take(inbox)
         };
         self.enter(|| {
-            // SAFETY: `here` is the owner.
+            // SAFETY: (I5) `here` is the owner.
             messages.into_iter().map(|message| unsafe { message.settle() }).count()
         })
     }
@@ -80,7 +81,7 @@ impl Drop for Owner {
         let (_, left) = inboxes.swap_remove(at);
         drop(inboxes);
         for message in left {
-            // SAFETY: on the owner's thread, and it will not be here again.
+            // SAFETY: (I5) on the owner's thread, and it will not be here again.
             unsafe { message.settle() };
         }
     }

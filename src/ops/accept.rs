@@ -1,0 +1,112 @@
+//! Accepting connections.
+//!
+//! Knows: `IORING_OP_ACCEPT`, the salvage of its descriptor. Does not know: nodes, rings.
+#![allow(unsafe_code, reason = "implements the unsafe request trait")]
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::ptr;
+use std::task::{Context, Poll, ready};
+
+use io_uring::opcode;
+
+use super::adopt::adopt;
+use super::fd::Fd;
+use super::op::Op;
+use super::request::{Prepared, Request};
+use crate::runtime::driver::Sqe;
+
+/// The request of [`accept`].
+#[derive(Debug)]
+pub struct Accept {
+    fd: Fd,
+    /// A connection that an earlier accept had left.
+    returned: Option<OwnedFd>,
+}
+
+// SAFETY: (I1) the entry has no pointers; the descriptor is held.
+unsafe impl Request for Accept {
+    type Output = io::Result<Fd>;
+
+    #[inline]
+    fn prepare(&mut self, cx: &mut Context<'_>) -> Poll<Prepared> {
+        if !self.fd.salvage().concerns_accepts() {
+            return Poll::Ready(Prepared::Submit);
+        }
+        self.returned = ready!(self.fd.salvage().poll_connection(cx));
+        Poll::Ready(match &self.returned {
+            Some(connection) => Prepared::Answer(connection.as_raw_fd()),
+            None => Prepared::Submit,
+        })
+    }
+
+    fn sqe(&mut self) -> Sqe {
+        opcode::Accept::new(self.fd.entry(), ptr::null_mut(), ptr::null_mut())
+            .flags(libc::SOCK_CLOEXEC)
+            .build()
+            .into()
+    }
+
+    fn orphaned(&mut self) {
+        self.fd.salvage().accept_orphaned();
+    }
+
+    fn finish(self, result: io::Result<u32>, _flags: u32) -> io::Result<Fd> {
+        if let Some(connection) = self.returned {
+            return Ok(connection.into()); // `result` is its number
+        }
+        match result {
+            // Cancelled while it was in flight beside an older one that was dropped and left a connection.
+            Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => {
+                self.fd.salvage().take_connection().map(Fd::from).ok_or(error)
+            }
+            result => adopt(result).map(Fd::from),
+        }
+    }
+
+    fn abandon(self, result: io::Result<u32>, _flags: u32, orphaned: bool) {
+        let returned = self.returned.is_some();
+        let connection = self.returned.or_else(|| adopt(result).ok());
+        self.fd.salvage().accept_abandoned(connection, orphaned, returned);
+    }
+}
+
+/// Accepts a connection on a listening socket.
+///
+/// Resolves to the connection, always with `SOCK_CLOEXEC`. Its peer's address: [`Fd::peer_addr`].
+///
+/// # Kernel
+///
+/// `IORING_OP_ACCEPT`, Linux 5.5. One entry, one completion.
+///
+/// # Errors
+///
+/// What `accept4(2)` returns. At the limit of open files that is `EMFILE`, and the connection waits in the backlog.
+/// `ECANCELED` when it was cancelled.
+///
+/// # Cancel safety
+///
+/// Dropped in flight, it is cancelled. A connection that it had accepted all the same waits on the listening
+/// descriptor, and is what the next accept on it gets; that one first waits for the end of this one. It is closed only
+/// when the descriptor is. An accept that was in flight at the same time does not see it: that one waits for the next
+/// client.
+///
+/// # Examples
+///
+/// ```
+/// use millstream::ops;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let runtime = millstream::Runtime::new()?;
+/// # runtime.block_on(async {
+/// let listener = ops::listen_tcp("127.0.0.1:0")?;
+/// let client = ops::connect_tcp(listener.local_addr()?).await?;
+/// let server = ops::accept(&listener).await?;
+/// assert_eq!(server.peer_addr()?, client.local_addr()?);
+/// # Ok(())
+/// # })
+/// # }
+/// ```
+pub fn accept(fd: impl Into<Fd>) -> Op<Accept> {
+    Op::new(Accept { fd: fd.into(), returned: None })
+}

@@ -1,0 +1,127 @@
+//! Giving a socket its address and letting it listen, on kernels that have no opcode for it too.
+//!
+//! Knows: `IORING_OP_BIND`, `IORING_OP_LISTEN`, the calls they stand for. Does not know: nodes, rings.
+#![allow(unsafe_code, reason = "implements the unsafe request trait, and makes the calls of older kernels")]
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::task::{Context, Poll};
+
+use io_uring::opcode;
+
+use super::address::Address;
+use super::fd::Fd;
+use super::op::Op;
+use super::request::{Prepared, Request};
+use crate::runtime::context;
+use crate::runtime::driver::Sqe;
+
+/// The request of [`bind`].
+#[derive(Debug)]
+pub struct Bind {
+    fd: Fd,
+    address: Address,
+}
+
+// SAFETY: (I1) the entry points to the address inside of the request; the descriptor is held.
+unsafe impl Request for Bind {
+    type Output = io::Result<()>;
+
+    fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
+        Poll::Ready(submit_or(opcode::Bind::CODE, || {
+            // SAFETY: (local) the address is in the request, and as long as it says.
+            unsafe { libc::bind(self.fd.as_raw_fd(), self.address.as_ptr(), self.address.len()) }
+        }))
+    }
+
+    fn sqe(&mut self) -> Sqe {
+        opcode::Bind::new(self.fd.entry(), self.address.as_ptr(), self.address.len()).build().into()
+    }
+
+    fn finish(self, result: io::Result<u32>, _flags: u32) -> io::Result<()> {
+        result.map(drop)
+    }
+}
+
+/// Leaves it to the kernel, or makes the call here and now where this kernel has no opcode for it. Neither call waits.
+fn submit_or(opcode: u8, call: impl FnOnce() -> libc::c_int) -> Prepared {
+    if context::with(|core| core.is_none_or(|core| core.inflight.supports(opcode))) {
+        return Prepared::Submit;
+    }
+    if call() < 0 {
+        let errno = io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL);
+        return Prepared::AnswerShort(-errno);
+    }
+    Prepared::Answer(0)
+}
+
+/// Gives a socket its address.
+///
+/// # Kernel
+///
+/// `IORING_OP_BIND`, Linux 6.11. One entry, one completion. On older kernels it is `bind(2)`, called at the first
+/// poll; in a chain, before the chain starts.
+///
+/// # Errors
+///
+/// What `bind(2)` returns; `ECANCELED` when it was cancelled.
+///
+/// # Cancel safety
+///
+/// The socket has the address, or not.
+///
+/// # Examples
+///
+/// See [`socket`](super::socket).
+pub fn bind(fd: impl Into<Fd>, address: impl Into<Address>) -> Op<Bind> {
+    Op::new(Bind { fd: fd.into(), address: address.into() })
+}
+
+/// The request of [`listen`].
+#[derive(Debug)]
+pub struct Listen {
+    fd: Fd,
+    backlog: i32,
+}
+
+// SAFETY: (I1) the entry has no pointers; the descriptor is held.
+unsafe impl Request for Listen {
+    type Output = io::Result<()>;
+
+    fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
+        Poll::Ready(submit_or(opcode::Listen::CODE, || {
+            // SAFETY: (local) the descriptor is open; no pointers.
+            unsafe { libc::listen(self.fd.as_raw_fd(), self.backlog) }
+        }))
+    }
+
+    fn sqe(&mut self) -> Sqe {
+        opcode::Listen::new(self.fd.entry(), self.backlog).build().into()
+    }
+
+    fn finish(self, result: io::Result<u32>, _flags: u32) -> io::Result<()> {
+        result.map(drop)
+    }
+}
+
+/// Lets a socket take connections. `backlog` of them wait until they are accepted; the system has its own limit too.
+///
+/// # Kernel
+///
+/// `IORING_OP_LISTEN`, Linux 6.11. One entry, one completion. On older kernels it is `listen(2)`, called at the first
+/// poll; in a chain, before the chain starts.
+///
+/// # Errors
+///
+/// What `listen(2)` returns; `ECANCELED` when it was cancelled.
+///
+/// # Cancel safety
+///
+/// The socket listens, or not.
+///
+/// # Examples
+///
+/// See [`socket`](super::socket).
+pub fn listen(fd: impl Into<Fd>, backlog: u32) -> Op<Listen> {
+    Op::new(Listen { fd: fd.into(), backlog: i32::try_from(backlog).unwrap_or(i32::MAX) })
+}

@@ -1,0 +1,226 @@
+//! What dropped reads and accepts had received already: kept on the descriptor, for the next one (I2).
+//!
+//! Knows: bytes, descriptors, wakers. Does not know: requests, entries, runtimes.
+//!
+//! Each of the two sides, reads and accepts, is a queue behind one lock, and one word says whether there is anything
+//! to look at, so that an op whose descriptor has no past pays for one load:
+//!
+//! ```text
+//! word:  READS   : an orphaned read is in flight, or bytes wait
+//!        ACCEPTS : an orphaned accept is in flight, or a connection waits
+//!
+//!  op's prepare ── side clear ──▶ Submit
+//!       │ side set
+//!       ├── an orphan in flight ──▶ Pending: the newer op must not overtake what the orphan may still receive
+//!       └── something waits ──────▶ Answer: it is taken
+//! ```
+#![allow(unsafe_code, reason = "asks the kernel for a socket's type, which std does not offer")]
+
+use std::collections::VecDeque;
+use std::mem;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::sync::atomic::{AtomicU8, Ordering};
+
+const READS: u8 = 1;
+const ACCEPTS: u8 = 2;
+
+/// What waits on one descriptor. Bounded by the ops that were in flight on it at once: while anything waits, no new
+/// one of its kind is submitted.
+pub(crate) struct Salvage {
+    word: AtomicU8,
+    sides: Mutex<Option<Box<Sides>>>,
+}
+
+#[derive(Default)]
+struct Sides {
+    reads: Side<Box<[u8]>>,
+    accepts: Side<OwnedFd>,
+}
+
+struct Side<T> {
+    /// Ops dropped in flight whose terminal completion is still to come.
+    orphans: usize,
+    waiting: VecDeque<T>,
+    /// The tasks of ops that wait for the orphans.
+    wakers: Vec<Waker>,
+}
+
+impl<T> Default for Side<T> {
+    fn default() -> Self {
+        Self { orphans: 0, waiting: VecDeque::new(), wakers: Vec::new() }
+    }
+}
+
+impl<T> Side<T> {
+    fn is_clear(&self) -> bool {
+        self.orphans == 0 && self.waiting.is_empty()
+    }
+
+    /// Pending while an orphan may still receive something that comes before what waits for us.
+    fn poll_orphans(&mut self, waker: &mut Option<Waker>) -> Poll<()> {
+        if self.orphans == 0 {
+            return Poll::Ready(());
+        }
+        // One per task: a task that polls again, or that dropped an op and polls another, is in the list already.
+        if let Some(new) = waker.take_if(|new| !self.wakers.iter().any(|old| old.will_wake(new))) {
+            self.wakers.push(new);
+        }
+        Poll::Pending
+    }
+
+    /// An op has ended that nobody awaits. Returns whom to wake, once the lock is given back.
+    fn abandoned(&mut self, received: Option<T>, orphaned: bool, returned: bool) -> Vec<Waker> {
+        self.orphans -= usize::from(orphaned);
+        match received {
+            Some(received) if returned => self.waiting.push_front(received),
+            Some(received) => self.waiting.push_back(received),
+            None => {}
+        }
+        if self.orphans == 0 { mem::take(&mut self.wakers) } else { Vec::new() }
+    }
+}
+
+/// How a read takes what waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Take {
+    /// It is gone afterwards.
+    Consume,
+    /// It stays (`MSG_PEEK`).
+    Peek,
+}
+
+impl Salvage {
+    pub(crate) const fn new() -> Self {
+        Self { word: AtomicU8::new(0), sides: Mutex::new(None) }
+    }
+
+    /// Whether a read must look here first.
+    #[inline]
+    pub(crate) fn concerns_reads(&self) -> bool {
+        // ORDERING: Acquire pairs with the Release of `update`; who sees the bit takes the lock anyway.
+        self.word.load(Ordering::Acquire) & READS != 0
+    }
+
+    /// Whether an accept must look here first.
+    #[inline]
+    pub(crate) fn concerns_accepts(&self) -> bool {
+        // ORDERING: as in `concerns_reads`.
+        self.word.load(Ordering::Acquire) & ACCEPTS != 0
+    }
+
+    /// A read was dropped in flight.
+    #[cold]
+    pub(crate) fn read_orphaned(&self) {
+        self.update(|sides| sides.reads.orphans += 1);
+    }
+
+    /// The terminal completion of a read that nobody awaits. `bytes` is what it received: nothing at the end and on an
+    /// error. `orphaned` if `read_orphaned` was called for it, `returned` if it had taken the bytes from here.
+    #[cold]
+    pub(crate) fn read_abandoned(&self, bytes: &[u8], orphaned: bool, returned: bool) {
+        let bytes = (!bytes.is_empty()).then(|| bytes.into());
+        wake_all(self.update(|sides| sides.reads.abandoned(bytes, orphaned, returned)));
+    }
+
+    /// The oldest bytes that wait, at most `asked` of them; `None` if none wait.
+    ///
+    /// The rest of a stream's bytes waits on; the rest of a datagram is lost, as the kernel would have cut it off.
+    /// What two reads had received is not joined: each may have been a message.
+    #[cold]
+    pub(crate) fn poll_bytes(
+        &self,
+        cx: &mut Context<'_>,
+        fd: BorrowedFd<'_>,
+        take: Take,
+        asked: usize,
+    ) -> Poll<Option<Box<[u8]>>> {
+        let mut waker = Some(cx.waker().clone()); // cloned and dropped outside of the lock (I7)
+        self.update(|sides| {
+            let side = &mut sides.reads;
+            if side.poll_orphans(&mut waker).is_pending() {
+                return Poll::Pending;
+            }
+            let Some(bytes) = side.waiting.front_mut() else { return Poll::Ready(None) };
+            if take == Take::Peek {
+                return Poll::Ready(Some(bytes[..asked.min(bytes.len())].into()));
+            }
+            if asked >= bytes.len() {
+                return Poll::Ready(side.waiting.pop_front());
+            }
+            let taken = bytes[..asked].into();
+            if keeps_boundaries(fd) {
+                side.waiting.pop_front();
+            } else {
+                *bytes = bytes[asked..].into();
+            }
+            Poll::Ready(Some(taken))
+        })
+    }
+
+    /// An accept was dropped in flight.
+    #[cold]
+    pub(crate) fn accept_orphaned(&self) {
+        self.update(|sides| sides.accepts.orphans += 1);
+    }
+
+    /// The terminal completion of an accept that nobody awaits; as `read_abandoned`.
+    #[cold]
+    pub(crate) fn accept_abandoned(&self, connection: Option<OwnedFd>, orphaned: bool, returned: bool) {
+        wake_all(self.update(|sides| sides.accepts.abandoned(connection, orphaned, returned)));
+    }
+
+    /// The oldest connection that waits; `None` if none waits.
+    #[cold]
+    pub(crate) fn poll_connection(&self, cx: &mut Context<'_>) -> Poll<Option<OwnedFd>> {
+        let mut waker = Some(cx.waker().clone()); // cloned and dropped outside of the lock (I7)
+        self.update(|sides| {
+            let side = &mut sides.accepts;
+            side.poll_orphans(&mut waker).map(|()| side.waiting.pop_front())
+        })
+    }
+
+    /// The oldest connection that waits, whatever may still be in flight.
+    pub(crate) fn take_connection(&self) -> Option<OwnedFd> {
+        if !self.concerns_accepts() {
+            return None;
+        }
+        self.update(|sides| sides.accepts.waiting.pop_front())
+    }
+
+    /// Works on the sides under the lock, and writes the word after what they are then.
+    fn update<R>(&self, work: impl FnOnce(&mut Sides) -> R) -> R {
+        let mut guard = self.lock();
+        let sides = guard.get_or_insert_default();
+        let result = work(sides);
+        let word = if sides.reads.is_clear() { 0 } else { READS }
+            | if sides.accepts.is_clear() { 0 } else { ACCEPTS };
+        // ORDERING: Release pairs with the Acquire of the looks without the lock.
+        self.word.store(word, Ordering::Release);
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Box<Sides>>> {
+        self.sides.lock().unwrap_or_else(PoisonError::into_inner) // no step under it can be left half done
+    }
+}
+
+fn wake_all(wakers: Vec<Waker>) {
+    for waker in wakers {
+        waker.wake();
+    }
+}
+
+/// Whether a read takes one message, and what does not fit is cut off: datagrams and sequenced packets.
+pub(crate) fn keeps_boundaries(fd: BorrowedFd<'_>) -> bool {
+    let mut kind: libc::c_int = 0;
+    let mut len = size_of_val(&kind) as libc::socklen_t;
+    // SAFETY: (local) both pointers are to locals of the size that `len` says.
+    let done = unsafe {
+        let kind = (&raw mut kind).cast();
+        libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_TYPE, kind, &raw mut len)
+    };
+    done == 0 && kind != libc::SOCK_STREAM // ENOTSOCK: a pipe, a terminal, a file: streams all
+}

@@ -1,0 +1,70 @@
+//! The descriptor on its runtime, beside it, and after it.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::thread;
+
+use super::Fd;
+use crate::Runtime;
+
+/// A descriptor, and how to see from outside whether it is open: no other pipe has its inode.
+fn pipe() -> io::Result<(Fd, impl Fn() -> bool)> {
+    let (reader, _) = io::pipe()?;
+    let link = format!("/proc/self/fd/{}", reader.as_raw_fd());
+    let target = fs::read_link(&link)?;
+    Ok((reader.into(), move || fs::read_link(&link).is_ok_and(|now| now == target)))
+}
+
+#[test]
+fn the_last_hold_closes() -> io::Result<()> {
+    let (fd, is_open) = pipe()?;
+    let held = fd.clone();
+    drop(fd);
+    assert!(is_open());
+    drop(held);
+    assert!(!is_open());
+    Ok(())
+}
+
+#[test]
+fn it_is_one_word_wide() {
+    assert_eq!(size_of::<Option<Fd>>(), size_of::<usize>());
+}
+
+#[test]
+fn only_the_only_hold_gives_the_descriptor() -> Result<(), Box<dyn std::error::Error>> {
+    let runtime = Runtime::new()?;
+    let fd = runtime.block_on(async {
+        let (fd, _) = pipe()?;
+        let held = Fd::from(&fd);
+        let fd = fd.try_into_owned().expect_err("held twice");
+        drop(held);
+        io::Result::Ok(fd)
+    })?;
+    let number = fd.as_raw_fd();
+    // Used on a runtime that does not run now: it is told from others all the same.
+    let owned: OwnedFd = fd.try_into_owned().expect("the only hold");
+    assert_eq!(owned.as_fd().as_raw_fd(), number);
+    Ok(())
+}
+
+#[test]
+fn a_hold_may_go_on_another_thread() -> Result<(), Box<dyn std::error::Error>> {
+    for runtime_first in [false, true] {
+        let mut runtime = Some(Runtime::new()?);
+        let (fd, held, is_open) = runtime.as_ref().expect("just made").block_on(async {
+            let (fd, is_open) = pipe()?;
+            let held = fd.clone();
+            io::Result::Ok((fd, held, is_open))
+        })?;
+        drop(runtime.take_if(|_| runtime_first));
+        thread::spawn(move || drop((fd, held))).join().expect("no panic");
+        if let Some(runtime) = runtime {
+            assert!(is_open(), "its runtime alone can tell");
+            runtime.block_on(async { crate::yield_now().await });
+        }
+        assert!(!is_open(), "runtime gone first: {runtime_first}");
+    }
+    Ok(())
+}

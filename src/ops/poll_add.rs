@@ -1,0 +1,71 @@
+//! Waiting until a descriptor is ready.
+//!
+//! Knows: `IORING_OP_POLL_ADD`, `POLL*`. Does not know: nodes, rings.
+#![allow(unsafe_code, reason = "implements the unsafe request trait")]
+
+use std::io;
+
+use io_uring::opcode;
+
+use super::fd::Fd;
+use super::op::Op;
+use super::request::Request;
+use crate::runtime::driver::Sqe;
+
+/// The request of [`poll_add`].
+#[derive(Debug)]
+pub struct PollAdd {
+    fd: Fd,
+    events: u32,
+}
+
+// SAFETY: (I1) the entry has no pointers; the descriptor is held.
+unsafe impl Request for PollAdd {
+    type Output = io::Result<u32>;
+
+    fn sqe(&mut self) -> Sqe {
+        opcode::PollAdd::new(self.fd.entry(), self.events).build().into()
+    }
+
+    fn finish(self, result: io::Result<u32>, _flags: u32) -> io::Result<u32> {
+        result
+    }
+}
+
+/// Waits until a descriptor is ready for one of `events`, `libc::POLL*`.
+///
+/// Resolves to what it is ready for; `POLLERR` and `POLLHUP` are told whether asked for or not. For descriptors that
+/// another library reads: the ops of this crate wait by themselves. Bytes that a dropped read has left on the `Fd` are
+/// not seen by it.
+///
+/// # Kernel
+///
+/// `IORING_OP_POLL_ADD`, Linux 5.1. One entry, one completion.
+///
+/// # Errors
+///
+/// `EPERM` when this kind of descriptor is always ready; `ECANCELED` when it was cancelled.
+///
+/// # Cancel safety
+///
+/// Nothing can be lost.
+///
+/// # Examples
+///
+/// ```
+/// use millstream::ops;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let runtime = millstream::Runtime::new()?;
+/// # runtime.block_on(async {
+/// let (reader, writer) = std::io::pipe()?;
+/// drop(writer);
+/// let events = ops::poll_add(reader, libc::POLLIN).await?;
+/// assert_eq!(events, libc::POLLHUP as u32);
+/// # Ok(())
+/// # })
+/// # }
+/// ```
+pub fn poll_add(fd: impl Into<Fd>, events: libc::c_short) -> Op<PollAdd> {
+    Op::new(PollAdd { fd: fd.into(), events: u32::from(events as u16) })
+}

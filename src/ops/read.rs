@@ -1,0 +1,137 @@
+//! Reading into one buffer.
+//!
+//! Knows: `IORING_OP_READ`, the salvage of its descriptor. Does not know: nodes, rings.
+#![allow(unsafe_code, reason = "implements the unsafe request trait")]
+
+use std::io;
+use std::task::{Context, Poll};
+
+use io_uring::opcode;
+
+use super::buf::{BufMut, bytes, clamp, fill};
+use super::fd::Fd;
+use super::op::Op;
+use super::received::prepare_read;
+use super::request::{Prepared, Request};
+use crate::runtime::driver::Sqe;
+
+/// The offset that stands for the current position of the file, which a read or write then advances.
+pub(super) const CURRENT: u64 = u64::MAX;
+
+/// The offset of `at`. The largest is no position of any file; the one before it is refused by the kernel as it
+/// should.
+pub(super) fn position(offset: u64) -> u64 {
+    offset.min(CURRENT - 1)
+}
+
+/// The request of [`read`].
+#[derive(Debug)]
+pub struct Read<B> {
+    fd: Fd,
+    buf: B,
+    offset: u64,
+    /// The bytes came from an earlier read.
+    returned: bool,
+}
+
+// SAFETY: (I1) the entry points into the buffer, which the request owns and which stays where it is as `BufMut`
+// promises; the descriptor is held.
+unsafe impl<B: BufMut> Request for Read<B> {
+    type Output = (io::Result<usize>, B);
+
+    #[inline]
+    fn prepare(&mut self, cx: &mut Context<'_>) -> Poll<Prepared> {
+        if self.offset != CURRENT || !self.fd.salvage().concerns_reads() {
+            return Poll::Ready(Prepared::Submit);
+        }
+        let asked = clamp(self.buf.capacity()) as usize;
+        prepare_read(&self.fd, cx, &mut self.returned, asked, |bytes| fill(&mut self.buf, bytes))
+    }
+
+    fn sqe(&mut self) -> Sqe {
+        let len = clamp(self.buf.capacity());
+        opcode::Read::new(self.fd.entry(), self.buf.stable_mut_ptr(), len).offset(self.offset).build().into()
+    }
+
+    fn orphaned(&mut self) {
+        if self.offset == CURRENT {
+            self.fd.salvage().read_orphaned();
+        }
+    }
+
+    fn finish(mut self, result: io::Result<u32>, _flags: u32) -> Self::Output {
+        let result = result.map(|n| self.filled(n));
+        (result, self.buf)
+    }
+
+    fn abandon(mut self, result: io::Result<u32>, _flags: u32, orphaned: bool) {
+        if self.offset == CURRENT {
+            let n = result.map_or(0, |n| self.filled(n));
+            self.fd.salvage().read_abandoned(&bytes(&self.buf)[..n], orphaned, self.returned);
+        }
+    }
+}
+
+impl<B: BufMut> Read<B> {
+    /// Takes note of how much was read.
+    fn filled(&mut self, n: u32) -> usize {
+        let n = (n as usize).min(self.buf.capacity());
+        // SAFETY: (I1) the kernel, or `fill`, has written this many bytes from the start of the buffer.
+        unsafe { self.buf.set_filled(n) };
+        n
+    }
+}
+
+/// Reads from a descriptor into a buffer.
+///
+/// Fills the buffer from its start, up to its capacity, and resolves to how many bytes came and the buffer; a `Vec`
+/// has that length then. `Ok(0)` is the end of the file or stream, or a buffer without room. Fewer bytes than there is
+/// room for are no error, though they break a chain. Without `at` it reads at the current position and advances it.
+///
+/// # Kernel
+///
+/// `IORING_OP_READ`, Linux 5.6. One entry, one completion; at most 2 147 479 552 bytes.
+///
+/// # Errors
+///
+/// What `read(2)` returns; `ECANCELED` when it was cancelled. The buffer comes back with the error, unchanged in
+/// length.
+///
+/// # Cancel safety
+///
+/// Dropped in flight, it is cancelled. What it had read all the same waits on the descriptor, and is what the next
+/// read or receive on it gets; that one first waits for the end of this one, so that no byte overtakes another. A read
+/// at an explicit offset has not moved the file's position, so its bytes are let go. `read` keeps a datagram's bounds,
+/// but on a character device that hands out records the next read may see the rest of one.
+///
+/// # Examples
+///
+/// ```
+/// use std::fs::File;
+/// use millstream::ops;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let runtime = millstream::Runtime::new()?;
+/// # runtime.block_on(async {
+/// let file = ops::Fd::from(File::open("Cargo.toml")?);
+/// let (n, buf) = ops::read(&file, Vec::with_capacity(9)).at(0).await;
+/// assert_eq!((n?, &buf[..]), (9, &b"[workspac"[..]));
+/// # Ok(())
+/// # })
+/// # }
+/// ```
+pub fn read<B: BufMut>(fd: impl Into<Fd>, buf: B) -> Op<Read<B>> {
+    Op::new(Read { fd: fd.into(), buf, offset: CURRENT, returned: false })
+}
+
+impl<B: BufMut> Op<Read<B>> {
+    /// Reads at `offset` in the file, and leaves its position alone. On a stream the offset means nothing.
+    ///
+    /// # Panics
+    ///
+    /// Once the op was polled.
+    pub fn at(mut self, offset: u64) -> Self {
+        self.request_mut().offset = position(offset);
+        self
+    }
+}

@@ -1,0 +1,42 @@
+//! What `read`, `readv` and `recv` have in common: they take what a dropped one before them left on the descriptor.
+//!
+//! Knows: the salvage of a descriptor. Does not know: buffers, entries.
+
+use std::os::fd::AsFd;
+use std::task::{Context, Poll, ready};
+
+use super::fd::Fd;
+use super::fd::salvage::Take;
+use super::request::Prepared;
+
+/// The bytes for a read of at most `asked`, if an earlier one left some. Pending while one that was dropped may still
+/// receive bytes that come before ours.
+#[inline]
+pub(super) fn poll_received(
+    fd: &Fd,
+    cx: &mut Context<'_>,
+    take: Take,
+    asked: usize,
+) -> Poll<Option<Box<[u8]>>> {
+    if !fd.salvage().concerns_reads() {
+        return Poll::Ready(None);
+    }
+    fd.salvage().poll_bytes(cx, fd.as_fd(), take, asked)
+}
+
+/// As [`poll_received`], for a read at the current position: puts the bytes into place with `fill`, which returns how
+/// many it took, and sets `returned`. As with the kernel, fewer than asked for break a chain.
+pub(super) fn prepare_read(
+    fd: &Fd,
+    cx: &mut Context<'_>,
+    returned: &mut bool,
+    asked: usize,
+    fill: impl FnOnce(&[u8]) -> usize,
+) -> Poll<Prepared> {
+    let Some(bytes) = ready!(poll_received(fd, cx, Take::Consume, asked)) else {
+        return Poll::Ready(Prepared::Submit);
+    };
+    let n = fill(&bytes);
+    *returned = true;
+    Poll::Ready(if n < asked { Prepared::AnswerShort(n as i32) } else { Prepared::Answer(n as i32) })
+}
