@@ -119,7 +119,7 @@ impl Core {
     }
 
     /// Delivers the wakes that were put off.
-    #[inline]
+    #[cold]
     pub(crate) fn flush_deferred(&self) {
         while let Some(waker) = self.deferred.pop() {
             self.wake(waker);

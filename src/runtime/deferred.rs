@@ -15,7 +15,7 @@ const ROOM: usize = 16;
 /// A short queue without doubles.
 #[derive(Debug)]
 pub(crate) struct Deferred {
-    /// `wakers[next..len]` are there. No reference into it is kept across user code.
+    /// `wakers[next..len]` are there; empty is 0..0. No reference into it is kept across user code.
     wakers: UnsafeCell<[Option<Waker>; ROOM]>,
     next: Cell<usize>,
     len: Cell<usize>,
@@ -40,6 +40,11 @@ impl Deferred {
         wakers[len] = Some(waker);
         self.len.set(len + 1);
         Ok(())
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len.get() == 0
     }
 
     /// Takes the oldest out.

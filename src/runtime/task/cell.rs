@@ -101,7 +101,7 @@ impl Header {
 /// # Safety
 ///
 /// The task is in a slot of `core`, and is not being polled.
-#[inline]
+#[inline(always)] // one call less per poll; the loop has only this one place
 pub(crate) unsafe fn poll(core: &Core, task: NonNull<Header>, cx: &mut Context<'_>) {
     // SAFETY: in a slot, so not complete and its block still there; shared, since a handle may look at it meanwhile.
     let header = unsafe { task.as_ref() };
@@ -122,6 +122,7 @@ pub(crate) unsafe fn poll(core: &Core, task: NonNull<Header>, cx: &mut Context<'
 /// # Safety
 ///
 /// As for [`poll`].
+#[cold]
 pub(crate) unsafe fn cancel(core: &Core, task: NonNull<Header>) {
     // SAFETY: by the contract, as in `poll`.
     unsafe {
@@ -148,7 +149,7 @@ pub(crate) unsafe fn leak(core: &Core, task: NonNull<Header>) {
 /// # Safety
 ///
 /// The task is in a slot of `core`, and its body holds the output.
-#[inline]
+#[inline(never)]
 unsafe fn finish(core: &Core, task: NonNull<Header>) {
     // SAFETY: the block is there: freed only below, or by the handle once `COMPLETE` is seen.
     let header = unsafe { task.as_ref() };
