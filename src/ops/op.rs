@@ -13,7 +13,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::task::{Context, Poll, Waker, ready};
 
 use io_uring::opcode;
@@ -27,6 +27,7 @@ use crate::runtime::core::Core;
 use crate::runtime::driver::Ticket;
 use crate::runtime::inflight::{Inflight, Kind, Node, State, VTable, class_of, flag, payload};
 use crate::runtime::registry::{self, Remote};
+use crate::runtime::waker;
 
 /// One request to the ring, as a future.
 ///
@@ -107,7 +108,7 @@ impl<R: Request> Op<R> {
             let core = core.unwrap_or_else(|| outside());
             // op-flow 3/8: started. The first poll queues the op if the submission queue has room, else waits for it.
             if core.inflight.make_room(1, cx.waker()) {
-                self.queue(core, None, Some(cx.waker().clone()));
+                self.queue(core, None, Some(waker::duplicate(cx.waker())));
             }
         });
         Poll::Pending
@@ -116,12 +117,17 @@ impl<R: Request> Op<R> {
     /// Moves the request into a node and queues its entry.
     #[inline]
     fn queue(&mut self, core: &Core, link: Option<Link>, waker: Option<Waker>) -> Ticket {
-        let Stage::Built(request, prepared) = std::mem::replace(&mut self.stage, Stage::Finished) else {
+        let node = core.inflight.take_node(Home::<R>::CLASS);
+        let Stage::Built(request, prepared) = &mut self.stage else {
             unreachable!("the caller has seen Built")
         };
-        let node = core.inflight.take_node(Home::<R>::CLASS);
-        // SAFETY: (I1) the node was just taken from a class that fits `R`, and holds nothing.
-        unsafe { Home::<R>::put(node, request) };
+        let prepared = *prepared;
+        // SAFETY: (I1) the node was just taken from a class that fits `R`, and holds nothing. The request is moved out of
+        // the stage, which is overwritten in the next line without being dropped: one copy, straight into the node.
+        unsafe {
+            Home::<R>::put(node, request);
+            ptr::write(&mut self.stage, Stage::Finished);
+        }
         let sqe = match prepared {
             // SAFETY: (I1) the request is in place, at its final address, and nothing else looks at it.
             None | Some(Prepared::Submit) => unsafe { (*Home::<R>::at(node)).sqe() },
@@ -141,7 +147,8 @@ impl<R: Request> Op<R> {
             head.set(flag::PRESET);
         }
         let key = head.key().user_data(Kind::Op);
-        self.stage = Stage::Started(Started { runtime: core.id, key, node });
+        // SAFETY: (I1) the stage is `Finished`, which has nothing to drop.
+        unsafe { ptr::write(&mut self.stage, Stage::Started(Started { runtime: core.id, key, node })) };
         ticket
     }
 
@@ -153,7 +160,7 @@ impl<R: Request> Op<R> {
             let head = unsafe { started.node.as_ref() };
             if head.state.get() != State::Done {
                 if !head.will_wake(cx.waker()) {
-                    let old = head.put_waker(cx.waker().clone());
+                    let old = head.put_waker(waker::duplicate(cx.waker()));
                     drop(old);
                 }
                 return Poll::Pending;
@@ -268,7 +275,7 @@ impl<R: Request> Operation for Op<R> {
             if head.state.get() != State::Done {
                 core.inflight.request_cancel(started.node);
                 if !head.will_wake(cx.waker()) {
-                    let old = head.put_waker(cx.waker().clone());
+                    let old = head.put_waker(waker::duplicate(cx.waker()));
                     drop(old);
                 }
                 return false;
@@ -337,18 +344,22 @@ impl<R: Request> Home<R> {
     };
     const VTABLE: VTable = VTable { orphaned: Self::orphaned, abandon: Self::abandon };
 
+    /// Moves a request into a node.
+    ///
     /// # Safety
     ///
-    /// The node was taken from `CLASS` and holds no request.
+    /// The node was taken from `CLASS` and holds no request; the one at `request` is not used or dropped afterwards.
     #[inline]
-    unsafe fn put(node: NonNull<Node>, request: R) {
+    unsafe fn put(node: NonNull<Node>, request: *mut R) {
         let place = payload(node);
         if Self::INLINE.is_some() {
             // SAFETY: (I1) the class fits `R` in size and alignment, and the place holds nothing.
-            unsafe { place.cast::<R>().write(request) };
+            unsafe { ptr::copy_nonoverlapping(request, place.cast::<R>(), 1) };
         } else {
+            // SAFETY: (I1) as the caller promises, the request is read once.
+            let boxed = Box::into_raw(Box::new(unsafe { request.read() }));
             // SAFETY: (I1) the class fits a pointer, and the place holds nothing.
-            unsafe { place.cast::<*mut R>().write(Box::into_raw(Box::new(request))) };
+            unsafe { place.cast::<*mut R>().write(boxed) };
         }
     }
 

@@ -20,7 +20,7 @@ mod stats;
 mod task;
 pub mod time;
 mod timer;
-mod waker;
+pub(crate) mod waker;
 mod yield_now;
 
 pub use builder::Builder;

@@ -219,6 +219,10 @@ impl<D: Driver> Driver for Fault<D> {
         self.driver.queued()
     }
 
+    fn submitted(&self) -> u64 {
+        self.driver.submitted()
+    }
+
     unsafe fn push(&mut self, sqe: Sqe) -> Ticket {
         // SAFETY: (I1) by this function's contract.
         unsafe { self.driver.push(sqe) }

@@ -70,6 +70,9 @@ pub(crate) trait Driver {
     /// How many entries are queued and not yet consumed by the kernel.
     fn queued(&self) -> usize;
 
+    /// How many entries were ever queued.
+    fn submitted(&self) -> u64;
+
     /// Queues one entry. The caller has checked `room`; entries pushed without an `enter` between them are contiguous.
     ///
     /// # Safety
@@ -184,6 +187,10 @@ impl Driver for AnyDriver {
     #[inline]
     fn queued(&self) -> usize {
         either!(self, driver => driver.queued())
+    }
+
+    fn submitted(&self) -> u64 {
+        either!(self, driver => driver.submitted())
     }
 
     #[inline]

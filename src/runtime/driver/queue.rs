@@ -94,6 +94,11 @@ impl SubmissionQueue {
         (self.tail - self.head) as u32
     }
 
+    /// How many entries were ever pushed.
+    pub(crate) fn submitted(&self) -> u64 {
+        self.tail
+    }
+
     #[inline]
     pub(crate) fn room(&self) -> u32 {
         self.entries - self.queued()
@@ -212,6 +217,12 @@ impl CompletionQueue {
             shared_tail: rings.at(offsets.tail),
             shared_overflow: rings.at(offsets.overflow),
         }
+    }
+
+    /// Whether everything that was known to be there is handed out.
+    #[inline]
+    pub(crate) fn is_walked(&self) -> bool {
+        self.head == self.tail
     }
 
     /// The next completion. The tail is looked at again only when all that was known is handed out.

@@ -298,6 +298,10 @@ impl<K: Kernel> Driver for Ring<K> {
         self.sq.queued() as usize
     }
 
+    fn submitted(&self) -> u64 {
+        self.sq.submitted()
+    }
+
     #[inline]
     unsafe fn push(&mut self, sqe: Sqe) -> Ticket {
         // SAFETY: (I5) the caller has checked `room`, which is none in a process without the mapping.
@@ -327,7 +331,8 @@ impl<K: Kernel> Driver for Ring<K> {
 
     #[inline]
     fn next(&mut self) -> Option<Completion> {
-        if self.home.same_process() { self.cq.next() } else { None }
+        // Looked at once per walk: the tail is read from memory that a child after `fork` does not have.
+        if self.cq.is_walked() && !self.home.same_process() { None } else { self.cq.next() }
     }
 
     #[inline]

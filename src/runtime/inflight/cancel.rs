@@ -219,7 +219,7 @@ impl Inflight {
             }
         });
         self.disarm_wake();
-        while self.in_flight.get() > 0 || self.is_wake_armed() {
+        while self.in_flight() > 0 || self.is_wake_armed() {
             let now = Instant::now();
             if now >= deadline {
                 break;
@@ -235,7 +235,7 @@ impl Inflight {
             }
             self.reap(tasks);
         }
-        self.in_flight.get()
+        self.in_flight()
     }
 
     /// The eventfd outlives this ring: its next owner must not lose a wake to a read of ours.

@@ -56,8 +56,6 @@ pub(crate) struct Inflight {
     /// Leaked by `drop` when ops are left with the kernel.
     pool: ManuallyDrop<Pool>,
     cancels: Cancels,
-    /// Entries of nodes whose terminal completion is still to come.
-    in_flight: Cell<usize>,
     orphans: Cell<usize>,
     /// Nodes in flight that carry the drain flag: while there is one, a cancel must not go through the queue.
     drains: Cell<usize>,
@@ -68,7 +66,6 @@ pub(crate) struct Inflight {
     starved: UnsafeCell<Vec<Waker>>,
     stale: Cell<u64>,
     completions: Cell<u64>,
-    submitted: Cell<u64>,
     contained: Cell<u64>,
 }
 
@@ -78,7 +75,6 @@ impl Inflight {
             driver: UnsafeCell::new(driver),
             pool: ManuallyDrop::new(Pool::new()),
             cancels: Cancels::new(),
-            in_flight: Cell::new(0),
             orphans: Cell::new(0),
             drains: Cell::new(0),
             wake_armed: Cell::new(false),
@@ -86,7 +82,6 @@ impl Inflight {
             starved: UnsafeCell::new(Vec::new()),
             stale: Cell::new(0),
             completions: Cell::new(0),
-            submitted: Cell::new(0),
             contained: Cell::new(0),
         }
     }
@@ -139,18 +134,19 @@ impl Inflight {
         self.driver().supports(opcode)
     }
 
+    /// Ops whose terminal completion is still to come.
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.get()
+        self.pool.count(|node| node.state.get() == State::Queued)
     }
 
     pub(crate) fn stats(&self) -> InflightStats {
         InflightStats {
-            nodes_in_use: self.pool.in_use(),
-            in_flight: self.in_flight.get(),
+            nodes_in_use: self.pool.count(|_| true),
+            in_flight: self.in_flight(),
             orphans: self.orphans.get(),
             stale_completions: self.stale.get(),
             completions: self.completions.get(),
-            submitted: self.submitted.get(),
+            submitted: self.driver().submitted(),
             cancels_repeated: self.cancels.repeated(),
             contained_panics: self.contained.get(),
         }
@@ -221,15 +217,13 @@ impl Inflight {
         head.opcode.set(sqe.opcode());
         head.state.set(State::Queued);
         if let Some(waker) = waker {
-            drop(head.put_waker(waker));
+            head.init_waker(waker);
         }
         // op-flow 4/8: node and SQE. The node owns the request from now until the terminal completion.
         let sqe = sqe.user_data(head.key().user_data(Kind::Op)).flags(flags);
         // SAFETY: (I1) the node owns what the entry points to until its terminal completion.
         let ticket = unsafe { self.driver().push(sqe) };
         head.ticket.set(ticket.0);
-        self.in_flight.set(self.in_flight.get() + 1);
-        self.submitted.set(self.submitted.get() + 1);
         if drain {
             self.drains.set(self.drains.get() + 1);
         }
@@ -292,15 +286,22 @@ impl Inflight {
     fn dispatch(&self, tasks: &impl Wakes, completion: Completion) {
         // op-flow 6/8: CQE dispatched. The kind bits say whose it is; the generation, whether it is still awaited.
         let key = Key::from_user_data(completion.user_data);
+        if completion.user_data == key.user_data(Kind::Op)
+            && let Some(node) = self.pool.find(key)
+        {
+            self.complete(tasks, node, completion);
+        } else {
+            self.dispatch_rare(key, completion);
+        }
+    }
+
+    #[cold]
+    fn dispatch_rare(&self, key: Key, completion: Completion) {
         match node::kind_of(completion.user_data) {
-            Some(Kind::Op) => match self.pool.find(key) {
-                Some(node) => self.complete(tasks, node, completion),
-                None => self.stale.set(self.stale.get() + 1),
-            },
             Some(Kind::Cancel) => self.cancel_answered(key, completion.res),
             Some(Kind::Wake) => self.wake_armed.set(false),
             Some(Kind::Ignored) => {}
-            None => self.stale.set(self.stale.get() + 1),
+            Some(Kind::Op) | None => self.stale.set(self.stale.get() + 1),
         }
     }
 
@@ -315,7 +316,6 @@ impl Inflight {
         if io_uring::cqueue::more(completion.flags) {
             return; // not terminal: the kernel still holds the request
         }
-        self.in_flight.set(self.in_flight.get() - 1);
         let flags = head.flags.get();
         if flags == 0 {
             head.res.set(completion.res);
@@ -366,7 +366,7 @@ impl Inflight {
 
 impl Drop for Inflight {
     fn drop(&mut self) {
-        if self.pool.in_use() == 0 {
+        if self.pool.count(|_| true) == 0 {
             // SAFETY: (I6) no node is in use, so the kernel holds nothing of the pool; dropped once, here.
             unsafe { ManuallyDrop::drop(&mut self.pool) };
         }

@@ -15,10 +15,10 @@
 //! `user_data` of an entry, and the key of a node everywhere else:
 //!
 //! ```text
-//!   63            32 31   29 28             3 2    0
-//!  ┌────────────────┬───────┬────────────────┬──────┐
-//!  │   generation   │ class │     index      │ kind │
-//!  └────────────────┴───────┴────────────────┴──────┘
+//!   63            32 31             3 2    0
+//!  ┌────────────────┬────────────────┬──────┐
+//!  │   generation   │     index      │ kind │
+//!  └────────────────┴────────────────┴──────┘
 //! ```
 //!
 //! The generation grows each time a node is freed, so a completion that comes late or twice finds nobody.
@@ -55,8 +55,8 @@ const KIND_MASK: u64 = (1 << KIND_BITS) - 1;
 pub(crate) struct Key(u64);
 
 impl Key {
-    pub(super) fn new(generation: u32, slot: Slot) -> Self {
-        Self(u64::from(generation) << 32 | u64::from(slot.0) << KIND_BITS)
+    pub(super) fn new(generation: u32, index: u32) -> Self {
+        Self(u64::from(generation) << 32 | u64::from(index) << KIND_BITS)
     }
 
     /// The key in a completion's `user_data`, or in a message from another thread.
@@ -69,10 +69,12 @@ impl Key {
         self.0 | kind as u64
     }
 
-    pub(super) fn slot(self) -> Slot {
-        Slot(self.0 as u32 >> KIND_BITS)
+    #[inline]
+    pub(super) fn index(self) -> usize {
+        (self.0 as u32 >> KIND_BITS) as usize
     }
 
+    #[inline]
     pub(super) fn generation(self) -> u32 {
         (self.0 >> 32) as u32
     }
@@ -90,30 +92,8 @@ pub(super) fn kind_of(user_data: u64) -> Option<Kind> {
     }
 }
 
-/// Where a node lies: its size class and its index there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Slot(pub(super) u32);
-
-const INDEX_BITS: u32 = 26;
-
-impl Slot {
-    pub(super) const MAX_INDEX: u32 = (1 << INDEX_BITS) - 1;
-
-    pub(super) fn new(class: usize, index: u32) -> Self {
-        debug_assert!(index <= Self::MAX_INDEX && class < 8);
-        Self((class as u32) << INDEX_BITS | index)
-    }
-
-    #[inline]
-    pub(super) fn class(self) -> usize {
-        (self.0 >> INDEX_BITS) as usize
-    }
-
-    #[inline]
-    pub(super) fn index(self) -> u32 {
-        self.0 & Self::MAX_INDEX
-    }
-}
+/// How many nodes a runtime can have: what the key has bits for.
+pub(super) const MAX_NODES: usize = 1 << (32 - KIND_BITS);
 
 /// Where a node is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,37 +140,44 @@ pub(crate) struct Node {
     waker: UnsafeCell<Option<Waker>>,
     /// Counts the node's uses, so that a late completion is recognised.
     pub(super) generation: Cell<u32>,
-    pub(super) slot: Slot,
+    /// Its place in the pool's table.
+    pub(super) index: u32,
     /// The result; meaningful when `Done`, or before when `PRESET`.
     pub(crate) res: Cell<i32>,
     /// `IORING_CQE_F_*` of the terminal completion.
     pub(crate) cqe_flags: Cell<u32>,
     /// Where the entry stands in the submission queue.
     pub(super) ticket: Cell<u64>,
-    /// The next free node's index, while `Free`.
-    pub(super) next: Cell<u32>,
+    /// The next free node, while `Free`.
+    pub(super) next: Cell<Option<NonNull<Node>>>,
     pub(crate) state: Cell<State>,
     pub(crate) flags: Cell<u8>,
     /// `IORING_OP_*`, to name an op the kernel does not know.
     pub(crate) opcode: Cell<u8>,
     /// How often its cancel was sent, which spaces the repetitions.
     pub(super) attempts: Cell<u8>,
+    /// Its size class.
+    pub(super) class: u8,
 }
 
+// A head is one cache line: the request begins on the next.
+const _: () = assert!(size_of::<Node>() <= 64);
+
 /// Where the request begins, in bytes from the node's start.
-pub(crate) const PAYLOAD: usize = (size_of::<Node>() + 7) & !7;
+pub(crate) const PAYLOAD: usize = 64;
 
 impl Node {
-    pub(super) fn new(slot: Slot) -> Self {
+    pub(super) fn new(index: u32, class: u8) -> Self {
         Self {
             vtable: Cell::new(None),
             waker: UnsafeCell::new(None),
             generation: Cell::new(0),
-            slot,
+            index,
+            class,
             res: Cell::new(0),
             cqe_flags: Cell::new(0),
             ticket: Cell::new(0),
-            next: Cell::new(0),
+            next: Cell::new(None),
             state: Cell::new(State::Free),
             flags: Cell::new(0),
             opcode: Cell::new(0),
@@ -201,7 +188,7 @@ impl Node {
     /// The node's key, as long as it is not freed.
     #[inline]
     pub(crate) fn key(&self) -> Key {
-        Key::new(self.generation.get(), self.slot)
+        Key::new(self.generation.get(), self.index)
     }
 
     #[inline]
@@ -219,6 +206,19 @@ impl Node {
     pub(crate) fn take_waker(&self) -> Option<Waker> {
         // SAFETY: (I5) only the runtime's thread gets here, and no reference into the cell outlives a call.
         unsafe { (*self.waker.get()).take() }
+    }
+
+    /// Puts a waker into a node that holds none.
+    #[inline]
+    pub(super) fn init_waker(&self, waker: Waker) {
+        debug_assert!(!self.has_waker());
+        // SAFETY: (I5) as in `take_waker`; a free node holds no waker, so nothing is overwritten that would need a drop.
+        unsafe { self.waker.get().write(Some(waker)) };
+    }
+
+    fn has_waker(&self) -> bool {
+        // SAFETY: (I5) a look that lasts for this line.
+        unsafe { (*self.waker.get()).is_some() }
     }
 
     /// Puts a waker in, and returns the one that was there: its drop is user code, for the caller to run.

@@ -2,23 +2,21 @@
 //!
 //! Knows: size classes, pages, free lists. Does not know: what a node's states mean.
 //!
-//! A node keeps its address from the day its page was made, so the kernel may be given pointers into it, and a
-//! completion's key finds it by two loads. Taking and returning a node allocates nothing in the steady state.
+//! A node keeps its address from the day its page was made, so the kernel may be given pointers into it. A table of all
+//! nodes, one pointer each, turns the index in a completion's key into that address. Taking and returning a node allocates nothing in the steady state.
 #![allow(unsafe_code, reason = "pages are raw memory whose nodes are addressed by key")]
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::NonNull;
 
-use super::node::{Key, Node, PAYLOAD, Slot, State};
+use super::node::{Key, MAX_NODES, Node, PAYLOAD, State};
 
 /// Bytes of a node of each class, its head included. 128 fits reads and writes of a `Vec`; the largest an array of 4 KiB.
 const CLASS_SIZES: [usize; 6] = [128, 256, 512, 1024, 2048, 4608];
 const ALIGN: usize = 128;
-/// Nodes in a page, as a power of two.
-const PAGE_SHIFT: u32 = 5;
-const PAGE_NODES: u32 = 1 << PAGE_SHIFT;
-const NONE: u32 = u32::MAX;
+/// Nodes in a page.
+const PAGE_NODES: usize = 32;
 
 /// The class whose nodes hold a request of this size and alignment; `None`: the request is boxed.
 pub(crate) const fn class_of(size: usize, align: usize) -> Option<usize> {
@@ -35,45 +33,45 @@ pub(crate) const fn class_of(size: usize, align: usize) -> Option<usize> {
     None
 }
 
-struct Class {
-    pages: UnsafeCell<Vec<NonNull<u8>>>,
-    free: Cell<u32>,
-}
-
 /// All nodes of one runtime.
 pub(crate) struct Pool {
-    classes: [Class; CLASS_SIZES.len()],
-    in_use: Cell<usize>,
+    /// Every node by its index. Grows by a page at a time, and never shrinks.
+    table: UnsafeCell<Vec<NonNull<Node>>>,
+    /// The first free node of each class.
+    free: [Cell<Option<NonNull<Node>>>; CLASS_SIZES.len()],
 }
 
 impl Pool {
     pub(super) fn new() -> Self {
-        Self {
-            classes: std::array::from_fn(|_| Class {
-                pages: UnsafeCell::new(Vec::new()),
-                free: Cell::new(NONE),
-            }),
-            in_use: Cell::new(0),
-        }
+        Self { table: UnsafeCell::new(Vec::new()), free: std::array::from_fn(|_| Cell::new(None)) }
     }
 
-    /// How many nodes are not free.
-    pub(super) fn in_use(&self) -> usize {
-        self.in_use.get()
+    #[inline]
+    fn table(&self) -> &[NonNull<Node>] {
+        // SAFETY: (I5) the only mutable look is in `grow`, which no caller of this reaches while it holds the slice.
+        unsafe { &*self.table.get() }
+    }
+
+    /// How many nodes are in a state. Counted when asked: keeping count would cost every op.
+    pub(super) fn count(&self, state: impl Fn(&Node) -> bool) -> usize {
+        let mut count = 0;
+        self.for_each(|node| {
+            // SAFETY: (I5) `for_each` gives initialised nodes; shared access only.
+            count += usize::from(state(unsafe { node.as_ref() }));
+        });
+        count
     }
 
     /// Takes a free node of the class. Its state is still `Free`; the caller fills it in.
     #[inline]
     pub(super) fn take(&self, class: usize) -> NonNull<Node> {
-        if self.classes[class].free.get() == NONE {
-            self.grow(class);
-        }
-        let index = self.classes[class].free.get();
-        let node = self.at(class, index);
-        // SAFETY: (I5) `at` gives a node of a page of ours, initialised in `grow`; shared access only.
-        let head = unsafe { node.as_ref() };
-        self.classes[class].free.set(head.next.get());
-        self.in_use.set(self.in_use.get() + 1);
+        let free = &self.free[class];
+        let node = match free.get() {
+            Some(node) => node,
+            None => self.grow(class),
+        };
+        // SAFETY: (I5) a node of the free list is initialised, and lives as long as the pool; shared access only.
+        free.set(unsafe { node.as_ref() }.next.get());
         node
     }
 
@@ -85,93 +83,77 @@ impl Pool {
         debug_assert!(head.state.get() != State::Free, "a node is freed once");
         head.state.set(State::Free);
         head.generation.set(head.generation.get().wrapping_add(1));
-        let class = &self.classes[head.slot.class()];
-        head.next.set(class.free.get());
-        class.free.set(head.slot.index());
-        self.in_use.set(self.in_use.get() - 1);
+        head.next.set(self.free[usize::from(head.class)].replace(Some(node)));
     }
 
-    /// The node of a key, if it is still in that use.
+    /// The node of a key, if it is still in that use: freeing a node ends the life of its key.
     #[inline]
     pub(super) fn find(&self, key: Key) -> Option<NonNull<Node>> {
-        let slot = key.slot();
-        let class = self.classes.get(slot.class())?;
-        // SAFETY: (I5) a shared look at the page table; nothing grows it meanwhile.
-        let pages = unsafe { &*class.pages.get() };
-        let page = *pages.get((slot.index() >> PAGE_SHIFT) as usize)?;
-        let node = Self::in_page(page, slot.class(), slot.index());
-        // SAFETY: (I5) every node of a page in the table is initialised.
+        let node = *self.table().get(key.index())?;
+        // SAFETY: (I5) every node in the table is initialised; shared access only.
         let head = unsafe { node.as_ref() };
-        (head.generation.get() == key.generation() && head.state.get() != State::Free).then_some(node)
+        (head.generation.get() == key.generation()).then_some(node)
     }
 
-    /// Calls `visit` for every node that is not free. `visit` may free the node it is given.
+    /// Calls `visit` for every node that is not free. `visit` may free the node it is given, and start new ops.
     pub(super) fn for_each(&self, mut visit: impl FnMut(NonNull<Node>)) {
-        for (number, class) in self.classes.iter().enumerate() {
-            let mut index = 0;
-            loop {
-                // The table is looked at anew for each node: `visit` may run code that starts ops.
-                // SAFETY: (I5) a shared look that ends before `visit` runs.
-                let pages = unsafe { (*class.pages.get()).len() };
-                if index >= pages as u32 * PAGE_NODES {
-                    break;
-                }
-                let node = self.at(number, index);
-                // SAFETY: (I5) every node of a page in the table is initialised.
-                if unsafe { node.as_ref() }.state.get() != State::Free {
-                    visit(node);
-                }
-                index += 1;
+        let mut index = 0;
+        // The table is looked at anew for each node.
+        while let Some(&node) = self.table().get(index) {
+            // SAFETY: (I5) every node in the table is initialised; shared access only.
+            if unsafe { node.as_ref() }.state.get() != State::Free {
+                visit(node);
             }
+            index += 1;
         }
-    }
-
-    #[inline]
-    fn at(&self, class: usize, index: u32) -> NonNull<Node> {
-        // SAFETY: (I5) a shared look at the page table; nothing grows it meanwhile.
-        let pages = unsafe { &*self.classes[class].pages.get() };
-        Self::in_page(pages[(index >> PAGE_SHIFT) as usize], class, index)
-    }
-
-    #[inline]
-    fn in_page(page: NonNull<u8>, class: usize, index: u32) -> NonNull<Node> {
-        let offset = (index & (PAGE_NODES - 1)) as usize * CLASS_SIZES[class];
-        // SAFETY: (I1) the index within the page is below PAGE_NODES, so the offset lies in the page's allocation.
-        unsafe { page.add(offset) }.cast()
     }
 
     fn page_layout(class: usize) -> Layout {
-        Layout::from_size_align(CLASS_SIZES[class] * PAGE_NODES as usize, ALIGN).expect("constant sizes")
+        Layout::from_size_align(CLASS_SIZES[class] * PAGE_NODES, ALIGN).expect("constant sizes")
     }
 
+    /// Adds a page, and returns the first of its nodes, all of which are on the free list.
     #[cold]
-    fn grow(&self, class: usize) {
+    fn grow(&self, class: usize) -> NonNull<Node> {
         let layout = Self::page_layout(class);
         // SAFETY: (I5) the only mutable look at the table; no user code runs while it lasts.
-        let pages = unsafe { &mut *self.classes[class].pages.get() };
-        let first = pages.len() as u32 * PAGE_NODES;
-        assert!(first <= Slot::MAX_INDEX - PAGE_NODES, "more than 67 million ops in flight on one runtime");
+        let table = unsafe { &mut *self.table.get() };
+        let first = table.len();
+        assert!(
+            first + PAGE_NODES <= MAX_NODES,
+            "{first} ops are in flight on one runtime: a key has no room for more"
+        );
+        table.reserve(PAGE_NODES);
         // SAFETY: the layout's size is not zero.
         let memory = unsafe { alloc(layout) };
         let Some(page) = NonNull::new(memory) else { handle_alloc_error(layout) };
-        for index in (first..first + PAGE_NODES).rev() {
-            let node = Node::new(Slot::new(class, index));
-            node.next.set(self.classes[class].free.get());
-            // SAFETY: (I1) the address lies in the page just allocated, aligned to 128, and holds nothing yet.
-            unsafe { Self::in_page(page, class, index).write(node) };
-            self.classes[class].free.set(index);
+        for number in 0..PAGE_NODES {
+            // SAFETY: (I1) inside the page just allocated, which has room for this many nodes of the class.
+            let node = unsafe { page.add(number * CLASS_SIZES[class]) }.cast::<Node>();
+            // SAFETY: (I1) aligned to 128, large enough for a head, and holding nothing yet.
+            unsafe { node.write(Node::new((first + number) as u32, class as u8)) };
+            table.push(node);
         }
-        pages.push(page);
+        // In order of address, behind what was free before.
+        let mut next = self.free[class].get();
+        for &node in table[first..].iter().rev() {
+            // SAFETY: (I5) initialised above; shared access only.
+            unsafe { node.as_ref() }.next.set(next);
+            next = Some(node);
+        }
+        self.free[class].set(next);
+        table[first]
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        for (number, class) in self.classes.iter_mut().enumerate() {
-            for page in class.pages.get_mut().drain(..) {
-                // SAFETY: (I6) the pool is dropped only when no node is in use (else it is leaked), and a free node
-                // holds neither request nor waker; the page came from `alloc` with this layout.
-                unsafe { dealloc(page.as_ptr(), Self::page_layout(number)) };
+        for page in self.table.get_mut().chunks(PAGE_NODES) {
+            // SAFETY: (I6) the pool is dropped only when no node is in use (else it is leaked), so the head can be read;
+            // the first node of a page is where the page begins, and a free node holds neither request nor waker.
+            unsafe {
+                let class = usize::from(page[0].as_ref().class);
+                dealloc(page[0].as_ptr().cast(), Self::page_layout(class));
             }
         }
     }
