@@ -3,7 +3,10 @@
 //! Knows: `pthread_atfork`, a token per thread. Does not know: rings.
 //!
 //! A child after `fork` inherits the descriptor but not the mappings, and whatever it submitted would run in the
-//! parent's name. A ring's index in the table of registered rings means another ring, or none, on another thread.
+//! parent's name. On another thread, a ring's index in the table of registered rings means another ring, or none.
+//!
+//! A child made by a bare `clone` system call is not noticed here. What it touches of the ring is not mapped, and a
+//! kernel that knows single issuers refuses its submissions.
 #![allow(unsafe_code, reason = "registers a handler with pthread_atfork")]
 
 use std::cell::Cell;

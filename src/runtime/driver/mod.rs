@@ -136,6 +136,7 @@ pub(crate) trait Driver {
 /// The driver a runtime was built with.
 ///
 /// The ring is called without indirection; the fault shim, and any driver to come, through a pointer.
+#[allow(clippy::large_enum_variant, reason = "one per runtime, and the large variant is the usual one")]
 pub(crate) enum AnyDriver {
     /// A real ring.
     Ring(Ring),

@@ -239,17 +239,15 @@ impl<K: Kernel> Ring<K> {
             let result = unsafe { self.kernel.enter(self.target, queued, want, flags, timeout) };
             let taken = self.sq.refresh();
             let left = self.sq.queued();
-            if let Err(error) = result {
-                match error.raw_os_error() {
-                    Some(libc::EINTR | libc::ETIME) if left == 0 => return Ok(()),
-                    Some(libc::EINTR | libc::ETIME) => wait = Wait::Poll, // the wait is over, the rest is not submitted
-                    _ => return Err(error),
+            match result.map_err(|error| (error.raw_os_error(), error)) {
+                Ok(_) | Err((Some(libc::EINTR | libc::ETIME), _)) if left == 0 => return Ok(()),
+                Ok(_) if taken > 0 => {}
+                // The wait is over, but there is something left to submit.
+                Err((Some(libc::EINTR | libc::ETIME), _)) if want > 0 => wait = Wait::Poll,
+                Ok(_) | Err((Some(libc::EINTR | libc::ETIME), _)) => {
+                    return Err(io::Error::from_raw_os_error(libc::EAGAIN));
                 }
-            } else if left == 0 {
-                return Ok(());
-            }
-            if taken == 0 && want == 0 {
-                return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+                Err((_, error)) => return Err(error),
             }
         }
     }

@@ -102,7 +102,7 @@ fn a_kernel_that_takes_nothing_is_reported() {
     let mut ring = faulty(&plan);
     let _same = plan.submit_at_most(0); // only now: the trial at the making of the ring had to pass
     push(&mut ring, nop(1));
-    for wait in [Wait::No, Wait::Poll] {
+    for wait in [Wait::No, Wait::Poll, Wait::Until(None)] {
         assert_eq!(ring.enter(wait).expect_err("no progress").raw_os_error(), Some(libc::EAGAIN));
         assert_eq!(ring.queued(), 1);
     }

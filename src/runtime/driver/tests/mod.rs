@@ -26,7 +26,7 @@ fn nop(user_data: u64) -> Sqe {
 }
 
 /// A read of one byte, which the caller keeps alive.
-fn read(pipe: &PipeReader, byte: &mut u8, user_data: u64) -> Sqe {
+fn read(pipe: &impl AsRawFd, byte: &mut u8, user_data: u64) -> Sqe {
     Sqe::from(opcode::Read::new(types::Fd(pipe.as_raw_fd()), byte, 1).build()).user_data(user_data)
 }
 
