@@ -9,6 +9,8 @@ mod cases;
 mod clock;
 mod floor;
 mod measure;
+#[cfg(feature = "peers")]
+mod peers;
 mod report;
 
 use std::io;

@@ -34,6 +34,8 @@ pub(crate) enum Target {
 
 /// The name millstream's own figures go by.
 pub(crate) const OURS: &str = "millstream";
+/// With `no_spin()`, where spinning costs CPU time.
+pub(crate) const OURS_SLEEPY: &str = "millstream no_spin";
 /// The name of the hand-written loop.
 pub(crate) const FLOOR: &str = "floor";
 
@@ -76,7 +78,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// How many units of `estimate` nanoseconds fill a round. The same for every contestant of a case.
     pub(crate) fn units(&self, estimate: f64) -> u64 {
-        let budget = if self.quick { 60e6 } else { 600e6 };
+        let budget = if self.quick { 90e6 } else { 600e6 };
         (budget / estimate).max(1.0) as u64
     }
 
@@ -224,5 +226,29 @@ pub(crate) fn answer_round(cases: &[Case], name: &str, who: &str, plan: Plan) {
         Ok(sample) => println!("sample {} {}", sample.cpu, sample.wall),
         Err(error) if error.kind() == io::ErrorKind::Unsupported => println!("skipped {error}"),
         Err(error) => println!("failed {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_or_between_the_two() {
+        let outcome = |figures: &[f64]| Outcome { who: OURS, figures: figures.to_vec(), trouble: None };
+        assert_eq!(outcome(&[]).median(), None);
+        assert_eq!(outcome(&[1.0, 2.0, 9.0]).median(), Some(2.0));
+        assert_eq!(outcome(&[1.0, 2.0, 4.0, 9.0]).median(), Some(3.0));
+    }
+
+    #[test]
+    fn a_child_answers_in_one_line_or_has_failed() {
+        let sample = parse("sample 1.5 2.5\n");
+        assert!(matches!(sample, Some(Ok(Sample { cpu: 1.5, wall: 2.5 }))), "{sample:?}");
+        assert!(matches!(parse("skipped one CPU"), Some(Err(Trouble::Skipped(why))) if why == "one CPU"));
+        assert!(
+            matches!(parse("failed no such file"), Some(Err(Trouble::Failed(why))) if why == "no such file")
+        );
+        assert!(parse("").is_none() && parse("sample 1.5").is_none() && parse("sample a b").is_none());
     }
 }

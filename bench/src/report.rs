@@ -186,3 +186,53 @@ pub(crate) fn summary(row: &Row) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::Trouble;
+
+    fn row(target: Target, ours: &[f64]) -> Row {
+        let outcome = |who, figures: &[f64]| Outcome { who, figures: figures.to_vec(), trouble: None };
+        let outcomes = vec![outcome(FLOOR, &[90.0, 100.0, 110.0]), outcome(OURS, ours)];
+        Row { case: "op/nop/1".to_owned(), clock: Clock::Cpu, target, outcomes }
+    }
+
+    #[test]
+    fn a_target_is_missed_by_the_median() {
+        assert_eq!(row(Target::Ratio(1.06), &[90.0, 106.0, 500.0]).missed(), Some(false));
+        assert_eq!(row(Target::Ratio(1.06), &[90.0, 106.1, 107.0]).missed(), Some(true));
+        assert_eq!(row(Target::Nanoseconds(106.0), &[107.0]).missed(), Some(true));
+        assert_eq!(row(Target::None, &[107.0]).missed(), None);
+        assert_eq!(row(Target::Ratio(1.06), &[]).missed(), None);
+    }
+
+    #[test]
+    fn the_table_shows_ratio_target_and_mark() {
+        let table = table(&[row(Target::Ratio(1.06), &[99.0, 120.0, 130.0])]);
+        let ours: Vec<_> = table.lines().nth(2).into_iter().flat_map(str::split_whitespace).collect();
+        assert_eq!(ours, ["op/nop/1", "CPU", "millstream", "120.0", "1.20", "1.10", "1.06", "MISSED"]);
+    }
+
+    #[test]
+    fn trouble_is_shown_instead_of_a_verdict() {
+        let mut row = row(Target::Ratio(1.06), &[]);
+        row.outcomes[1].trouble = Some(Trouble::Failed("no ring".to_owned()));
+        assert!(table(&[row]).contains("failed: no ring"));
+    }
+
+    #[test]
+    fn a_page_keeps_what_is_around_its_table() -> io::Result<()> {
+        let path = std::env::temp_dir().join(format!("millstream-bench-{}.md", std::process::id()));
+        fs::write(&path, format!("before\n{BEGIN}\nold\n{END}\nafter\n"))?;
+        write_markdown(&path, &[row(Target::None, &[120.0])])?;
+        let page = fs::read_to_string(&path)?;
+        fs::write(&path, "no markers")?;
+        let refused = write_markdown(&path, &[]);
+        fs::remove_file(&path)?;
+        assert!(page.starts_with("before\n") && page.ends_with(&format!("{END}\nafter\n")), "{page}");
+        assert!(page.contains("| 120.0 | 1.20 |") && !page.contains("old"), "{page}");
+        assert!(refused.is_err());
+        Ok(())
+    }
+}

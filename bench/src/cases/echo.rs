@@ -3,24 +3,33 @@
 //! Knows: the floor, millstream. Does not know: how rounds are compared.
 
 use std::io::{self, BufRead, BufReader, Read};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use millstream::ops::{self, Fd, IntoResult};
 
+use super::{default_runtime, sleepy_runtime};
 use crate::clock::{self, Sample};
 use crate::floor;
-use crate::measure::{Case, Clock, FLOOR, Plan, Target};
+use crate::measure::{Case, Clock, FLOOR, OURS, OURS_SLEEPY, Plan, Target};
+#[cfg(feature = "peers")]
+use crate::peers::{monoio, tokio};
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for size in [64, 1024] {
         for connections in [50, 500] {
             let round = move |kind| move |plan: &Plan| round(kind, size, connections, plan.units(4_000.0));
-            cases.push(
-                Case::new(format!("echo/{size}/{connections}"), Clock::Cpu, Target::Ratio(1.04))
-                    .with(FLOOR, round(Kind::Floor)),
-            );
+            let case = Case::new(format!("echo/{size}/{connections}"), Clock::Cpu, Target::Ratio(1.04))
+                .with(FLOOR, round(Kind::Floor))
+                .with(OURS, round(Kind::Millstream))
+                .with(OURS_SLEEPY, round(Kind::Sleepy));
+            #[cfg(feature = "peers")]
+            let case = case.with(monoio::NAME, round(Kind::Monoio)).with(tokio::NAME, round(Kind::Tokio));
+            cases.push(case);
         }
     }
     cases
@@ -30,6 +39,12 @@ pub(super) fn cases() -> Vec<Case> {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Kind {
     Floor,
+    Millstream,
+    Sleepy,
+    #[cfg(feature = "peers")]
+    Monoio,
+    #[cfg(feature = "peers")]
+    Tokio,
 }
 
 /// Serves a number of connections until all are closed.
@@ -47,6 +62,41 @@ impl Server {
         println!("{}", listener.local_addr()?.port());
         match self.kind {
             Kind::Floor => floor::echo::serve(&listener, self.connections),
+            Kind::Millstream => default_runtime()?.block_on(serve(listener, self.connections)),
+            Kind::Sleepy => sleepy_runtime()?.block_on(serve(listener, self.connections)),
+            #[cfg(feature = "peers")]
+            Kind::Monoio => monoio::serve(listener, self.connections),
+            #[cfg(feature = "peers")]
+            Kind::Tokio => tokio::serve(listener, self.connections),
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, connections: usize) -> io::Result<()> {
+    let listener = Fd::from(listener);
+    let mut sessions = Vec::with_capacity(connections);
+    for _ in 0..connections {
+        sessions.push(millstream::spawn(session(ops::accept(&listener).await?)));
+    }
+    for session in sessions {
+        session.await.map_err(|error| io::Error::other(format!("{error:?}")))??;
+    }
+    Ok(())
+}
+
+async fn session(connection: Fd) -> io::Result<()> {
+    // A second descriptor for as long as the option takes: std sets it only on a stream it owns.
+    TcpStream::from(connection.as_fd().try_clone_to_owned()?).set_nodelay(true)?;
+    let mut buffer = Vec::with_capacity(floor::echo::BUFFER);
+    loop {
+        let (received, sent);
+        (received, buffer) = ops::recv(&connection, buffer).await.into_result()?;
+        if received == 0 {
+            return Ok(());
+        }
+        (sent, buffer) = ops::send(&connection, buffer).await.into_result()?;
+        if sent < received {
+            return Err(io::Error::other("a reply did not fit into an empty socket buffer"));
         }
     }
 }

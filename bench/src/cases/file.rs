@@ -1,16 +1,24 @@
 //! `file/cache`, `file/direct`: random reads of 4 KiB, out of the page cache and past it.
 //!
 //! Knows: the floor, millstream, the data file. Does not know: sockets.
+#![allow(unsafe_code, reason = "lends page-aligned memory of its own to the runtime")]
 
+use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::rc::Rc;
 
-use super::{Shuffle, alone, cache_directory};
+use millstream::Runtime;
+use millstream::ops::{self, Buf, BufMut, Fd, IntoResult};
+
+use super::{Shuffle, alone, cache_directory, default_runtime, on_millstream, sleepy_runtime, tasks};
 use crate::floor;
-use crate::measure::{Case, Clock, FLOOR, Plan, Target};
+use crate::measure::{Case, Clock, FLOOR, OURS, OURS_SLEEPY, Plan, Target};
+#[cfg(feature = "peers")]
+use crate::peers::monoio;
 
 /// Bytes of one read; also what O_DIRECT wants buffers and offsets aligned to, on every common file system.
 const BLOCK: usize = 4096;
@@ -37,13 +45,47 @@ fn case(kind: &'static str, clock: Clock, depth: usize) -> Case {
         (false, 1) => 100_000.0,
         (false, _) => 20_000.0,
     };
-    Case::new(format!("file/{kind}/{depth}"), clock, Target::Ratio(1.08)).with(FLOOR, move |plan| {
+    let ours = move |runtime: fn() -> io::Result<Runtime>| {
+        move |plan: &Plan| {
+            let each = plan.units(estimate) / depth as u64;
+            let data = Rc::new(RefCell::new(open(plan)?));
+            let file = Fd::from(data.borrow().file.try_clone()?);
+            on_millstream(runtime()?, each * depth as u64, move |units| {
+                let (data, file) = (data.clone(), file.clone());
+                tasks(depth, move || reads(file.clone(), data.clone(), units / depth as u64))
+            })
+        }
+    };
+    let floor = move |plan: &Plan| {
         alone()?;
         let mut data = open(plan)?;
         let buffers = (0..depth).map(|_| Block::new()).collect::<Vec<_>>().leak();
         let fd = data.file.as_raw_fd();
         floor::ops::read(fd, buffers, plan.units(estimate), move || data.offset())
-    })
+    };
+    let case = Case::new(format!("file/{kind}/{depth}"), clock, Target::Ratio(1.08))
+        .with(FLOOR, floor)
+        .with(OURS, ours(default_runtime));
+    if !cached {
+        return case.with(OURS_SLEEPY, ours(sleepy_runtime));
+    }
+    #[cfg(feature = "peers")]
+    let case = case.with(monoio::NAME, move |plan| {
+        alone()?;
+        let mut data = open(plan)?;
+        let file = data.file.try_clone()?;
+        monoio::reads(file, BLOCK, depth, plan.units(estimate), move || data.offset())
+    });
+    case
+}
+
+async fn reads(file: Fd, data: Rc<RefCell<Data>>, count: u64) -> io::Result<()> {
+    let mut block = Block::new();
+    for _ in 0..count {
+        let offset = data.borrow_mut().offset();
+        (_, block) = ops::read(&file, block).at(offset).await.into_result()?;
+    }
+    Ok(())
 }
 
 /// The file, and where in it to read next.
@@ -60,7 +102,7 @@ impl Data {
         options.read(true);
         if cached {
             let mut file = options.open(&path)?;
-            io::copy(&mut file, &mut io::sink())?; // through user space: `sink` alone would be spliced
+            io::copy(&mut file, &mut io::sink())?; // now it is in the page cache
             return Ok(Data { file, blocks: size / BLOCK as u64, shuffle: Shuffle(1) });
         }
         options.custom_flags(libc::O_DIRECT);
@@ -95,6 +137,26 @@ impl AsMut<[u8]> for Block {
     fn as_mut(&mut self) -> &mut [u8] {
         &mut self.0.0
     }
+}
+
+// SAFETY: (local) the memory is on the heap, owned by the block, initialised, and of one length.
+unsafe impl Buf for Block {
+    fn stable_ptr(&self) -> *const u8 {
+        self.0.0.as_ptr()
+    }
+
+    fn init_len(&self) -> usize {
+        BLOCK
+    }
+}
+
+// SAFETY: (local) as above.
+unsafe impl BufMut for Block {
+    fn stable_mut_ptr(&mut self) -> *mut u8 {
+        self.0.0.as_mut_ptr()
+    }
+
+    unsafe fn set_filled(&mut self, _len: usize) {}
 }
 
 fn path(quick: bool) -> io::Result<(PathBuf, u64)> {

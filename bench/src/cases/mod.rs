@@ -12,6 +12,9 @@ mod wake;
 use std::io;
 use std::path::PathBuf;
 
+use millstream::Runtime;
+
+use crate::clock::{Sample, Stopwatch};
 use crate::measure::Case;
 
 /// Every case, in the order of the table.
@@ -49,6 +52,43 @@ fn alone() -> io::Result<()> {
         Some(&cpu) => crate::clock::pin(cpu),
         None => Ok(()),
     }
+}
+
+/// Times `pass` over a number of units in a runtime of ours, after a pass over a tenth of them.
+fn on_millstream<F: Future<Output = io::Result<()>>>(
+    mut runtime: Runtime,
+    units: u64,
+    mut pass: impl FnMut(u64) -> F,
+) -> io::Result<Sample> {
+    alone()?;
+    runtime.block_on(async {
+        pass(units / 10).await?;
+        let watch = Stopwatch::start();
+        pass(units).await?;
+        Ok(watch.stop(units))
+    })
+}
+
+/// The runtime a program gets that asks for nothing.
+fn default_runtime() -> io::Result<Runtime> {
+    Runtime::new().map_err(io::Error::other)
+}
+
+/// The one that sleeps at once when there is nothing to do.
+fn sleepy_runtime() -> io::Result<Runtime> {
+    Runtime::builder().no_spin().build().map_err(io::Error::other)
+}
+
+/// Runs a number of tasks and awaits them all.
+async fn tasks<F>(count: usize, mut task: impl FnMut() -> F) -> io::Result<()>
+where
+    F: Future<Output = io::Result<()>> + 'static,
+{
+    let handles: Vec<_> = (0..count).map(|_| millstream::spawn(task())).collect();
+    for handle in handles {
+        handle.await.map_err(|error| io::Error::other(format!("{error:?}")))??;
+    }
+    Ok(())
 }
 
 /// Numbers without order, from a seed (splitmix64).

@@ -6,40 +6,69 @@ use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 
-use super::alone;
+use super::{alone, default_runtime, on_millstream};
 use crate::clock::{Sample, Stopwatch};
 use crate::floor::executor;
-use crate::measure::{Case, Clock, FLOOR, Target};
+use crate::measure::{Case, Clock, FLOOR, OURS, Plan, Target};
+#[cfg(feature = "peers")]
+use crate::peers::{monoio, tokio};
 
 pub(super) fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
-    for tasks in [1, 1024] {
-        cases.push(Case::new(format!("task/yield/{tasks}"), Clock::Cpu, Target::Ratio(1.6)).with(
-            FLOOR,
-            move |plan| {
-                let yields = plan.units(4.0) / tasks;
-                on_floor(async move {
-                    floor_yields(tasks, yields / 10).await;
-                    let watch = Stopwatch::start();
-                    floor_yields(tasks, yields).await;
-                    watch.stop(tasks * yields)
-                })
-            },
-        ));
-    }
-    // One after the other, and 64 at once.
-    for (name, batch) in [("task/spawn", 1), ("task/spawn/64", 64)] {
-        cases.push(Case::new(name, Clock::Cpu, Target::Ratio(1.0)).with(FLOOR, move |plan| {
-            let batches = plan.units(15.0) / batch;
+    vec![
+        yield_case("task/yield/1", 1),
+        yield_case("task/yield/1024", 1024),
+        // In batches, and one after the other.
+        spawn_case("task/spawn", 64),
+        spawn_case("task/spawn/1", 1),
+    ]
+}
+
+fn yield_case(name: &str, tasks: u64) -> Case {
+    let each = move |plan: &Plan| plan.units(4.0) / tasks;
+    let case = Case::new(name, Clock::Cpu, Target::Ratio(1.6))
+        .with(FLOOR, move |plan| {
+            let each = each(plan);
+            on_floor(async move {
+                floor_yields(tasks, each / 10).await;
+                let watch = Stopwatch::start();
+                floor_yields(tasks, each).await;
+                watch.stop(tasks * each)
+            })
+        })
+        .with(OURS, move |plan| {
+            on_millstream(default_runtime()?, tasks * each(plan), move |units| {
+                super::tasks(tasks as usize, move || our_yields(units / tasks))
+            })
+        });
+    #[cfg(feature = "peers")]
+    let case = case
+        .with(monoio::NAME, move |plan| alone().and_then(|()| monoio::yields(tasks, each(plan))))
+        .with(tokio::NAME, move |plan| alone().and_then(|()| tokio::yields(tasks, each(plan))));
+    case
+}
+
+fn spawn_case(name: &str, batch: u64) -> Case {
+    let batches = move |plan: &Plan| plan.units(15.0) / batch;
+    let case = Case::new(name, Clock::Cpu, Target::Ratio(1.0))
+        .with(FLOOR, move |plan| {
+            let batches = batches(plan);
             on_floor(async move {
                 floor_spawns(batch, batches / 10).await;
                 let watch = Stopwatch::start();
                 floor_spawns(batch, batches).await;
                 watch.stop(batch * batches)
             })
-        }));
-    }
-    cases
+        })
+        .with(OURS, move |plan| {
+            on_millstream(default_runtime()?, batch * batches(plan), move |units| {
+                our_spawns(batch, units / batch)
+            })
+        });
+    #[cfg(feature = "peers")]
+    let case = case
+        .with(monoio::NAME, move |plan| alone().and_then(|()| monoio::spawns(batch, batches(plan))))
+        .with(tokio::NAME, move |plan| alone().and_then(|()| tokio::spawns(batch, batches(plan))));
+    case
 }
 
 /// Runs a future on the floor's executor, which has no outputs, and hands its output out.
@@ -85,4 +114,34 @@ async fn floor_spawns(batch: u64, batches: u64) {
             task.await;
         }
     }
+}
+
+async fn our_yields(yields: u64) -> io::Result<()> {
+    for _ in 0..yields {
+        millstream::yield_now().await;
+    }
+    Ok(())
+}
+
+async fn our_spawns(batch: u64, batches: u64) -> io::Result<()> {
+    let spawn = |i| {
+        millstream::spawn(async move {
+            std::hint::black_box(i);
+        })
+    };
+    let failed = |error| io::Error::other(format!("{error:?}"));
+    if batch == 1 {
+        for i in 0..batches {
+            spawn(i).await.map_err(failed)?;
+        }
+        return Ok(());
+    }
+    let mut tasks = Vec::with_capacity(batch as usize);
+    for _ in 0..batches {
+        tasks.extend((0..batch).map(spawn));
+        for task in tasks.drain(..) {
+            task.await.map_err(failed)?;
+        }
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@
 //! A waker is the index of a task. Its data word is compared with nothing, so a stale one costs a spurious poll.
 #![allow(unsafe_code, reason = "a waker without a reference count is a raw one")]
 
+use std::alloc::{Layout, alloc, handle_alloc_error};
 use std::cell::{Cell, UnsafeCell};
 use std::future::Future;
 use std::marker::PhantomData;
@@ -19,8 +20,11 @@ const NOBODY: u32 = u32::MAX;
 const LAST: u32 = u32::MAX;
 const IDLE: u32 = u32::MAX - 1;
 
+/// What a task lies in, if it fits.
+const CELL: Layout = Layout::new::<[u128; 8]>();
+
 struct Slot {
-    /// On the heap, so it stays where it is when the table grows under a poll. `None` when it has ended.
+    /// In a cell, so it stays where it is when the table grows under a poll. `None` when it has ended.
     task: Option<NonNull<Task>>,
     joiner: u32,
     /// The task to poll after this one, `LAST` at the end of the queue, `IDLE` outside of it.
@@ -31,6 +35,8 @@ struct Slot {
 struct State {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// Memory of tasks that have ended, `CELL` each.
+    cells: Vec<NonNull<u8>>,
     /// The ends of the queue that runs through the slots.
     first: u32,
     last: u32,
@@ -64,8 +70,15 @@ impl State {
     }
 
     #[inline]
-    fn insert(&mut self, task: Box<Task>) -> u32 {
-        let task = NonNull::from(Box::leak(task));
+    fn insert<F: Future<Output = ()> + 'static>(&mut self, future: F) -> u32 {
+        const { assert!(size_of::<F>() <= CELL.size() && align_of::<F>() <= CELL.align()) };
+        let cell = self.cells.pop().unwrap_or_else(|| {
+            // SAFETY: the layout's size is not zero.
+            NonNull::new(unsafe { alloc(CELL) }).unwrap_or_else(|| handle_alloc_error(CELL))
+        });
+        let task = cell.cast::<F>();
+        // SAFETY: the cell is large enough, as asserted, and holds nothing.
+        unsafe { task.write(future) };
         let slot = Slot { task: Some(task), joiner: NOBODY, next: IDLE };
         let id = match self.free.pop() {
             Some(id) => {
@@ -95,10 +108,11 @@ impl State {
         None
     }
 
+    /// A task has ended and was dropped.
     #[inline]
     fn end(&mut self, id: u32) {
         let slot = &mut self.slots[id as usize];
-        slot.task = None;
+        self.cells.extend(slot.task.take().map(NonNull::cast));
         if slot.joiner != NOBODY {
             let joiner = slot.joiner;
             self.wake(joiner);
@@ -143,11 +157,10 @@ impl Future for Join {
     }
 }
 
-/// Starts a task. The slot is given back when its end is awaited.
+/// Starts a task that fits in a cell. The slot is given back when its end is awaited.
 #[inline]
 pub(crate) fn spawn(future: impl Future<Output = ()> + 'static) -> Join {
-    let task = Box::new(future);
-    Join { id: state(|state| state.insert(task)), local: PhantomData }
+    Join { id: state(|state| state.insert(future)), local: PhantomData }
 }
 
 /// Lets the tasks that are ready run.
@@ -169,21 +182,27 @@ pub(crate) fn yield_now() -> impl Future<Output = ()> {
     Yield(false)
 }
 
-/// Runs until `root` has ended; tasks that have not are leaked.
+/// Runs until `root` has ended; tasks that have not are leaked, as is all memory of tasks.
 pub(crate) fn block_on(root: impl Future<Output = ()> + 'static) {
-    let cell = UnsafeCell::new(State { slots: Vec::new(), free: Vec::new(), first: LAST, last: LAST });
+    let cell = UnsafeCell::new(State {
+        slots: Vec::new(),
+        free: Vec::new(),
+        cells: Vec::new(),
+        first: LAST,
+        last: LAST,
+    });
     CURRENT.set(&cell);
-    let root = spawn(root).id;
+    let root = spawn(Box::pin(root)).id; // whatever its size
     // SAFETY: the borrow ends with the statement, as all others do; between two statements nothing borrows.
     while let Some((id, mut task)) = unsafe { &mut *cell.get() }.next() {
         let waker = ManuallyDrop::new(waker(id)); // its drop would be a call that does nothing
-        // SAFETY: the task was leaked from its box and is freed only below, so it lives at this address, and nobody
-        // else uses it: a poll can reach the state, but not what the state points to.
+        // SAFETY: the task lies in a cell of its own until it is dropped below, and nobody else uses it: a poll can
+        // reach the state, but not what the state points to.
         let ended =
             unsafe { Pin::new_unchecked(task.as_mut()) }.poll(&mut Context::from_waker(&waker)).is_ready();
         if ended {
-            // SAFETY: leaked from a box by `insert`; `end` is about to forget the pointer, and polls it never again.
-            drop(unsafe { Box::from_raw(task.as_ptr()) });
+            // SAFETY: it is dropped once: `end` is about to take it out of its slot.
+            unsafe { task.drop_in_place() };
             // SAFETY: as above.
             unsafe { &mut *cell.get() }.end(id);
             if id == root {

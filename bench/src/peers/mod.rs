@@ -1,0 +1,22 @@
+//! The same work on other crates, where they can do it. Only with `--features peers`, so that nobody else builds them.
+//!
+//! Knows: monoio, tokio. Does not know: millstream.
+
+pub(crate) mod monoio;
+pub(crate) mod tokio;
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+/// Wakes the task that is polled, and is done at the next poll: for peers whose own yield is none, or does more.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
