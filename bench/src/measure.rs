@@ -137,18 +137,30 @@ impl Outcome {
     }
 }
 
+/// Until when a case may run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit {
+    /// No round begins after this, except the first of each contestant.
+    pub(crate) enough: Instant,
+    /// No round goes on after this.
+    pub(crate) end: Instant,
+}
+
 /// Runs all rounds of one case, contestants taking turns, each round begun by the next one.
-pub(crate) fn run(case: &Case, plan: Plan, deadline: Option<Instant>) -> Vec<Outcome> {
+pub(crate) fn run(case: &Case, plan: Plan, limit: Option<Limit>) -> Vec<Outcome> {
     let mut outcomes: Vec<Outcome> =
         case.contestants().map(|who| Outcome { who, figures: Vec::new(), trouble: None }).collect();
     let contestants = outcomes.len();
     for round in 0..plan.rounds() {
+        if round > 0 && limit.is_some_and(|limit| Instant::now() > limit.enough) {
+            break;
+        }
         for turn in 0..contestants {
             let outcome = &mut outcomes[(round + turn) % contestants];
             if outcome.trouble.is_some() {
                 continue;
             }
-            match run_round(case, outcome.who, plan, deadline) {
+            match run_round(case, outcome.who, plan, limit) {
                 Ok(sample) => outcome.figures.push(match case.clock {
                     Clock::Cpu => sample.cpu,
                     Clock::Wall => sample.wall,
@@ -164,10 +176,10 @@ pub(crate) fn run(case: &Case, plan: Plan, deadline: Option<Instant>) -> Vec<Out
 }
 
 /// One round in a child process, not waited for beyond its patience.
-fn run_round(case: &Case, who: &str, plan: Plan, deadline: Option<Instant>) -> Result<Sample, Trouble> {
+fn run_round(case: &Case, who: &str, plan: Plan, limit: Option<Limit>) -> Result<Sample, Trouble> {
     let mut patience = plan.patience();
-    if let Some(deadline) = deadline {
-        patience = patience.min(deadline.saturating_duration_since(Instant::now()));
+    if let Some(limit) = limit {
+        patience = patience.min(limit.end.saturating_duration_since(Instant::now()));
     }
     if patience.is_zero() {
         return Err(Trouble::OutOfTime);

@@ -19,7 +19,7 @@ use crate::measure::Case;
 
 /// Every case, in the order of the table.
 pub(crate) fn all() -> Vec<Case> {
-    [ops::cases(), file::cases(), task::cases(), wake::cases(), echo::cases(), treesum::cases()]
+    [ops::cases(), file::cases(), task::cases(), echo::cases(), treesum::cases(), wake::cases()]
         .into_iter()
         .flatten()
         .collect()
@@ -56,7 +56,7 @@ fn alone() -> io::Result<()> {
 
 /// Times `pass` over a number of units in a runtime of ours, after a pass over a tenth of them.
 fn on_millstream<F: Future<Output = io::Result<()>>>(
-    mut runtime: Runtime,
+    runtime: Runtime,
     units: u64,
     mut pass: impl FnMut(u64) -> F,
 ) -> io::Result<Sample> {
