@@ -1,7 +1,10 @@
 //! The contract of ops (I1, I2, I4, I5), shown with requests written outside the crate.
 //!
 //! Knows: the public traits `Request`, `Operation` and `RingOperation`. Does not know: nodes, rings.
-#![allow(unsafe_code, reason = "a request written outside the crate promises by `unsafe impl` what its entry points to")]
+#![allow(
+    unsafe_code,
+    reason = "a request written outside the crate promises by `unsafe impl` what its entry points to"
+)]
 
 mod support;
 
@@ -66,9 +69,12 @@ unsafe impl Request for CountedRead {
 
     fn sqe(&mut self) -> Sqe {
         count(&self.log.entered);
-        let entry = opcode::Read::new(types::Fd(self.fd.as_raw_fd()), self.buf.as_mut_ptr(), self.buf.len() as u32);
+        let entry =
+            opcode::Read::new(types::Fd(self.fd.as_raw_fd()), self.buf.as_mut_ptr(), self.buf.len() as u32);
         // SAFETY: an entry is 64 bytes of integers.
-        Sqe::from_bytes(unsafe { std::mem::transmute::<io_uring::squeue::Entry, [u8; 64]>(entry.offset(u64::MAX).build()) })
+        Sqe::from_bytes(unsafe {
+            std::mem::transmute::<io_uring::squeue::Entry, [u8; 64]>(entry.offset(u64::MAX).build())
+        })
     }
 
     fn orphaned(&mut self) {
@@ -368,7 +374,11 @@ fn dropped_between_two_block_ons_is_stopped_in_the_next() {
 }
 
 fn message(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied()).unwrap_or("?")
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or(panic.downcast_ref::<&str>().copied())
+        .unwrap_or("?")
 }
 
 #[test]

@@ -43,7 +43,8 @@ pub trait RingOperationExt: Flaggable {
     /// Starts this only when everything submitted before it on this ring has completed, and holds back everything
     /// submitted after it until it has.
     ///
-    /// The whole ring is held up, other tasks' ops included. On a combinator, the flag is on every entry below it.
+    /// The whole ring is held up, other tasks' ops included, and an op that never ends on its own (an accept, a receive)
+    /// holds this up for as long. On a combinator, the flag is on every entry below it.
     ///
     /// # Completion
     ///
@@ -74,6 +75,23 @@ pub trait RingOperationExt: Flaggable {
     /// # Cancel safety
     ///
     /// As without the flag; a worker in the middle of an uninterruptible call is waited for.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use millstream::combinators::RingOperationExt;
+    /// use millstream::ops::{self, IntoResult};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # millstream::Runtime::new()?.block_on(async {
+    /// let file = ops::open("/etc/hostname").always_async().await?;
+    /// let read = || ops::read(&file, vec![0; 8]).at(0);
+    /// let (one, other) = (read() & read()).always_async().await; // on both reads
+    /// assert_eq!(one.into_result()?, other.into_result()?);
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     #[doc(alias = "IOSQE_ASYNC")]
     #[must_use = "the flag is on the operation that is returned"]
     fn always_async(self) -> Self

@@ -27,7 +27,8 @@ use crate::ops::{Chain, EntryFlags, Link, RingOperation};
 ///
 /// * Ends when every member has completed.
 /// * The kernel starts a member when the one before it has succeeded. A failure cancels all that follow it
-///   (`ECANCELED`), and a short read or write counts as one: give buffers of the exact length.
+///   (`ECANCELED`), to the end of the longest chain it is part of. A short read or write counts as a failure: give
+///   buffers of the exact length.
 /// * All entries are queued side by side and submitted together. If there is no room for the whole chain yet it waits; if
 ///   there never will be, nothing is queued and every member fails with [`ChainTooLong`](crate::ops::ChainTooLong) in its `io::Error` and gives
 ///   back what it holds.
@@ -45,6 +46,26 @@ use crate::ops::{Chain, EntryFlags, Link, RingOperation};
 /// # Cost
 ///
 /// One submission, whatever the length. Tuples and arrays allocate nothing. May change.
+///
+/// # Examples
+///
+/// ```
+/// use millstream::combinators::link;
+/// use millstream::ops::{self, IntoResult};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # millstream::Runtime::new()?.block_on(async {
+/// let (socket, mut peer) = std::os::unix::net::UnixStream::pair()?;
+/// let socket = ops::Fd::from(socket);
+/// // "bye" goes out before the socket is shut down, in one submission.
+/// let (sent, shut) = link((ops::send(&socket, "bye"), ops::shutdown(&socket, std::net::Shutdown::Write))).await;
+/// assert_eq!(sent.into_result()?.0, 3);
+/// shut?;
+/// assert_eq!(std::io::read_to_string(&mut peer)?, "bye");
+/// # Ok(())
+/// # })
+/// # }
+/// ```
 #[doc(alias("IOSQE_IO_LINK", "chain", "then"))]
 #[must_use = "nothing starts until it is awaited"]
 pub fn link<T: IntoArms<Arms: ChainArms>>(members: T) -> Linked<T::Arms, Soft> {
@@ -69,6 +90,23 @@ pub fn link<T: IntoArms<Arms: ChainArms>>(members: T) -> Linked<T::Arms, Soft> {
 /// # Panics
 ///
 /// When polled outside a runtime, or after completion.
+///
+/// # Examples
+///
+/// ```
+/// use millstream::combinators::hard_link;
+/// use millstream::ops;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # millstream::Runtime::new()?.block_on(async {
+/// let missing = ops::open("/no/such/file");
+/// let (opened, went_on) = hard_link((missing, ops::nop())).await;
+/// assert!(opened.is_err());
+/// went_on?;
+/// # Ok(())
+/// # })
+/// # }
+/// ```
 #[doc(alias = "IOSQE_IO_HARDLINK")]
 #[must_use = "nothing starts until it is awaited"]
 pub fn hard_link<T: IntoArms<Arms: ChainArms>>(members: T) -> Linked<T::Arms, Hard> {

@@ -17,6 +17,27 @@ pub use millstream_macros::__combine;
 /// # Cancel safety
 ///
 /// As [`when_any`](crate::combinators::when_any).
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use millstream::combinators::OneOf3;
+/// use millstream::{channel, race, time};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # millstream::Runtime::new()?.block_on(async {
+/// let ((tx, rx), (_stop, stopped)) = (channel::bounded(1), channel::bounded::<()>(1));
+/// tx.push(7).await?;
+/// match race!(stopped.pop() || rx.pop() || time::sleep(Duration::from_secs(60))).await {
+///     OneOf3::A(_stop) => return Ok(()),
+///     OneOf3::B(message) => assert_eq!(message?, 7),
+///     OneOf3::C(()) => println!("nothing for a minute"),
+/// }
+/// # Ok(())
+/// # })
+/// # }
+/// ```
 #[doc(alias("select", "when_any", "first"))]
 #[macro_export]
 macro_rules! race {
@@ -32,6 +53,22 @@ macro_rules! race {
 /// # Cancel safety
 ///
 /// As [`when_all`](crate::combinators::when_all).
+///
+/// # Examples
+///
+/// ```
+/// use millstream::{channel, join};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # millstream::Runtime::new()?.block_on(async {
+/// let (tx, rx) = channel::bounded(0);
+/// let (pushed, popped) = join!(tx.push("hand to hand") && rx.pop()).await;
+/// pushed?;
+/// assert_eq!(popped?, "hand to hand");
+/// # Ok(())
+/// # })
+/// # }
+/// ```
 #[doc(alias("when_all"))]
 #[macro_export]
 macro_rules! join {
@@ -47,6 +84,22 @@ macro_rules! join {
 /// # Cancel safety
 ///
 /// As [`link`](crate::combinators::link).
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use millstream::{chain, ops};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # millstream::Runtime::new()?.block_on(async {
+/// let (delayed, then) = chain!(ops::timeout(Duration::from_millis(1)) >> ops::nop()).await;
+/// delayed?;
+/// then?;
+/// # Ok(())
+/// # })
+/// # }
+/// ```
 #[doc(alias("link"))]
 #[macro_export]
 macro_rules! chain {

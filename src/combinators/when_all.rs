@@ -41,6 +41,30 @@ use crate::operation::Operation;
 ///
 /// Tuples and arrays allocate nothing, a `Vec` one block for the arms and one for the outputs. Every poll polls each arm
 /// that has not completed. May change.
+///
+/// # Examples
+///
+/// ```
+/// use millstream::channel;
+/// use millstream::combinators::when_all;
+/// use millstream::ops::{self, IntoResult};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # millstream::Runtime::new()?.block_on(async {
+/// let (tx, rx) = channel::bounded(1);
+/// let (pushed, popped) = when_all((tx.push(7), rx.pop())).await;
+/// pushed?;
+/// assert_eq!(popped?, 7);
+///
+/// let zeros = ops::open("/dev/zero").await?;
+/// let reads = when_all((1..4).map(|n| ops::read(&zeros, vec![0; n]))).await;
+/// for (n, read) in (1..4).zip(reads) {
+///     assert_eq!(read.into_result()?.0, n);
+/// }
+/// # Ok(())
+/// # })
+/// # }
+/// ```
 #[doc(alias("join", "join_all", "try_join", "WaitGroup"))]
 #[must_use = "nothing starts until it is awaited"]
 pub fn when_all<T: IntoArms>(arms: T) -> WhenAll<T::Arms> {

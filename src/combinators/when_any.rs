@@ -23,16 +23,14 @@ use crate::operation::Operation;
 /// # Completion
 ///
 /// * The first arm to complete decides. Arms are polled in order, and of several that are ready in one poll the first
-///   one wins; the others take no effect. Put what must not starve (a stop signal) first.
+///   one wins; the others take no effect. So put first what must not starve, such as a signal to stop.
 /// * Arms start in order, at the first poll. An arm that is ready at once wins and the arms after it are never started.
 /// * A loser is asked to stop and waited out, so when this completes nothing of it is in flight; a join cancels its task.
 ///   What it had done all the same is not lost: a message stays in its channel, an accepted connection and received bytes go
-///   to the next op on their descriptor. [`parallel_any`] shows the losers' outcomes.
+///   to the next op on their descriptor. To see what a loser comes to, race it by reference.
 /// * An arm by reference (`&mut op`, or `op.as_mut()` of a pinned one) is not stopped: it stays in flight for its owner.
 /// * Output: [`OneOf2`](super::OneOf2) … [`OneOf16`](super::OneOf16) for tuples, `(index, output)` for the others.
 /// * [`request_cancel`](Operation::request_cancel) reaches every arm; the first to say so is the winner.
-///
-/// [`parallel_any`]: super::when_any#completion
 ///
 /// # Cancel safety
 ///
@@ -48,6 +46,27 @@ use crate::operation::Operation;
 /// # Cost
 ///
 /// Tuples and arrays allocate nothing, a `Vec` one block. Every poll polls each arm. May change.
+///
+/// # Examples
+///
+/// ```
+/// use millstream::channel;
+/// use millstream::combinators::{OneOf2, when_any};
+/// use millstream::ops;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # millstream::Runtime::new()?.block_on(async {
+/// let (socket, _peer) = std::os::unix::net::UnixStream::pair()?;
+/// let (stop, stopped) = channel::bounded(1);
+/// stop.push("enough").await?;
+/// match when_any((ops::recv(socket, vec![0; 64]), stopped.pop())).await {
+///     OneOf2::A((received, _buffer)) => println!("{} bytes", received?),
+///     OneOf2::B(why) => assert_eq!(why?, "enough"), // and the receive is no longer in flight
+/// }
+/// # Ok(())
+/// # })
+/// # }
+/// ```
 #[doc(alias("select", "race", "select_all", "first"))]
 #[must_use = "nothing starts until it is awaited"]
 #[track_caller]

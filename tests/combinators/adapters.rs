@@ -196,6 +196,6 @@ where
     }
     let op = || Op::new(request);
     let all = movable(op() & op() & link([op(), op()]));
-    let _ = movable(all.drain().always_async() | op() >> op() >> op());
-    let _ = movable(when_all(vec![op() | op()]).drain().timeout(NEVER));
+    drop(movable(all.drain().always_async() | op() >> op() >> op()));
+    drop(movable(when_all(vec![op() | op()]).drain().timeout(NEVER)));
 }

@@ -107,6 +107,9 @@ fn a_message_taken_by_an_inner_race_is_delivered_whatever_else_becomes_ready() {
     assert_eq!(stop.len(), 1);
 }
 
+/// The winning arm, and its message.
+type Won = (usize, Result<u64, PopError>);
+
 /// Races of all shapes over three channels, with a loser that may end late, dropped, stopped or awaited at random.
 /// Every message is seen exactly once and in order, unless a completed race was thrown away on purpose.
 #[test]
@@ -127,7 +130,7 @@ fn no_race_loses_duplicates_or_reorders_a_message() {
         };
         for _ in 0..8 {
             let [a, b, c] = [0, 1, 2].map(|n: usize| &channels[n].1);
-            let mut any: Pin<Box<dyn Operation<Output = (usize, Result<u64, PopError>)>>> = match below(3) {
+            let mut any: Pin<Box<dyn Operation<Output = Won>>> = match below(3) {
                 0 => Box::pin(when_any([a.pop(), b.pop(), c.pop()])),
                 1 => Box::pin(when_any(vec![a.pop(), b.pop(), c.pop()])),
                 _ => {
@@ -170,8 +173,8 @@ fn no_race_loses_duplicates_or_reorders_a_message() {
                 }
             }
         }
-        for n in 0..3 {
-            while let Ok(value) = channels[n].1.try_pop() {
+        for (n, (_, rx)) in channels.iter().enumerate() {
+            while let Ok(value) = rx.try_pop() {
                 take(n, value);
             }
         }

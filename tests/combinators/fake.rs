@@ -16,16 +16,16 @@ use millstream::{Operation, Runtime};
 
 /// What a fake operation resolves to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     Value(u32),
     Cancelled,
     Refused,
 }
-pub use Outcome::{Cancelled, Refused, Value};
+pub(crate) use Outcome::{Cancelled, Refused, Value};
 
 /// Where a fake operation may be told to panic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     Poll,
     Cancel,
     Discard,
@@ -34,17 +34,17 @@ pub enum Step {
 
 /// The log that all operations of a test write to, in order.
 #[derive(Clone, Default)]
-pub struct World {
+pub(crate) struct World {
     log: Rc<RefCell<Vec<String>>>,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// An operation, and the remote that decides what becomes of it.
-    pub fn op(&self, name: &'static str) -> (Fake, Remote) {
+    pub(crate) fn op(&self, name: &'static str) -> (Fake, Remote) {
         let shared = Rc::new(Shared {
             name,
             log: Rc::clone(&self.log),
@@ -65,14 +65,14 @@ impl World {
     }
 
     /// An operation that is ready at its first poll.
-    pub fn ready(&self, name: &'static str, value: u32) -> Fake {
+    pub(crate) fn ready(&self, name: &'static str, value: u32) -> Fake {
         let (fake, remote) = self.op(name);
         remote.finish(value);
         fake
     }
 
     /// What happened since the last look.
-    pub fn seen(&self) -> String {
+    pub(crate) fn seen(&self) -> String {
         std::mem::take(&mut *self.log.borrow_mut()).join(", ")
     }
 }
@@ -109,38 +109,38 @@ impl Shared {
 }
 
 /// Decides what becomes of a [`Fake`].
-pub struct Remote {
+pub(crate) struct Remote {
     shared: Rc<Shared>,
 }
 
 impl Remote {
     /// The operation completes with `value`.
-    pub fn finish(&self, value: u32) {
+    pub(crate) fn finish(&self, value: u32) {
         self.shared.end(Value(value));
     }
 
     /// The cancellation that was asked for takes effect.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.shared.end(Cancelled);
     }
 
     /// A request to stop takes effect only with [`Remote::stop`], as with an op that is in the kernel's hands.
-    pub fn stubborn(self) -> Self {
+    pub(crate) fn stubborn(self) -> Self {
         self.shared.stubborn.set(true);
         self
     }
 
     /// As a member of a chain, it cannot be queued yet; or now it can.
-    pub fn prepared(&self, prepared: bool) {
+    pub(crate) fn prepared(&self, prepared: bool) {
         self.shared.unprepared.set(!prepared);
     }
 
     /// As a member of a chain, it says it will queue this many entries.
-    pub fn entries(&self, entries: usize) {
+    pub(crate) fn entries(&self, entries: usize) {
         self.shared.entries.set(entries);
     }
 
-    pub fn panic_at(&self, step: Step) {
+    pub(crate) fn panic_at(&self, step: Step) {
         self.shared.panic_at.set(Some(step));
     }
 }
@@ -153,7 +153,7 @@ enum State {
 }
 
 /// A scripted operation. It is not `Unpin`, so a combinator that moved it after its first poll would not compile.
-pub struct Fake {
+pub(crate) struct Fake {
     shared: Rc<Shared>,
     state: Cell<State>,
     asked: Cell<bool>,
@@ -289,21 +289,21 @@ impl Drop for Fake {
 }
 
 /// Polls once with a waker that nobody looks at.
-pub fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
+pub(crate) fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
 /// Polls the discarding once.
-pub fn discard<O: Operation + ?Sized>(operation: Pin<&mut O>) -> Poll<()> {
+pub(crate) fn discard<O: Operation + ?Sized>(operation: Pin<&mut O>) -> Poll<()> {
     operation.poll_discard(&mut Context::from_waker(Waker::noop()))
 }
 
 /// A waker that counts.
 #[derive(Default)]
-pub struct Wakes(AtomicUsize);
+pub(crate) struct Wakes(AtomicUsize);
 
 impl Wakes {
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -315,13 +315,13 @@ impl Wake for Wakes {
 }
 
 /// Whether `f` panicked, and with what words.
-pub fn panics<T>(f: impl FnOnce() -> T) -> Option<String> {
+pub(crate) fn panics<T>(f: impl FnOnce() -> T) -> Option<String> {
     let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).err()?;
     let words = payload.downcast_ref::<String>().cloned();
     words.or_else(|| payload.downcast_ref::<&str>().map(ToString::to_string))
 }
 
 /// Runs `f` where there is a ring, as a chain asks for one.
-pub fn on_ring<T>(f: impl FnOnce() -> T) -> T {
+pub(crate) fn on_ring<T>(f: impl FnOnce() -> T) -> T {
     Runtime::new().expect("a ring").block_on(async { f() })
 }

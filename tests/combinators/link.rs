@@ -41,8 +41,7 @@ fn condy_100_vecs_arrays_and_iterators_link_and_hard_link() {
         let mut hard = pin!(hard_link([world.ready("a", 1), world.ready("b", 2)]));
         assert_eq!(poll(hard.as_mut()), Poll::Ready([Value(1), Value(2)]));
         assert_eq!(world.seen(), "a prepares, b prepares, a then anyway, b last");
-        let mut mapped =
-            pin!(hard_link(["a", "b"].map(|name| world.ready(name, 7)).into_iter().map(|op| op)));
+        let mut mapped = pin!(hard_link(["a", "b"].map(|name| world.ready(name, 7)).into_iter().rev()));
         assert_eq!(poll(mapped.as_mut()), Poll::Ready(vec![Value(7), Value(7)]));
     });
 }

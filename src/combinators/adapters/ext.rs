@@ -27,6 +27,24 @@ pub trait OperationExt: Operation {
     /// # Panics
     ///
     /// When polled outside a runtime, or after completion.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use millstream::channel::{self, PushError};
+    /// use millstream::combinators::OperationExt;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # millstream::Runtime::new()?.block_on(async {
+    /// let (tx, _rx) = channel::bounded(1);
+    /// tx.push("first").await?;
+    /// let late = tx.push("second").timeout(Duration::from_millis(1)).await.unwrap_err();
+    /// assert_eq!(late.into_outcome(), Err(PushError::Cancelled("second"))); // nobody took it, here it is
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     #[doc(alias("deadline", "within"))]
     #[must_use = "nothing starts until it is awaited"]
     fn timeout(self, limit: Duration) -> Timeout<Self>

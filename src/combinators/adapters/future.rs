@@ -29,6 +29,26 @@ use crate::operation::Operation;
 /// # Panics
 ///
 /// When polled after completion.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use millstream::combinators::adapters::{self, Cancelled};
+/// use millstream::combinators::{OneOf2, OperationExt};
+/// use millstream::{race, time};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # millstream::Runtime::new()?.block_on(async {
+/// let answer = adapters::future(async { 42 });
+/// assert_eq!(race!(answer || time::sleep(Duration::from_secs(60))).await, OneOf2::A(Ok(42)));
+///
+/// let late = adapters::future(std::future::pending::<()>()).timeout(Duration::from_millis(1)).await;
+/// assert_eq!(late.unwrap_err().into_outcome(), Err(Cancelled));
+/// # Ok(())
+/// # })
+/// # }
+/// ```
 #[doc(alias("lift", "into_operation", "wrap"))]
 #[must_use = "nothing starts until it is awaited"]
 pub fn future<F: Future>(future: F) -> Lifted<F> {

@@ -4,13 +4,19 @@
 //!
 //! A new kind of operation gets its operators with one line here.
 
+use std::io;
+
 use crate::channel::{Pop, Push};
 use crate::combinators::operators::impl_operators;
-use crate::ops::{Op, Request};
+use crate::ops::requests::{All, ConnectTcp};
+use crate::ops::{Buf, Op, Request, Slice};
 use crate::runtime::time::{self, Sleep, Tick};
 use crate::runtime::{JoinHandle, RemoteJoinHandle};
 
 impl_operators! { all any then: [R: Request,] Op<R>; }
+impl_operators! {
+    all any: [] ConnectTcp; [B: Buf, R: Request<Output = (io::Result<usize>, Slice<B>)>,] All<B, R>;
+}
 impl_operators! { all any: ['a, T,] Push<'a, T>; ['a, T,] Pop<'a, T>; }
 impl_operators! { all any: [] Sleep; ['a,] Tick<'a>; [F: Future,] time::Timeout<F>; }
 impl_operators! { all any: [T,] JoinHandle<T>; [T,] RemoteJoinHandle<T>; }

@@ -41,6 +41,11 @@ pub(crate) const MAX_LEN: usize = 0x7fff_f000;
 /// 3. `init_len` is at most `capacity`.
 ///
 /// None of the methods panics. The address may change when the value moves: an array is its own memory.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a buffer that an op can send from",
+    label = "an op owns its buffer until the kernel has let go of it, so it cannot be a loan",
+    note = "pass it by value (a `Vec<u8>`, a `Box<[u8]>`, a `&'static [u8]`, …): it comes back with the result"
+)]
 pub unsafe trait Buf: 'static {
     /// Where the bytes begin.
     fn stable_ptr(&self) -> *const u8;
@@ -63,6 +68,11 @@ pub unsafe trait Buf: 'static {
 ///
 /// As for [`Buf`], and the first `capacity` bytes behind `stable_mut_ptr`, which is the address `stable_ptr` returns,
 /// may be written as long as the value is neither moved nor changed.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a buffer that an op can fill",
+    label = "an op owns its buffer until the kernel has let go of it, so it cannot be a loan",
+    note = "pass it by value (a `Vec<u8>`, a `Box<[u8]>`, an array, …): it comes back with the result"
+)]
 pub unsafe trait BufMut: Buf {
     /// Where the memory begins.
     fn stable_mut_ptr(&mut self) -> *mut u8;
