@@ -502,6 +502,78 @@ fn a_read_on_another_runtime_waits_for_the_orphan() -> Outcome {
     Ok(())
 }
 
+/// Starts an op on a worker thread of the kernel, which does its work while this thread looks elsewhere: it is done, and
+/// its completion not seen, when this returns.
+async fn behind_the_back<R: ops::Request>(op: &mut ops::Op<R>) -> io::Result<()> {
+    ops::RingOperation::add_flags(Pin::new(&mut *op), ops::EntryFlags::ASYNC);
+    assert!(poll_once(op).await.is_none());
+    ops::nop().await?;
+    thread::sleep(Duration::from_micros(300));
+    Ok(())
+}
+
+#[test]
+fn a_newer_read_waits_for_what_an_orphan_has_got() -> Outcome {
+    let _alone = begin();
+    let runtime = Runtime::new()?;
+    runtime.block_on(async {
+        for _ in 0..rounds(1_000) {
+            let (mut peer, ours) = UnixStream::pair()?;
+            let ours = Fd::from(ours);
+            peer.write_all(b"abcdefgh")?;
+            let mut dropped = ops::recv(&ours, [0; 4]);
+            behind_the_back(&mut dropped).await?;
+            drop(dropped);
+            let (n, buf) = ops::read(&ours, [0; 4]).await.into_result()?;
+            assert_eq!(&buf[..n], b"abcd");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_newer_accept_waits_for_what_an_orphan_has_got() -> Outcome {
+    let _alone = begin();
+    let dir = TempDir::new();
+    let path = dir.join("socket");
+    let runtime = Runtime::new()?;
+    let listener = Fd::from(UnixListener::bind(&path)?);
+    runtime.block_on(async {
+        for round in 0..rounds(1_000) as u32 {
+            client(&path, 2 * round);
+            client(&path, 2 * round + 1);
+            let mut dropped = ops::accept(&listener);
+            behind_the_back(&mut dropped).await?;
+            drop(dropped);
+            for name in [2 * round, 2 * round + 1] {
+                assert_eq!(name_of(ops::accept(&listener).await?), name);
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_cancelled_accept_takes_what_an_older_one_left() -> Outcome {
+    let _alone = begin();
+    let dir = TempDir::new();
+    let path = dir.join("socket");
+    let runtime = Runtime::new()?;
+    let listener = Fd::from(UnixListener::bind(&path)?);
+    runtime.block_on(async {
+        client(&path, 1);
+        let mut older = ops::accept(&listener);
+        behind_the_back(&mut older).await?;
+        let mut newer = ops::accept(&listener);
+        assert!(poll_once(&mut newer).await.is_none());
+        settle().await?; // `older` has the connection, `newer` waits for the next client
+        drop(older);
+        millstream::Operation::request_cancel(Pin::new(&mut newer));
+        assert_eq!(name_of(newer.await?), 1);
+        Ok(())
+    })
+}
+
 #[test]
 fn a_slice_of_a_vec_appends_what_was_left() -> Outcome {
     use millstream::ops::BufExt;
