@@ -1,11 +1,9 @@
 //! Making a ring: older kernels, refusals, and errors that say what to do.
 //!
 //! Knows: setup flags, features, the fault plan. Does not know: what is queued.
-#![allow(unsafe_code, reason = "a seccomp filter is installed by prctl")]
 
 use std::error::Error;
 use std::io;
-use std::thread;
 
 use super::super::error::{BuildError, BuildErrorKind, BuildStep};
 use super::super::fault::{FaultCall, FaultKernel, FaultPlan};
@@ -134,47 +132,6 @@ fn a_size_that_cannot_be_is_named() {
         assert!(matches!(error.kind(), BuildErrorKind::InvalidConfiguration(_)));
         assert!(error.to_string().contains(value), "{error}");
         assert_eq!(io::Error::from(error).kind(), io::ErrorKind::InvalidInput);
-    }
-}
-
-#[test]
-fn a_seccomp_filter_is_met_at_build_and_named() {
-    for (call, name) in [
-        (libc::SYS_io_uring_setup, "io_uring_setup"),
-        (libc::SYS_io_uring_register, "io_uring_register"),
-        (libc::SYS_io_uring_enter, "io_uring_enter"),
-    ] {
-        for (errno, kind) in
-            [(libc::ENOSYS, BuildErrorKind::Unavailable), (libc::EPERM, BuildErrorKind::Forbidden)]
-        {
-            // A filter binds the thread that installs it, and ends with it.
-            let filtered = thread::spawn(move || {
-                forbid(call, errno);
-                Ring::new(&RingConfig::default()).map(drop)
-            });
-            let error = filtered.join().expect("no panic").expect_err("the filter forbids it");
-            assert_eq!((error.kind(), error.raw_os_error()), (&kind, Some(errno)));
-            let text = error.to_string();
-            assert!(text.starts_with(name) && text.contains("seccomp filter"), "{text}");
-        }
-    }
-}
-
-/// Makes one system call fail on this thread from now on.
-fn forbid(call: libc::c_long, errno: i32) {
-    let step = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
-    let mut filter = [
-        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0), // the system call's number
-        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, call as u32),
-        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
-        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-    // SAFETY: (local) plain arguments, then a live program of four steps, which the kernel copies.
-    unsafe {
-        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        let mode = libc::SECCOMP_MODE_FILTER;
-        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, mode, &program), 0, "{}", io::Error::last_os_error());
     }
 }
 
