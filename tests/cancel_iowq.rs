@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::time::Duration;
@@ -77,4 +77,80 @@ fn every_cancelled_worker_op_ends() {
     assert_eq!(stats.nodes, 0, "{stats:?}");
     drop(runtime);
     before.assert_same();
+}
+
+#[test]
+fn a_cancel_of_what_a_drain_waits_for_ends() {
+    let _alone = alone();
+    require_op!(Read, Nop, AsyncCancel);
+    let _watchdog = Watchdog::new(Duration::from_secs(20));
+    let runtime = Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        for _ in 0..100 {
+            let (reader, _writer) = io::pipe().expect("a pipe");
+            let mut read = ops::read(Fd::from(OwnedFd::from(reader)), vec![0_u8; 64]);
+            let mut drain = ops::nop().drain();
+            std::future::poll_fn(|cx| {
+                assert!(Pin::new(&mut read).poll(cx).is_pending());
+                let _ = Pin::new(&mut drain).poll(cx);
+                std::task::Poll::Ready(())
+            })
+            .await;
+            yield_now().await; // both are with the kernel now: the drain waits for the read, for ever
+            time::sleep(Duration::from_micros(100)).await;
+            Pin::new(&mut read).request_cancel();
+            let (result, _) = read.await;
+            assert_eq!(result.expect_err("cancelled").raw_os_error(), Some(libc::ECANCELED));
+            drain.await.expect("the drain goes on once the read is gone");
+        }
+    });
+    assert_eq!(runtime.stats().nodes, 0);
+}
+
+#[test]
+fn a_drain_does_not_wait_for_the_runtime_itself() {
+    let _alone = alone();
+    require_op!(Nop);
+    let _watchdog = Watchdog::new(Duration::from_secs(20));
+    let runtime = Runtime::builder().no_spin().build().expect("a runtime");
+    runtime.block_on(async {
+        for _ in 0..10 {
+            time::sleep(Duration::from_micros(500)).await; // parked: whatever the loop sleeps on is with the kernel
+            ops::nop().drain().await.expect("nothing is in flight before it");
+        }
+    });
+}
+
+#[test]
+fn what_a_drain_held_back_does_not_hold_back_the_rest() {
+    let _alone = alone();
+    require_op!(Read, Nop);
+    let _watchdog = Watchdog::new(Duration::from_secs(20));
+    let runtime = Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        for _ in 0..100 {
+            let (slow, mut slow_writer) = io::pipe().expect("a pipe");
+            let (long, _writer) = io::pipe().expect("a pipe");
+            let slow =
+                millstream::spawn(async move { ops::read(Fd::from(OwnedFd::from(slow)), [0_u8; 8]).await });
+            yield_now().await;
+            let drain = millstream::spawn(ops::nop().drain());
+            yield_now().await;
+            // Comes after the drain, and never ends by itself.
+            let long =
+                millstream::spawn(async move { ops::read(Fd::from(OwnedFd::from(long)), [0_u8; 8]).await });
+            yield_now().await;
+            time::sleep(Duration::from_micros(100)).await;
+            assert!(!drain.is_finished(), "the drain waits for the read");
+            slow_writer.write_all(b"x").expect("room in the pipe");
+            assert_eq!(slow.await.expect("no panic").0.expect("a byte"), 1);
+            drain.await.expect("no panic").expect("a nop");
+            time::sleep(Duration::from_micros(100)).await; // the long read has begun
+            ops::nop().await.expect("a nop");
+            ops::nop().await.expect("a nop");
+            long.cancel();
+            let _ = long.await;
+        }
+    });
+    runtime.shutdown().expect("nothing is leaked");
 }

@@ -35,6 +35,8 @@ use crate::util::contain::contain;
 
 /// How many polls may pass before the ring is looked at.
 const TURN: u32 = 256;
+/// How long a wake from another thread may have to wait while a drain is pending.
+const LONGEST_NAP: Duration = Duration::from_micros(500);
 /// The longest pause after an `enter` that failed for the time being.
 const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 
@@ -145,6 +147,9 @@ impl Core {
     fn park(&self, deadline: Option<Instant>) {
         // SAFETY: (I1) eventfd and count belong to the registry's entry, which is never freed.
         unsafe { self.inflight.arm_wake(self.entry.eventfd(), self.entry.count()) };
+        if self.inflight.is_draining() && !self.inflight.is_wake_armed() {
+            return self.nap(deadline);
+        }
         if !self.inflight.is_wake_armed() {
             // No room, although everything was submitted: the kernel is short of memory. Try again later.
             self.note(self.enter(Wait::No));
@@ -161,6 +166,16 @@ impl Core {
         self.spin.slept(since);
         self.inflight.reap(self);
         self.receive(taken);
+        if self.note(entered) {
+            self.pause();
+        }
+    }
+
+    /// Sleeps while a drain is pending. No other thread can end this sleep, so it is short.
+    #[cold]
+    fn nap(&self, deadline: Option<Instant>) {
+        let entered = self.enter(Wait::Until(earlier(deadline, Some(Instant::now() + LONGEST_NAP))));
+        self.inflight.reap(self);
         if self.note(entered) {
             self.pause();
         }

@@ -60,9 +60,14 @@ pub(crate) struct Inflight {
     /// Nodes in flight that carry the drain flag: while there is one, a cancel must not go through the queue.
     drains: Cell<usize>,
     wake_armed: Cell<bool>,
-    /// A chain is being staged: nothing else may be queued (I4).
-    staging: Cell<bool>,
-    /// Tasks whose op found no room in the submission queue, to be woken after the next enter.
+    /// The eventfd of the read that `wake_armed` is about.
+    eventfd: Cell<RawFd>,
+    /// Why no op may be queued now: one for a chain that is being staged (I4), one for each drain.
+    ///
+    /// What a drain holds back is held back here and not by the kernel, which would do it too: but on 6.18 a request
+    /// that was held back, once it runs, holds back all that come after it until it ends, be it an accept.
+    closed: Cell<usize>,
+    /// Tasks whose op may not be queued now, to be woken when it may.
     starved: UnsafeCell<Vec<Waker>>,
     stale: Cell<u64>,
     completions: Cell<u64>,
@@ -78,7 +83,8 @@ impl Inflight {
             orphans: Cell::new(0),
             drains: Cell::new(0),
             wake_armed: Cell::new(false),
-            staging: Cell::new(false),
+            eventfd: Cell::new(-1),
+            closed: Cell::new(0),
             starved: UnsafeCell::new(Vec::new()),
             stale: Cell::new(0),
             completions: Cell::new(0),
@@ -157,12 +163,12 @@ impl Inflight {
     /// `false`: not now. The waker is woken when it is worth trying again.
     #[inline]
     pub(crate) fn make_room(&self, entries: usize, waker: &Waker) -> bool {
-        (self.driver().room() >= entries && !self.staging.get()) || self.make_room_slow(entries, waker)
+        (self.driver().room() >= entries && self.closed.get() == 0) || self.make_room_slow(entries, waker)
     }
 
     #[cold]
     fn make_room_slow(&self, entries: usize, waker: &Waker) -> bool {
-        if !self.staging.get() {
+        if self.closed.get() == 0 {
             // An error here is the loop's to handle: it enters again, and sees it again.
             let _ = self.driver().enter(Wait::No);
             if self.driver().room() >= entries {
@@ -177,7 +183,8 @@ impl Inflight {
 
     fn feed_starved(&self) {
         // SAFETY: (I5, I7) a look at the length; no user code runs.
-        if unsafe { (*self.starved.get()).is_empty() } || self.driver().room() == 0 {
+        let nobody = unsafe { (*self.starved.get()).is_empty() };
+        if nobody || self.closed.get() > 0 || self.driver().room() == 0 {
             return;
         }
         // SAFETY: (I5, I7) the list is taken out before any waker is fired.
@@ -225,14 +232,39 @@ impl Inflight {
         let ticket = unsafe { self.driver().push(sqe) };
         head.ticket.set(ticket.0);
         if drain {
-            self.drains.set(self.drains.get() + 1);
+            self.drain_begins();
         }
         ticket
     }
 
+    /// Holds back what comes after a drain, and ends what the drain would wait for in vain.
+    #[cold]
+    fn drain_begins(&self) {
+        self.drains.set(self.drains.get() + 1);
+        self.closed.set(self.closed.get() + 1);
+        if self.wake_armed.get() {
+            // The read of the eventfd ends only when somebody writes; until the drain is over it is not armed again.
+            let one = 1_u64;
+            // SAFETY: (I1) the eventfd is never closed, as `arm_wake` was promised; eight bytes of a local.
+            unsafe { libc::write(self.eventfd.get(), (&raw const one).cast(), 8) };
+        }
+    }
+
+    fn drain_ends(&self) {
+        self.drains.set(self.drains.get() - 1);
+        self.closed.set(self.closed.get() - 1);
+        self.feed_starved();
+    }
+
+    /// Whether a drain is pending. Meanwhile no other thread can end a wait.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.drains.get() > 0
+    }
+
     /// Marks a chain as being staged, so that no other op gets between its entries; or no longer.
     pub(crate) fn set_staging(&self, staging: bool) {
-        self.staging.set(staging);
+        let closed = self.closed.get();
+        self.closed.set(if staging { closed + 1 } else { closed - 1 });
     }
 
     /// Cuts the link of the last entry of a chain that came out shorter than announced.
@@ -246,15 +278,17 @@ impl Inflight {
         self.pool.put(node);
     }
 
-    /// Queues the read of the eventfd through which other threads wake this one, unless it is in flight already.
+    /// Queues the read of the eventfd through which other threads wake this one, unless it is in flight already, or
+    /// a drain is pending, which would wait for it.
     ///
     /// # Safety
     ///
     /// `word` stays valid for ever, and the descriptor is never closed: both belong to the registry's entry.
     pub(crate) unsafe fn arm_wake(&self, eventfd: RawFd, word: *mut u64) {
-        if self.wake_armed.get() || self.driver().room() == 0 {
+        if self.wake_armed.get() || self.is_draining() || self.driver().room() == 0 {
             return;
         }
+        self.eventfd.set(eventfd);
         let entry = opcode::Read::new(types::Fd(eventfd), word.cast(), 8).build();
         let sqe = Sqe::from(entry).user_data(Kind::Wake as u64);
         // SAFETY: (I1) the caller vouches for the word and the descriptor.
@@ -336,7 +370,7 @@ impl Inflight {
     #[cold]
     fn complete_marked(&self, head: &Node, flags: u8, res: i32) {
         if flags & flag::DRAIN != 0 {
-            self.drains.set(self.drains.get() - 1);
+            self.drain_ends();
         }
         // A preset answer stands even when its chain was cut: it was received before the chain began, and is not lost.
         if flags & flag::PRESET == 0 {
