@@ -72,6 +72,13 @@ impl<T> Operation for Pop<'_, T> {
     }
 }
 
+#[cfg(test)]
+impl<T> Pop<'_, T> {
+    pub(super) fn state(&self) -> State {
+        self.waiter.state()
+    }
+}
+
 impl<T> Drop for Pop<'_, T> {
     fn drop(&mut self) {
         // SAFETY: (I3) this is the withdrawal that `poll` promises.

@@ -125,6 +125,19 @@ impl<T> Operation for Push<'_, T> {
     }
 }
 
+#[cfg(test)]
+impl<T> Push<'_, T> {
+    pub(super) fn state(&self) -> State {
+        self.waiter.state()
+    }
+
+    /// Whether the value is still here. For tests on one thread.
+    pub(super) fn has_value(&self) -> bool {
+        // SAFETY: (I3) nobody else uses the channel meanwhile.
+        unsafe { self.waiter.payload() }.value.is_some()
+    }
+}
+
 impl<T> Drop for Push<'_, T> {
     fn drop(&mut self) {
         // SAFETY: (I3) this is the withdrawal that `poll` promises. The value, if it is still here, and the waker are

@@ -4,6 +4,8 @@
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod contract;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
+mod fuzz;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod golden;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod operation;
