@@ -273,9 +273,9 @@ impl<T> Engine<T> {
             waiter.set(State::Closed);
             return Step::Ready(Err(Closed), Wakes::default());
         }
-        // The oldest push is due if this popper is the first to wait and no void grant has a claim to it.
-        if self.poppers.is_empty()
-            && self.capacity + 1 > self.granted
+        // By waiting, this popper would make room for the oldest push, and be the first in line for its value: a popper
+        // that waits already does so for a granted push, and then, as with a void grant, this does not hold.
+        if self.capacity + 1 > self.granted
             && self.pushers.front().is_some_and(|offer| !offer.by_poll)
             && let Some((value, wakes)) = self.pull_through(|_| true)
         {

@@ -229,6 +229,38 @@ fn a_grant_whose_pop_left_is_void_and_keeps_its_place() {
 }
 
 #[test]
+fn a_void_grant_is_not_overtaken_by_a_later_push() {
+    let (tx, rx) = bounded(0);
+    let (mut arm, mut plain) = (pin!(tx.push(1)), pin!(tx.push(2)));
+    arm.as_mut().commit_on_poll();
+    assert!(poll(arm.as_mut()).is_pending());
+    {
+        let mut gone = pin!(rx.pop());
+        assert!(poll(gone.as_mut()).is_pending());
+    }
+    assert!(poll(plain.as_mut()).is_pending());
+    let mut pop = pin!(rx.pop());
+    assert!(poll(pop.as_mut()).is_pending());
+    assert_eq!(poll(arm), Poll::Ready(Ok(())));
+    assert_eq!(poll(pop), Poll::Ready(Ok(1)));
+}
+
+#[test]
+fn a_pop_that_waits_for_an_arm_is_served_first_by_a_push_behind_it() {
+    let (tx, rx) = bounded(0);
+    let (mut arm, mut plain) = (pin!(tx.push(1)), pin!(tx.push(2)));
+    arm.as_mut().commit_on_poll();
+    assert!(poll(arm.as_mut()).is_pending() && poll(plain.as_mut()).is_pending());
+    let (mut first, mut second) = (pin!(rx.pop()), pin!(rx.pop()));
+    assert!(poll(first.as_mut()).is_pending());
+    assert_eq!(rx.try_pop(), Err(TryPopError::Empty));
+    assert!(poll(second.as_mut()).is_pending());
+    assert_eq!(poll(first), Poll::Ready(Ok(2)));
+    assert_eq!(poll(arm), Poll::Ready(Ok(())));
+    assert_eq!(poll(second), Poll::Ready(Ok(1)));
+}
+
+#[test]
 fn a_granted_push_of_a_closed_channel_gets_its_value_back() {
     let (tx, rx) = bounded(1);
     tx.try_push(0).unwrap();
