@@ -201,11 +201,6 @@ impl<T> Receiver<T> {
     pub(super) fn has_ended(&self) -> bool {
         self.shared.look(|engine| engine.has_ended())
     }
-
-    #[cfg(test)]
-    pub(super) fn shared(&self) -> &Shared<T> {
-        &self.shared
-    }
 }
 
 impl<T> Clone for Receiver<T> {

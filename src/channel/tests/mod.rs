@@ -8,6 +8,14 @@ mod fuzz;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod golden;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
+mod hostile;
+#[cfg(millstream_loom)]
+mod loom;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod operation;
+#[cfg(millstream_shuttle)]
+mod shuttle;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
+mod stress;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod support;
