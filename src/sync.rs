@@ -24,7 +24,7 @@ mod std_side {
 mod loom_side {
     pub(crate) use loom::hint;
     pub(crate) use loom::sync::atomic;
-    pub(crate) use loom::sync::{Arc, Mutex, MutexGuard};
+    pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
     pub(crate) use loom::thread;
 }
 

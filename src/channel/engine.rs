@@ -265,6 +265,12 @@ impl<T> Engine<T> {
             }
             State::Idle | State::Taken | State::Cancelled | State::Finished => {}
         }
+        #[cfg(millstream_bug = "parks-on-an-old-look")]
+        if let Some(waker) = spare.take() {
+            // SAFETY: (I3) as below.
+            unsafe { self.poppers.push_back(waiter, waker, 0) };
+            return Step::Parked(Wakes::default());
+        }
         if let Some((value, wakes)) = self.pop_free() {
             waiter.set(State::Taken);
             return Step::Ready(Ok((value, false)), wakes);
@@ -350,7 +356,9 @@ impl<T> Engine<T> {
         for slot in wakers {
             let ended = if !self.closed {
                 None
-            } else if let Some(((), waker)) = self.pushers.finish_front(State::Closed, |_| ()) {
+            } else if !cfg!(millstream_bug = "close-forgets-pushers")
+                && let Some(((), waker)) = self.pushers.finish_front(State::Closed, |_| ())
+            {
                 Some(waker)
             } else if self.ring.is_empty() && !cfg!(millstream_bug = "close-forgets-poppers") {
                 self.poppers.finish_front(State::Closed, |()| ()).map(|((), waker)| waker)
@@ -388,7 +396,9 @@ unsafe fn refresh<P, R>(waiter: &Waiter<P>, waker: &Waker, spare: &mut Option<Wa
         if spare.is_none() {
             return Step::NeedsWaker;
         }
-        core::mem::swap(current, spare);
+        if !cfg!(millstream_bug = "keeps-its-first-waker") {
+            core::mem::swap(current, spare);
+        }
     }
     Step::Parked(Wakes::default())
 }

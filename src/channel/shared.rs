@@ -176,7 +176,7 @@ impl<T> Shared<T> {
             waiter.set(State::Finished);
             match popped {
                 Ok((value, others_ended)) => {
-                    if others_ended {
+                    if others_ended && !cfg!(millstream_bug = "the-end-is-not-passed-on") {
                         self.end_waiters();
                     }
                     Ok(value)
@@ -222,6 +222,8 @@ impl<T> Shared<T> {
                     debug_assert!(next.is_none());
                     // SAFETY: (I3) the lock is held and the waiter is no longer linked.
                     own = unsafe { waiter.waker() }.take();
+                } else if cfg!(millstream_bug = "cancel-keeps-the-value") {
+                    waiter.set(State::Cancelled);
                 }
                 drop(engine);
                 deliver(own); // its last poll promised a wake
@@ -307,8 +309,11 @@ impl<T> Shared<T> {
         if !is_last(&self.receivers) {
             return;
         }
+        #[cfg(not(millstream_bug = "drains-before-it-closes"))]
         self.close();
         let mut queued = self.engine.lock().take_ring();
+        #[cfg(millstream_bug = "drains-before-it-closes")]
+        self.close();
         while let Some(value) = queued.pop_front() {
             contain(|| drop(value)); // the rest is dropped whatever this one does
         }

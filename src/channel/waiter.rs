@@ -248,6 +248,11 @@ impl<P> Line<P> {
                 let body = waiter.as_ref().body.get();
                 if accept(&(*body).payload) {
                     self.remove(waiter.as_ref());
+                    #[cfg(millstream_bug = "told-before-pulled")]
+                    {
+                        waiter.as_ref().set(outcome);
+                        crate::sync::thread::yield_now();
+                    }
                     let taken = take(&mut (*body).payload);
                     let waker = (*body).waker.take();
                     waiter.as_ref().set(outcome);

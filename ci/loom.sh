@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Runs the loom models, then each of them once more with the bug planted that it is there to find: a model that passes
+# with its bug proves nothing, and is reported as a failure.
+#
+#   ci/loom.sh            everything
+#   ci/loom.sh models     the models only
+#   ci/loom.sh bugs       the planted bugs only
+set -u
+cd "$(dirname "$0")/.." || exit 2
+
+export RUSTFLAGS="--cfg millstream_loom"
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" # other flags would rebuild everything there and back
+export CARGO_PROFILE_DEV_OPT_LEVEL=2 CARGO_PROFILE_TEST_OPT_LEVEL=2
+export CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0
+export LOOM_MAX_PREEMPTIONS="${LOOM_MAX_PREEMPTIONS:-3}"
+limit=300 # seconds for all models together, and for each planted bug
+what="${1:-all}"
+failed=0
+
+# The unit tests of the library, built with the given bug planted in this crate only; prints the executable.
+build() {
+    cargo rustc --quiet --profile test --lib --message-format json -- "$@" 2>/dev/null |
+        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
+}
+
+if [ "$what" != bugs ]; then
+    tests=$(build) && [ -n "$tests" ] || { cargo rustc --profile test --lib; exit 2; }
+    timeout "$limit" "$tests" loom lock::model || failed=1
+fi
+
+if [ "$what" != models ]; then
+    while read -r bug model; do
+        tests=$(build --cfg "millstream_bug=\"$bug\"")
+        [ -n "$tests" ] || { echo "BROKEN $bug: does not build"; failed=1; continue; }
+        output=$(timeout "$limit" "$tests" "$model" 2>&1)
+        status=$?
+        if grep -q "running 0 tests" <<<"$output"; then
+            echo "BROKEN $bug: there is no model $model"
+            failed=1
+        elif [ $status -eq 0 ]; then
+            echo "MISSED $bug: $model passes with the bug in place"
+            failed=1
+        elif [ $status -eq 124 ]; then
+            echo "HANGS  $bug: $model"
+            failed=1
+        else
+            echo "found  $bug by $model"
+        fi
+    done <<'BUGS'
+release-wakes-nobody channel::lock::model::three_threads_do_too
+release-is-relaxed channel::lock::model::two_threads_exclude_each_other
+release-without-barrier channel::lock::model::three_threads_do_too
+parks-on-an-old-look channel::tests::loom::one_crosses_through_a_slot
+value-dies-with-its-pop channel::tests::loom::a_dropped_pop_passes_its_value_on
+grant-dies-with-its-push channel::tests::loom::a_dropped_arm_passes_its_slot_on
+close-forgets-poppers channel::tests::loom::close_wakes_a_pop
+close-forgets-pushers channel::tests::loom::close_gives_a_push_its_value_back
+the-end-is-not-passed-on channel::tests::loom::the_end_comes_after_the_last_counted_value
+ends-counted-apart channel::tests::loom::the_last_sender_closes
+drains-before-it-closes channel::tests::loom::the_last_receiver_leaves_nothing_behind
+told-before-pulled channel::tests::loom::a_pulled_push_knows_it_at_once
+keeps-its-first-waker channel::tests::loom::a_new_waker_misses_nothing
+cancel-keeps-the-value channel::tests::loom::a_cancelled_pop_has_the_value_or_leaves_it
+wake-forgets-to-unpark channel::tests::loom::blocking_ends_meet
+BUGS
+fi
+
+[ $failed -eq 0 ] && echo "loom: all as expected"
+exit $failed
