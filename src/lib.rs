@@ -20,7 +20,8 @@
 //!         let zeros = ops::open("/dev/zero").await?;
 //!         let (n, _buffer) = ops::read(&zeros, vec![1; 64]).await.into_result()?;
 //!         sizes_tx.push(n).await.map_err(io::Error::other)
-//!     });
+//!     })
+//!     .detach();
 //!     match race!(sizes.pop() || time::sleep(Duration::from_secs(60))).await {
 //!         OneOf2::A(size) => assert_eq!(size, Ok(64)),
 //!         OneOf2::B(()) => unreachable!("a minute is more than a read of zeros takes"),
@@ -85,3 +86,12 @@ pub use operation::Operation;
 pub use runtime::{
     BuildError, Handle, JoinError, JoinHandle, RemoteJoinHandle, Runtime, SpawnError, spawn, time, yield_now,
 };
+
+/// The programs in the prose, compiled and run as tests.
+#[cfg(doctest)]
+mod prose {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+    #[doc = include_str!("../docs/guide.md")]
+    mod guide {}
+}
