@@ -71,11 +71,14 @@ impl Reader {
         let (pieces, receiver) = channel::bounded(self.depth);
         self.contents.push((file, Content::Pieces(receiver))).await.map_err(|_| Gone)?;
 
+        // A file that gives less than was asked for and yet goes on makes its bytes up as it is read, as those of procfs
+        // do. It is read in order: elsewhere it would begin from the start each time.
+        let depth = if first.len() < PIECE { 1 } else { self.depth };
         let mut offset = first.len() as u64;
         let mut ahead = VecDeque::new(); // reads in flight, in the order of their offsets
         pieces.push(Ok(Piece { bytes: first, last: false })).await.map_err(|_| Gone)?;
         loop {
-            while ahead.len() < self.depth {
+            while ahead.len() < depth {
                 // Reading ahead takes the buffers that lie idle. Only one who holds none waits for one: if readers
                 // waited with filled buffers in hand, there might be none left to wait for.
                 let buffer = match ahead.is_empty() {
