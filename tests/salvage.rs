@@ -502,8 +502,8 @@ fn a_read_on_another_runtime_waits_for_the_orphan() -> Outcome {
     Ok(())
 }
 
-/// Starts an op on a worker thread of the kernel, which does its work while this thread looks elsewhere: it is done, and
-/// its completion not seen, when this returns.
+/// Starts an op on a worker thread of the kernel, which does its work while this thread looks elsewhere: it is done,
+/// and its completion not seen, when this returns.
 async fn behind_the_back<R: ops::Request>(op: &mut ops::Op<R>) -> io::Result<()> {
     ops::RingOperation::add_flags(Pin::new(&mut *op), ops::EntryFlags::ASYNC);
     assert!(poll_once(op).await.is_none());
