@@ -420,7 +420,16 @@ impl<R: Request> Home<R> {
 
 #[inline]
 fn to_result(res: i32) -> io::Result<u32> {
-    if res >= 0 { Ok(res as u32) } else { Err(io::Error::from_raw_os_error(-res)) }
+    if res >= 0 { Ok(res as u32) } else { Err(failed(-res)) }
+}
+
+/// The kernel's "interrupted, start again" codes are for its own use, but those of a worker that a cancel interrupted
+/// (an open of a named pipe, say) get out as they are. They mean what a system call would have made of them.
+#[cold]
+fn failed(errno: i32) -> io::Error {
+    // ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK: no user-space header names them.
+    let restart = matches!(errno, 512..=514 | 516);
+    io::Error::from_raw_os_error(if restart { libc::EINTR } else { errno })
 }
 
 /// `EINVAL` may mean that the kernel has never heard of the opcode; then the error says so.
