@@ -400,6 +400,34 @@ fn what_a_drain_waits_for_can_be_cancelled() {
 }
 
 #[test]
+fn other_threads_wake_a_runtime_whose_drain_is_pending() {
+    let runtime = Runtime::new().unwrap();
+    let (reader, mut writer) = pipe();
+    let (to_task, mut from_thread) = millstream::channel::bounded(1);
+    runtime.block_on(async {
+        time::sleep(Duration::from_millis(2)).await; // the runtime has slept: it listens for other threads
+        let (mut read, _log) = counted(&reader);
+        assert!(poll_once(&mut read).is_pending());
+        let mut barrier = ops::nop();
+        Pin::new(&mut barrier).add_flags(EntryFlags::DRAIN);
+        assert!(poll_once(&mut barrier).is_pending());
+        for value in 0..10 {
+            let to_task = to_task.clone();
+            let thread = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(5));
+                to_task.push_blocking(value).unwrap();
+            });
+            assert_eq!(from_thread.pop().await.unwrap(), value);
+            thread.join().unwrap();
+        }
+        writer.write_all(&[1; 16]).unwrap();
+        barrier.await.unwrap(); // it waits for the read, and for nothing of the runtime's own
+        read.await.unwrap();
+    });
+    assert_eq!(runtime.stats().nodes, 0);
+}
+
+#[test]
 fn a_cancelled_chain_touches_no_other() {
     let runtime = Runtime::new().unwrap();
     let (reader, _writer) = pipe();

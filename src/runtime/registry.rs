@@ -159,6 +159,14 @@ impl Entry {
         self.count.get()
     }
 
+    /// Takes back the signals that no read in the ring has taken. Never waits.
+    pub(crate) fn clear(&self) {
+        let mut count = 0_u64;
+        let target = libc::iovec { iov_base: (&raw mut count).cast(), iov_len: 8 };
+        // SAFETY: one live iovec over eight writable bytes. An error means that there was nothing to take.
+        unsafe { libc::preadv2(self.eventfd.as_raw_fd(), &raw const target, 1, -1, libc::RWF_NOWAIT) };
+    }
+
     /// Wakes the thread that sleeps in its ring.
     fn signal(&self) {
         self.signals.fetch_add(1, Ordering::Relaxed);

@@ -35,8 +35,6 @@ use crate::util::contain::contain;
 
 /// How many polls may pass before the ring is looked at.
 const TURN: u32 = 256;
-/// How long a wake from another thread may have to wait while a drain is pending.
-const LONGEST_NAP: Duration = Duration::from_micros(500);
 /// The longest pause after an `enter` that failed for the time being.
 const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 
@@ -145,11 +143,11 @@ impl Core {
 
     /// Phase 3.
     fn park(&self, deadline: Option<Instant>) {
+        if self.inflight.is_draining() {
+            return self.park_beside(deadline);
+        }
         // SAFETY: (I1) eventfd and count belong to the registry's entry, which is never freed.
         unsafe { self.inflight.arm_wake(self.entry.eventfd(), self.entry.count()) };
-        if self.inflight.is_draining() && !self.inflight.is_wake_armed() {
-            return self.nap(deadline);
-        }
         if !self.inflight.is_wake_armed() {
             // No room, although everything was submitted: the kernel is short of memory. Try again later.
             self.note(self.enter(Wait::No));
@@ -171,11 +169,23 @@ impl Core {
         }
     }
 
-    /// Sleeps while a drain is pending. No other thread can end this sleep, so it is short.
+    /// Phase 3 while a drain is pending: the eventfd is watched from outside of the ring.
     #[cold]
-    fn nap(&self, deadline: Option<Instant>) {
-        let entered = self.enter(Wait::Until(earlier(deadline, Some(Instant::now() + LONGEST_NAP))));
+    fn park_beside(&self, deadline: Option<Instant>) {
+        if !self.entry.inbox.try_sleep() {
+            return;
+        }
+        let since = self.spin.sleeps();
+        let waited = self.inflight.wait_beside(self.entry.eventfd(), deadline);
+        let taken = self.entry.inbox.take();
+        add(&self.counters.parks, 1);
+        self.spin.slept(since);
+        if !self.inflight.is_wake_armed() {
+            self.entry.clear();
+        }
+        let entered = waited.and_then(|()| self.enter(Wait::Poll));
         self.inflight.reap(self);
+        self.receive(taken);
         if self.note(entered) {
             self.pause();
         }

@@ -12,6 +12,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use libc::c_void;
 
@@ -217,6 +218,10 @@ impl<D: Driver> Driver for Fault<D> {
 
     fn queued(&self) -> usize {
         self.driver.queued()
+    }
+
+    fn wait_beside(&mut self, eventfd: RawFd, deadline: Option<Instant>) -> io::Result<()> {
+        self.driver.wait_beside(eventfd, deadline)
     }
 
     fn submitted(&self) -> u64 {

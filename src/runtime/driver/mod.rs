@@ -19,6 +19,7 @@ mod sys;
 mod tests;
 
 use std::io;
+use std::os::fd::RawFd;
 use std::time::Instant;
 
 use libc::c_void;
@@ -95,6 +96,14 @@ pub(crate) trait Driver {
     /// `EBUSY`, `EAGAIN`, `ENOMEM`: nothing is lost, reap and try again. `Unsupported`: this is a child process after
     /// `fork`, or another thread. Anything else is a ring that cannot go on.
     fn enter(&mut self, wait: Wait) -> io::Result<()>;
+
+    /// Waits, without entering, until an `enter` would bring something, or the eventfd is signalled by somebody else, or
+    /// the deadline is there. For the time while a drain is pending: an entry queued now would start only after it.
+    ///
+    /// # Errors
+    ///
+    /// Those of registering the eventfd with the ring, and of `ppoll`, but never `EINTR`.
+    fn wait_beside(&mut self, eventfd: RawFd, deadline: Option<Instant>) -> io::Result<()>;
 
     /// Whether the kernel has deferred work or overflowed completions that only an `enter` brings (TASKRUN, CQ_OVERFLOW).
     fn needs_enter(&self) -> bool;
@@ -188,6 +197,10 @@ impl Driver for AnyDriver {
     #[inline]
     fn queued(&self) -> usize {
         either!(self, driver => driver.queued())
+    }
+
+    fn wait_beside(&mut self, eventfd: RawFd, deadline: Option<Instant>) -> io::Result<()> {
+        either!(self, driver => driver.wait_beside(eventfd, deadline))
     }
 
     fn submitted(&self) -> u64 {

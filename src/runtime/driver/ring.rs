@@ -322,6 +322,19 @@ impl<K: Kernel> Driver for Ring<K> {
         self.submit(wait)
     }
 
+    fn wait_beside(&mut self, eventfd: RawFd, deadline: Option<Instant>) -> io::Result<()> {
+        self.home.check()?;
+        // Polling the ring's own descriptor would miss deferred work, which only signals a registered eventfd.
+        sys::register_eventfd(&self.kernel, self.as_raw_fd(), eventfd)?;
+        let waited = if self.has_completion() || self.needs_enter() {
+            Ok(()) // it came before the registration
+        } else {
+            sys::wait_readable(eventfd, deadline.map(|at| at.saturating_duration_since(Instant::now())))
+        };
+        sys::unregister_eventfd(&self.kernel, self.as_raw_fd())?;
+        waited
+    }
+
     #[inline]
     fn needs_enter(&self) -> bool {
         !self.home.same_process() || self.sq.flags() & (sq::TASKRUN | sq::CQ_OVERFLOW) != 0

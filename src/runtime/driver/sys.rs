@@ -49,6 +49,8 @@ pub(crate) mod sq {
 
 /// `IORING_REGISTER_*`, opcodes of the register call.
 pub(crate) mod register {
+    pub(crate) const EVENTFD: u32 = 4;
+    pub(crate) const UNREGISTER_EVENTFD: u32 = 5;
     pub(crate) const PROBE: u32 = 8;
     pub(crate) const RING_FDS: u32 = 20;
     pub(crate) const UNREGISTER_RING_FDS: u32 = 21;
@@ -332,6 +334,37 @@ pub(crate) fn sync_cancel(kernel: &impl Kernel, ring: RawFd, user_data: u64) -> 
     // SAFETY: (local) one live request record, which the kernel only reads.
     unsafe { kernel.register(ring, register::SYNC_CANCEL, ptr::from_mut(&mut request).cast(), 1)? };
     Ok(())
+}
+
+/// Has the kernel signal the eventfd whenever there is something to enter for (`IORING_REGISTER_EVENTFD`).
+pub(crate) fn register_eventfd(kernel: &impl Kernel, ring: RawFd, eventfd: RawFd) -> io::Result<()> {
+    let mut eventfd: c_int = eventfd;
+    // SAFETY: one live descriptor number, which the kernel only reads.
+    unsafe { kernel.register(ring, register::EVENTFD, ptr::from_mut(&mut eventfd).cast(), 1)? };
+    Ok(())
+}
+
+/// Takes back what [`register_eventfd`] did.
+pub(crate) fn unregister_eventfd(kernel: &impl Kernel, ring: RawFd) -> io::Result<()> {
+    // SAFETY: this registration takes no argument.
+    unsafe { kernel.register(ring, register::UNREGISTER_EVENTFD, ptr::null_mut(), 0)? };
+    Ok(())
+}
+
+/// Waits until the descriptor is readable, the time is over, or a signal comes.
+pub(crate) fn wait_readable(fd: RawFd, timeout: Option<Duration>) -> io::Result<()> {
+    let mut polled = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    let timeout = timeout.map(|timeout| libc::timespec {
+        tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    });
+    let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
+    // SAFETY: one live record, and a timespec that is null or live; the kernel keeps neither.
+    let done = unsafe { libc::ppoll(&raw mut polled, 1, timeout, ptr::null()) };
+    match check(done.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINTR) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Memory shared with the kernel. A child after `fork` does not inherit it.

@@ -237,20 +237,4 @@ impl Inflight {
         }
         self.in_flight()
     }
-
-    /// The eventfd outlives this ring: its next owner must not lose a wake to a read of ours.
-    fn disarm_wake(&self) {
-        if !self.is_wake_armed() {
-            return;
-        }
-        if self.driver().room() == 0 {
-            let _ = self.driver().enter(Wait::No); // an error shows in `is_wake_armed` at the end
-        }
-        if self.driver().room() > 0 {
-            let entry = opcode::AsyncCancel::new(Kind::Wake as u64).build();
-            let sqe = Sqe::from(entry).user_data(Kind::Ignored as u64);
-            // SAFETY: (I1) a cancel points to nothing.
-            unsafe { self.driver().push(sqe) };
-        }
-    }
 }

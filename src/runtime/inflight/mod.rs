@@ -20,6 +20,7 @@ use std::mem::ManuallyDrop;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
 use std::task::Waker;
+use std::time::Instant;
 
 use io_uring::squeue::Flags;
 use io_uring::{opcode, types};
@@ -242,12 +243,7 @@ impl Inflight {
     fn drain_begins(&self) {
         self.drains.set(self.drains.get() + 1);
         self.closed.set(self.closed.get() + 1);
-        if self.wake_armed.get() {
-            // The read of the eventfd ends only when somebody writes; until the drain is over it is not armed again.
-            let one = 1_u64;
-            // SAFETY: (I1) the eventfd is never closed, as `arm_wake` was promised; eight bytes of a local.
-            unsafe { libc::write(self.eventfd.get(), (&raw const one).cast(), 8) };
-        }
+        self.disarm_wake();
     }
 
     fn drain_ends(&self) {
@@ -256,7 +252,7 @@ impl Inflight {
         self.feed_starved();
     }
 
-    /// Whether a drain is pending. Meanwhile no other thread can end a wait.
+    /// Whether a drain is pending. Meanwhile the thread sleeps by [`Inflight::wait_beside`].
     pub(crate) fn is_draining(&self) -> bool {
         self.drains.get() > 0
     }
@@ -299,6 +295,23 @@ impl Inflight {
     /// Whether a write to the eventfd would end a wait.
     pub(crate) fn is_wake_armed(&self) -> bool {
         self.wake_armed.get()
+    }
+
+    /// Lets the read of the eventfd end, by giving it something to read: a drain would wait for it for ever, and the
+    /// eventfd's next owner must not lose a wake to it.
+    fn disarm_wake(&self) {
+        if self.wake_armed.get() {
+            let one = 1_u64;
+            // SAFETY: (I1) the eventfd is never closed, as `arm_wake` was promised; eight readable bytes. The write fails
+            // only when the count is at its end, and then there is something to read.
+            unsafe { libc::write(self.eventfd.get(), (&raw const one).cast(), 8) };
+        }
+    }
+
+    /// Waits for a completion or for the eventfd, without an entry of our own in the ring: while a drain is pending, that
+    /// would stand in its way or wait behind it.
+    pub(crate) fn wait_beside(&self, eventfd: RawFd, deadline: Option<Instant>) -> io::Result<()> {
+        self.driver().wait_beside(eventfd, deadline)
     }
 
     /// Hands every completion that is there to its node, and tells how many there were.
