@@ -4,23 +4,22 @@
 //! cargo run --release --example treesum -- /usr/share
 //! ```
 //!
-//! Six stations, joined by bounded channels. Nothing else is shared between them.
+//! Four stations, joined by bounded channels. They share nothing else.
 //!
 //! ```text
-//!            paths             contents              results
-//!  walker ──────────▶ readers ──────────▶ hashers ─────────────┐
-//!  a thread  │         tasks       ▲       one runtime         ▼
-//!     ▲      │         on the ring │       per thread       printer ──▶ standard output
-//!     │      │            │        │          │                │
-//!     │      │            │        └─ buffers ┘                │
-//!     │      └── failures ┴────────▶ results                   │
-//!     └──────────────────────────────────────────── permits ◀──┘
+//!             paths               contents                  results
+//!   walker ──────────▶ readers ──────────────▶ hashers ─────────────▶ printer ──▶ standard output
+//!   a thread ▲         tasks       ▲           a runtime     │        a task │
+//!            │         on the ring │           per thread    │               │
+//!            │                     └──────── buffers ◀───────┘               │
+//!            └──────────────────────────── permits ◀─────────────────────────┘
 //! ```
 //!
-//! Every file has a number, and the printer puts results back into the order of the numbers. What bounds the memory is
-//! two channels that go the other way: a *permit* lets the walker number a few more files, and comes back when as many
-//! have been printed; a *buffer* lets a reader read, and comes back when its bytes have been hashed. Ctrl-C is a
-//! channel too: closing it ends a race with the work, and whatever was in flight is cancelled with it.
+//! Every file has a number, and the printer puts the results back into the order of the numbers; a walker or reader that
+//! fails has a result at once. Two channels go the other way and bound the memory: a *permit* lets the walker number a
+//! few more files, and comes back when as many have been printed; a *buffer* lets a reader read, and comes back when its
+//! bytes have been hashed. Ctrl-C is a channel too: the work races against its closing, and what is in flight when that
+//! wins is cancelled.
 
 mod arguments;
 mod hasher;
@@ -102,9 +101,14 @@ fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
     }
 
     let progress = Progress::new();
+    if progress.is_shown() {
+        // The walker is only a window ahead of the printer. Somebody else has to count how far it is.
+        let (roots, progress) = (arguments.paths.clone(), progress.clone());
+        thread::spawn(move || Walk::new(roots).take_while(|_| progress.expect_one()).for_each(drop));
+    }
     let walker = {
-        let (results, progress) = (result_tx.clone(), progress.clone());
-        thread::spawn(move || walk_trees(arguments.paths, permits, path_tx, results, &progress))
+        let results = result_tx.clone();
+        thread::spawn(move || walk_trees(arguments.paths, permits, path_tx, results))
     };
     let hashers = (0..arguments.jobs.get()).map(|_| {
         let (contents, results, buffers) = (contents.clone(), result_tx.clone(), buffer_tx.clone());
@@ -147,18 +151,11 @@ fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
 }
 
 /// The walker: numbers every file below the roots, as fast as permits come back.
-fn walk_trees(
-    roots: Vec<PathBuf>,
-    permits: Receiver<()>,
-    paths: Sender<File>,
-    results: Sender<Outcome>,
-    progress: &Progress,
-) {
+fn walk_trees(roots: Vec<PathBuf>, permits: Receiver<()>, paths: Sender<File>, results: Sender<Outcome>) {
     for (number, found) in (0..).zip(Walk::new(roots)) {
         if number % BATCH as u64 == 0 && permits.pop_blocking().is_err() {
             return; // the printer is gone
         }
-        progress.found();
         let gone = match found {
             Ok(path) => paths.push_blocking(File { number, path }).is_err(),
             Err((path, error)) => {

@@ -126,15 +126,20 @@ impl Progress {
             true => ProgressDrawTarget::hidden(),
             false => ProgressDrawTarget::stderr(),
         };
-        let style =
-            ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} files, {per_sec}, {elapsed}")
-                .expect("the template is well formed");
+        let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} files, {elapsed}")
+            .expect("the template is well formed");
         Self(ProgressBar::with_draw_target(Some(0), target).with_style(style))
     }
 
-    /// One more file is known.
-    pub(crate) fn found(&self) {
+    /// Whether anybody sees it.
+    pub(crate) fn is_shown(&self) -> bool {
+        !self.0.is_hidden()
+    }
+
+    /// One more file will be printed. `false` when the bar is not needed any more.
+    pub(crate) fn expect_one(&self) -> bool {
         self.0.inc_length(1);
+        !self.0.is_finished()
     }
 
     fn printed(&self) {
