@@ -6,7 +6,7 @@ use std::future::{Future, poll_fn};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::Poll;
@@ -436,21 +436,29 @@ fn a_read_at_an_offset_neither_leaves_nor_takes() -> Outcome {
 }
 
 #[test]
-fn an_answer_that_nobody_took_goes_back_to_the_front() -> Outcome {
+fn answers_that_nobody_took_go_back_to_their_places() -> Outcome {
     let _alone = begin();
     let runtime = Runtime::new()?;
     runtime.block_on(async {
         let (ours, mut peer) = with_left(b"leftover").await?;
         peer.write_all(b"!")?;
         {
-            // Prepared as a member of a chain, and dropped before the chain begins.
-            let mut op = pin!(ops::recv(&ours, [0; 4]));
-            poll_fn(|cx| ops::RingOperation::poll_prepare(op.as_mut(), cx)).await;
+            // Prepared as members of a chain, and dropped before the chain begins, in this order.
+            let (mut a, mut b, mut c) =
+                (ops::recv(&ours, [0; 4]), ops::recv(&ours, [0; 2]), ops::read(&ours, [0; 8]));
+            poll_fn(|cx| ops::RingOperation::poll_prepare(Pin::new(&mut a), cx)).await;
+            poll_fn(|cx| ops::RingOperation::poll_prepare(Pin::new(&mut b), cx)).await;
+            poll_fn(|cx| ops::RingOperation::poll_prepare(Pin::new(&mut c), cx)).await;
+            drop(a);
+            drop(c);
+            drop(b);
         }
         let (n, buf) = ops::recv(&ours, [0; 16]).await.into_result()?;
         assert_eq!(&buf[..n], b"left");
-        let (n, buf) = ops::recv(&ours, [0; 16]).await.into_result()?;
-        assert_eq!(&buf[..n], b"over");
+        for expected in [&b"ov"[..], b"er", b"!"] {
+            let (n, buf) = ops::recv(&ours, [0; 16]).await.into_result()?;
+            assert_eq!(&buf[..n], expected);
+        }
         Ok(())
     })
 }

@@ -12,6 +12,7 @@ use io_uring::opcode;
 
 use super::adopt::adopt;
 use super::fd::Fd;
+use super::fd::salvage::Place;
 use super::op::Op;
 use super::request::{Prepared, Request};
 use crate::runtime::driver::Sqe;
@@ -20,8 +21,8 @@ use crate::runtime::driver::Sqe;
 #[derive(Debug)]
 pub struct Accept {
     fd: Fd,
-    /// A connection that an earlier accept had left.
-    returned: Option<OwnedFd>,
+    /// A connection that an earlier accept had left, and where it stood.
+    taken: Option<(Place, OwnedFd)>,
 }
 
 // SAFETY: (I1) the entry has no pointers; the descriptor is held.
@@ -33,9 +34,9 @@ unsafe impl Request for Accept {
         if !self.fd.salvage().concerns_accepts() {
             return Poll::Ready(Prepared::Submit);
         }
-        self.returned = ready!(self.fd.salvage().poll_connection(cx));
-        Poll::Ready(match &self.returned {
-            Some(connection) => Prepared::Answer(connection.as_raw_fd()),
+        self.taken = ready!(self.fd.salvage().poll_connection(cx));
+        Poll::Ready(match &self.taken {
+            Some((_, connection)) => Prepared::Answer(connection.as_raw_fd()),
             None => Prepared::Submit,
         })
     }
@@ -52,7 +53,7 @@ unsafe impl Request for Accept {
     }
 
     fn finish(self, result: io::Result<u32>, _flags: u32) -> io::Result<Fd> {
-        if let Some(connection) = self.returned {
+        if let Some((_, connection)) = self.taken {
             return Ok(connection.into()); // `result` is its number
         }
         match result {
@@ -65,9 +66,11 @@ unsafe impl Request for Accept {
     }
 
     fn abandon(self, result: io::Result<u32>, _flags: u32, orphaned: bool) {
-        let returned = self.returned.is_some();
-        let connection = self.returned.or_else(|| adopt(result).ok());
-        self.fd.salvage().accept_abandoned(connection, orphaned, returned);
+        let (taken, connection) = match self.taken {
+            Some((place, connection)) => (Some(place), Some(connection)),
+            None => (None, adopt(result).ok()),
+        };
+        self.fd.salvage().accept_abandoned(connection, orphaned, taken);
     }
 }
 
@@ -108,5 +111,5 @@ unsafe impl Request for Accept {
 /// # }
 /// ```
 pub fn accept(fd: impl Into<Fd>) -> Op<Accept> {
-    Op::new(Accept { fd: fd.into(), returned: None })
+    Op::new(Accept { fd: fd.into(), taken: None })
 }

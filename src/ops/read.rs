@@ -10,6 +10,7 @@ use io_uring::opcode;
 
 use super::buf::{BufMut, bytes, clamp, fill};
 use super::fd::Fd;
+use super::fd::salvage::Place;
 use super::op::Op;
 use super::received::prepare_read;
 use super::request::{Prepared, Request};
@@ -30,8 +31,8 @@ pub struct Read<B> {
     fd: Fd,
     buf: B,
     offset: u64,
-    /// The bytes came from an earlier read.
-    returned: bool,
+    /// Where the bytes stood that an earlier read had left.
+    taken: Option<Place>,
 }
 
 // SAFETY: (I1) the entry points into the buffer, which the request owns and which stays where it is as `BufMut`
@@ -45,7 +46,7 @@ unsafe impl<B: BufMut> Request for Read<B> {
             return Poll::Ready(Prepared::Submit);
         }
         let asked = clamp(self.buf.capacity()) as usize;
-        prepare_read(&self.fd, cx, &mut self.returned, asked, |bytes| fill(&mut self.buf, bytes))
+        prepare_read(&self.fd, cx, &mut self.taken, asked, |bytes| fill(&mut self.buf, bytes))
     }
 
     fn sqe(&mut self) -> Sqe {
@@ -67,7 +68,7 @@ unsafe impl<B: BufMut> Request for Read<B> {
     fn abandon(mut self, result: io::Result<u32>, _flags: u32, orphaned: bool) {
         if self.offset == CURRENT {
             let n = result.map_or(0, |n| self.filled(n));
-            self.fd.salvage().read_abandoned(&bytes(&self.buf)[..n], orphaned, self.returned);
+            self.fd.salvage().read_abandoned(&bytes(&self.buf)[..n], orphaned, self.taken);
         }
     }
 }
@@ -121,7 +122,7 @@ impl<B: BufMut> Read<B> {
 /// # }
 /// ```
 pub fn read<B: BufMut>(fd: impl Into<Fd>, buf: B) -> Op<Read<B>> {
-    Op::new(Read { fd: fd.into(), buf, offset: CURRENT, returned: false })
+    Op::new(Read { fd: fd.into(), buf, offset: CURRENT, taken: None })
 }
 
 impl<B: BufMut> Op<Read<B>> {

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::task::{Context, Poll, ready};
 
 use super::fd::Fd;
-use super::fd::salvage::Take;
+use super::fd::salvage::{Place, Take};
 use super::request::Prepared;
 
 /// The bytes for a read of at most `asked`, if an earlier one left some. Pending while one that was dropped may still
@@ -17,7 +17,7 @@ pub(super) fn poll_received(
     cx: &mut Context<'_>,
     take: Take,
     asked: usize,
-) -> Poll<Option<Box<[u8]>>> {
+) -> Poll<Option<(Place, Box<[u8]>)>> {
     if !fd.salvage().concerns_reads() {
         return Poll::Ready(None);
     }
@@ -25,18 +25,18 @@ pub(super) fn poll_received(
 }
 
 /// As [`poll_received`], for a read at the current position: puts the bytes into place with `fill`, which returns how
-/// many it took, and sets `returned`. As with the kernel, fewer than asked for break a chain.
+/// many it took, and notes in `taken` where they came from. As with the kernel, fewer than asked for break a chain.
 pub(super) fn prepare_read(
     fd: &Fd,
     cx: &mut Context<'_>,
-    returned: &mut bool,
+    taken: &mut Option<Place>,
     asked: usize,
     fill: impl FnOnce(&[u8]) -> usize,
 ) -> Poll<Prepared> {
-    let Some(bytes) = ready!(poll_received(fd, cx, Take::Consume, asked)) else {
+    let Some((place, bytes)) = ready!(poll_received(fd, cx, Take::Consume, asked)) else {
         return Poll::Ready(Prepared::Submit);
     };
     let n = fill(&bytes);
-    *returned = true;
+    *taken = Some(place);
     Poll::Ready(if n < asked { Prepared::AnswerShort(n as i32) } else { Prepared::Answer(n as i32) })
 }

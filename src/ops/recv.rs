@@ -11,7 +11,7 @@ use io_uring::opcode;
 
 use super::buf::{BufMut, bytes, clamp, fill};
 use super::fd::Fd;
-use super::fd::salvage::{Take, keeps_boundaries};
+use super::fd::salvage::{Place, Take, keeps_boundaries};
 use super::op::Op;
 use super::received::poll_received;
 use super::request::{Prepared, Request};
@@ -27,8 +27,8 @@ pub struct Recv<B> {
     fd: Fd,
     buf: B,
     flags: i32,
-    /// The bytes came from an earlier receive.
-    returned: bool,
+    /// Where the bytes stood that an earlier receive had left.
+    taken: Option<Place>,
 }
 
 // SAFETY: (I1) the entry points into the buffer, which the request owns and which stays where it is as `BufMut`
@@ -77,7 +77,7 @@ unsafe impl<B: BufMut> Request for Recv<B> {
         if self.flags & libc::MSG_TRUNC != 0 && !keeps_boundaries(self.fd.as_fd()) {
             n = 0; // a stream's bytes, dropped as was asked for
         }
-        self.fd.salvage().read_abandoned(&bytes(&self.buf)[..n], orphaned, self.returned);
+        self.fd.salvage().read_abandoned(&bytes(&self.buf)[..n], orphaned, self.taken);
     }
 }
 
@@ -86,11 +86,11 @@ impl<B: BufMut> Recv<B> {
     fn prepare_received(&mut self, cx: &mut Context<'_>) -> Poll<Prepared> {
         let asked = clamp(self.buf.capacity()) as usize;
         let take = if self.flags & libc::MSG_PEEK != 0 { Take::Peek } else { Take::Consume };
-        let Some(bytes) = ready!(poll_received(&self.fd, cx, take, asked)) else {
+        let Some((place, bytes)) = ready!(poll_received(&self.fd, cx, take, asked)) else {
             return Poll::Ready(Prepared::Submit);
         };
         let n = fill(&mut self.buf, &bytes);
-        self.returned = true;
+        self.taken = Some(place);
         // A short receive breaks no chain, unless it was to wait for everything.
         let short = n < asked && self.flags & libc::MSG_WAITALL != 0;
         Poll::Ready(if short { Prepared::AnswerShort(n as i32) } else { Prepared::Answer(n as i32) })
@@ -149,7 +149,7 @@ impl<B: BufMut> Recv<B> {
 /// # }
 /// ```
 pub fn recv<B: BufMut>(fd: impl Into<Fd>, buf: B) -> Op<Recv<B>> {
-    Op::new(Recv { fd: fd.into(), buf, flags: 0, returned: false })
+    Op::new(Recv { fd: fd.into(), buf, flags: 0, taken: None })
 }
 
 impl<B: BufMut> Op<Recv<B>> {

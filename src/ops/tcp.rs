@@ -61,7 +61,7 @@ pub fn connect_tcp(address: impl ToSocketAddrs) -> ConnectTcp {
         Ok(addresses) => (addresses.collect(), None),
         Err(error) => (Vec::new(), Some(error)),
     };
-    ConnectTcp { left: left.into_iter(), error, current: None, cancelled: false }
+    ConnectTcp { left: left.into_iter(), error, current: None, cancelled: false, finished: false }
 }
 
 /// The future of [`connect_tcp`].
@@ -72,12 +72,23 @@ pub struct ConnectTcp {
     error: Option<io::Error>,
     current: Option<(Fd, Op<Connect>)>,
     cancelled: bool,
+    finished: bool,
 }
 
 impl Future for ConnectTcp {
     type Output = io::Result<Fd>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Fd>> {
+        assert!(!self.finished, "an op was polled after it had resolved");
+        let result = ready!(self.poll_next(cx));
+        self.finished = true;
+        Poll::Ready(result)
+    }
+}
+
+impl ConnectTcp {
+    /// Goes from one address to the next, until one answers.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Fd>> {
         loop {
             if let Some((_, op)) = &mut self.current {
                 let result = ready!(Pin::new(op).poll(cx));
@@ -117,7 +128,7 @@ impl Operation for ConnectTcp {
             ready!(Pin::new(op).poll_discard(cx));
         }
         self.current = None;
-        self.left = Vec::new().into_iter();
+        self.finished = true;
         Poll::Ready(())
     }
 }

@@ -10,6 +10,7 @@ use io_uring::opcode;
 
 use super::buf::{Buf, BufMut, IoVecs, asked, bytes, scatter, scatter_written};
 use super::fd::Fd;
+use super::fd::salvage::Place;
 use super::op::Op;
 use super::read::{CURRENT, position};
 use super::received::prepare_read;
@@ -23,8 +24,8 @@ pub struct Readv<B> {
     bufs: Vec<B>,
     iovecs: IoVecs,
     offset: u64,
-    /// The bytes came from an earlier read.
-    returned: bool,
+    /// Where the bytes stood that an earlier read had left.
+    taken: Option<Place>,
 }
 
 // SAFETY: (I1) the entry points to the iovec array, inline or on the heap, which points into the buffers; the request
@@ -37,7 +38,7 @@ unsafe impl<B: BufMut> Request for Readv<B> {
             return Poll::Ready(Prepared::Submit);
         }
         let asked = asked(&self.bufs, Buf::capacity);
-        prepare_read(&self.fd, cx, &mut self.returned, asked, |bytes| scatter(&mut self.bufs, bytes))
+        prepare_read(&self.fd, cx, &mut self.taken, asked, |bytes| scatter(&mut self.bufs, bytes))
     }
 
     fn sqe(&mut self) -> Sqe {
@@ -65,7 +66,7 @@ unsafe impl<B: BufMut> Request for Readv<B> {
                 let bytes = bytes(buf);
                 received.extend_from_slice(&bytes[..bytes.len().min(n - received.len())]);
             }
-            self.fd.salvage().read_abandoned(&received, orphaned, self.returned);
+            self.fd.salvage().read_abandoned(&received, orphaned, self.taken);
         }
     }
 }
@@ -117,7 +118,7 @@ impl<B: BufMut> Readv<B> {
 /// ```
 pub fn readv<B: BufMut>(fd: impl Into<Fd>, bufs: Vec<B>) -> Op<Readv<B>> {
     let iovecs = IoVecs::with_room(bufs.len());
-    Op::new(Readv { fd: fd.into(), bufs, iovecs, offset: CURRENT, returned: false })
+    Op::new(Readv { fd: fd.into(), bufs, iovecs, offset: CURRENT, taken: None })
 }
 
 impl<B: BufMut> Op<Readv<B>> {

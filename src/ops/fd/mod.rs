@@ -57,6 +57,8 @@ struct Descriptor {
 impl Fd {
     /// The descriptor itself, if this is the only hold on it.
     ///
+    /// What a dropped read or accept had left for the next one does not go with it: it is let go of.
+    ///
     /// # Errors
     ///
     /// Gives the `Fd` back when something else holds it too: a clone, or an op in flight. On another thread than that

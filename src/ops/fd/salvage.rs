@@ -18,11 +18,13 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::num::NonZeroU64;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::util::contain::contain;
 
 const READS: u8 = 1;
 const ACCEPTS: u8 = 2;
@@ -43,14 +45,21 @@ struct Sides {
 struct Side<T> {
     /// Ops dropped in flight whose terminal completion is still to come.
     orphans: usize,
-    waiting: VecDeque<T>,
+    /// In the order of their places, with gaps where something was taken.
+    waiting: VecDeque<(Place, T)>,
+    /// The place of what is left next.
+    next: Place,
     /// The tasks of ops that wait for the orphans.
     wakers: Vec<Waker>,
 }
 
+/// Where something stands in the order it was left in, counted in bytes or connections. Who takes it remembers the
+/// place, to put it back there if it was taken in vain: two that are put back keep their order so.
+pub(crate) type Place = NonZeroU64;
+
 impl<T> Default for Side<T> {
     fn default() -> Self {
-        Self { orphans: 0, waiting: VecDeque::new(), wakers: Vec::new() }
+        Self { orphans: 0, waiting: VecDeque::new(), next: Place::MIN, wakers: Vec::new() }
     }
 }
 
@@ -71,16 +80,30 @@ impl<T> Side<T> {
         Poll::Pending
     }
 
-    /// An op has ended that nobody awaits. Returns whom to wake, once the lock is given back.
-    fn abandoned(&mut self, received: Option<T>, orphaned: bool, returned: bool) -> Vec<Waker> {
+    /// An op has ended that nobody awaits: keeps what it received, `len` long. Returns whom to wake, once the lock is
+    /// given back.
+    fn abandoned(
+        &mut self,
+        received: Option<T>,
+        len: usize,
+        orphaned: bool,
+        taken: Option<Place>,
+    ) -> Vec<Waker> {
         self.orphans -= usize::from(orphaned);
-        match received {
-            Some(received) if returned => self.waiting.push_front(received),
-            Some(received) => self.waiting.push_back(received),
-            None => {}
+        if let Some(received) = received {
+            let place = taken.unwrap_or(self.next);
+            if taken.is_none() {
+                self.next = after(self.next, len);
+            }
+            let at = self.waiting.partition_point(|(other, _)| *other < place);
+            self.waiting.insert(at, (place, received));
         }
         if self.orphans == 0 { mem::take(&mut self.wakers) } else { Vec::new() }
     }
+}
+
+fn after(place: Place, len: usize) -> Place {
+    place.saturating_add(len as u64)
 }
 
 /// How a read takes what waits.
@@ -118,11 +141,11 @@ impl Salvage {
     }
 
     /// The terminal completion of a read that nobody awaits. `bytes` is what it received: nothing at the end and on an
-    /// error. `orphaned` if `read_orphaned` was called for it, `returned` if it had taken the bytes from here.
+    /// error. `orphaned` if `read_orphaned` was called for it, `taken` if it had the bytes from here.
     #[cold]
-    pub(crate) fn read_abandoned(&self, bytes: &[u8], orphaned: bool, returned: bool) {
-        let bytes = (!bytes.is_empty()).then(|| bytes.into());
-        wake_all(self.update(|sides| sides.reads.abandoned(bytes, orphaned, returned)));
+    pub(crate) fn read_abandoned(&self, bytes: &[u8], orphaned: bool, taken: Option<Place>) {
+        let received = (!bytes.is_empty()).then(|| bytes.into());
+        wake_all(self.update(|sides| sides.reads.abandoned(received, bytes.len(), orphaned, taken)));
     }
 
     /// The oldest bytes that wait, at most `asked` of them; `None` if none wait.
@@ -136,16 +159,17 @@ impl Salvage {
         fd: BorrowedFd<'_>,
         take: Take,
         asked: usize,
-    ) -> Poll<Option<Box<[u8]>>> {
+    ) -> Poll<Option<(Place, Box<[u8]>)>> {
         let mut waker = Some(cx.waker().clone()); // cloned and dropped outside of the lock (I7)
         self.update(|sides| {
             let side = &mut sides.reads;
             if side.poll_orphans(&mut waker).is_pending() {
                 return Poll::Pending;
             }
-            let Some(bytes) = side.waiting.front_mut() else { return Poll::Ready(None) };
+            let Some((place, bytes)) = side.waiting.front_mut() else { return Poll::Ready(None) };
+            let at = *place;
             if take == Take::Peek {
-                return Poll::Ready(Some(bytes[..asked.min(bytes.len())].into()));
+                return Poll::Ready(Some((at, bytes[..asked.min(bytes.len())].into())));
             }
             if asked >= bytes.len() {
                 return Poll::Ready(side.waiting.pop_front());
@@ -154,9 +178,10 @@ impl Salvage {
             if keeps_boundaries(fd) {
                 side.waiting.pop_front();
             } else {
+                *place = after(at, asked);
                 *bytes = bytes[asked..].into();
             }
-            Poll::Ready(Some(taken))
+            Poll::Ready(Some((at, taken)))
         })
     }
 
@@ -168,13 +193,13 @@ impl Salvage {
 
     /// The terminal completion of an accept that nobody awaits; as `read_abandoned`.
     #[cold]
-    pub(crate) fn accept_abandoned(&self, connection: Option<OwnedFd>, orphaned: bool, returned: bool) {
-        wake_all(self.update(|sides| sides.accepts.abandoned(connection, orphaned, returned)));
+    pub(crate) fn accept_abandoned(&self, connection: Option<OwnedFd>, orphaned: bool, taken: Option<Place>) {
+        wake_all(self.update(|sides| sides.accepts.abandoned(connection, 1, orphaned, taken)));
     }
 
     /// The oldest connection that waits; `None` if none waits.
     #[cold]
-    pub(crate) fn poll_connection(&self, cx: &mut Context<'_>) -> Poll<Option<OwnedFd>> {
+    pub(crate) fn poll_connection(&self, cx: &mut Context<'_>) -> Poll<Option<(Place, OwnedFd)>> {
         let mut waker = Some(cx.waker().clone()); // cloned and dropped outside of the lock (I7)
         self.update(|sides| {
             let side = &mut sides.accepts;
@@ -187,7 +212,7 @@ impl Salvage {
         if !self.concerns_accepts() {
             return None;
         }
-        self.update(|sides| sides.accepts.waiting.pop_front())
+        self.update(|sides| sides.accepts.waiting.pop_front()).map(|(_, connection)| connection)
     }
 
     /// Works on the sides under the lock, and writes the word after what they are then.
@@ -209,7 +234,7 @@ impl Salvage {
 
 fn wake_all(wakers: Vec<Waker>) {
     for waker in wakers {
-        waker.wake();
+        contain(|| waker.wake()); // one that panics must not keep the others asleep (I7)
     }
 }
 

@@ -68,3 +68,55 @@ fn a_hold_may_go_on_another_thread() -> Result<(), Box<dyn std::error::Error>> {
     }
     Ok(())
 }
+
+mod salvage {
+    //! What the salvage does with the tasks that wait for it.
+
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll, Wake, Waker};
+
+    use super::super::salvage::{Salvage, Take};
+    use super::*;
+
+    struct Woken(AtomicUsize, bool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            assert!(!self.1, "a waker's panic");
+        }
+    }
+
+    fn waker(panics: bool) -> (Arc<Woken>, Waker) {
+        let woken = Arc::new(Woken(AtomicUsize::new(0), panics));
+        (Arc::clone(&woken), woken.into())
+    }
+
+    #[test]
+    fn every_task_is_woken_once_by_the_last_orphan() -> io::Result<()> {
+        let (fd, _) = pipe()?;
+        let salvage = Salvage::new();
+        assert!(!salvage.concerns_reads());
+        salvage.read_orphaned();
+        salvage.read_orphaned();
+        let ((first, a), (second, b)) = (waker(true), waker(false));
+        for waker in [&a, &b, &a, &b] {
+            let mut cx = Context::from_waker(waker);
+            assert!(salvage.poll_bytes(&mut cx, fd.as_fd(), Take::Consume, 9).is_pending());
+        }
+        let woken = || (first.0.load(Ordering::Relaxed), second.0.load(Ordering::Relaxed));
+        salvage.read_abandoned(b"one", true, None);
+        assert_eq!(woken(), (0, 0), "an orphan is still in flight");
+        salvage.read_abandoned(b"", true, None);
+        assert_eq!(woken(), (1, 1), "the panic of one is not the other's");
+        let mut cx = Context::from_waker(&b);
+        let Poll::Ready(Some((_, bytes))) = salvage.poll_bytes(&mut cx, fd.as_fd(), Take::Consume, 9) else {
+            panic!("bytes wait");
+        };
+        assert_eq!(&*bytes, b"one");
+        assert!(!salvage.concerns_reads() && !salvage.concerns_accepts());
+        assert_eq!(Arc::strong_count(&first), 2, "no waker is kept");
+        Ok(())
+    }
+}
