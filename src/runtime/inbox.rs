@@ -382,6 +382,13 @@ mod loom_tests {
 
     use super::*;
 
+    /// Explores the schedules with up to three preemptions: more take minutes and found nothing.
+    fn model(scenario: impl Fn() + Send + Sync + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(scenario);
+    }
+
     /// An inbox with something that stands for the eventfd: a count and a way to sleep on it.
     struct Host {
         inbox: Inbox<usize>,
@@ -425,7 +432,7 @@ mod loom_tests {
     /// A lost wake leaves the owner asleep for ever, which loom reports as a deadlock.
     #[test]
     fn no_wake_is_lost() {
-        loom::model(|| {
+        model(|| {
             let host = Host::new();
             let senders: Vec<_> = (0..2)
                 .map(|i| {
@@ -458,7 +465,7 @@ mod loom_tests {
     /// Two senders wake one slot: the second may find the bit set and leave, but not with its data unseen.
     #[test]
     fn a_coalesced_wake_carries_its_data() {
-        loom::model(|| {
+        model(|| {
             let host = Host::new();
             let senders: Vec<_> = (0..2)
                 .map(|i| {
@@ -484,7 +491,7 @@ mod loom_tests {
 
     #[test]
     fn no_message_is_lost() {
-        loom::model(|| {
+        model(|| {
             let host = Host::new();
             let sender = {
                 let host = Arc::clone(&host);
@@ -514,7 +521,7 @@ mod loom_tests {
     /// Whatever is posted while the tenant moves out is taken by it or comes back.
     #[test]
     fn a_message_is_taken_or_comes_back() {
-        loom::model(|| {
+        model(|| {
             let host = Host::new();
             let sender = {
                 let host = Arc::clone(&host);
