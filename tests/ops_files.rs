@@ -12,6 +12,7 @@ use std::task::Poll;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use millstream::combinators::link;
 use millstream::ops::{self, EntryFlags, Fd, FileKind, IntoResult, RingOperation};
 use millstream::{Operation, Runtime};
 use support::{Descriptors, TempDir, Watchdog, alone};
@@ -78,6 +79,29 @@ fn a_zero_byte_in_a_path_is_an_error_that_says_so() -> Outcome {
         assert_eq!(submitted(), before, "the kernel was not asked");
         Ok(())
     })
+}
+
+#[test]
+fn what_the_kernel_was_not_asked_breaks_a_chain_all_the_same() -> Outcome {
+    let _alone = begin();
+    let runtime = Runtime::new()?;
+    let before = Descriptors::now();
+    runtime.block_on(async {
+        let (opened, after) = link((ops::open("a\0b"), ops::nop())).await;
+        assert!(opened.expect_err("no such path").to_string().contains("zero byte"));
+        assert_eq!(errno(after), Some(libc::ECANCELED));
+        let file = ops::open("/dev/null").await?;
+        let held = file.clone();
+        let (closed, after) = link((ops::close(file), ops::nop())).await;
+        assert_eq!(closed.expect_err("held twice").kind(), io::ErrorKind::ResourceBusy);
+        assert_eq!(errno(after), Some(libc::ECANCELED));
+        // A chain that breaks before a close: it was not closed by the ring, and is closed all the same.
+        let (failed, closed) = link((ops::open("/none"), ops::close(held))).await;
+        assert_eq!((errno(failed), errno(closed)), (Some(libc::ENOENT), Some(libc::ECANCELED)));
+        io::Result::Ok(())
+    })?;
+    before.assert_same();
+    Ok(())
 }
 
 #[test]

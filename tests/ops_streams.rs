@@ -377,3 +377,26 @@ fn an_op_dropped_elsewhere_lets_go_where_it_ran() -> Outcome {
     before.assert_same();
     Ok(())
 }
+
+/// What an op holds decides where it may go.
+#[test]
+fn ops_are_send_when_their_buffers_are() {
+    fn send<T: Send>(_: fn() -> T) {}
+    fn shared<T: Send + Sync>() {}
+    shared::<Fd>();
+    send(|| ops::read(fd(), Vec::new()));
+    send(|| ops::readv(fd(), vec![[0; 8]]));
+    send(|| ops::writev(fd(), vec![String::new()]));
+    send(|| ops::recv(fd(), [0; 8].slice(2..)));
+    send(|| ops::send_all(fd(), Arc::<[u8]>::from([])));
+    send(|| ops::write_all(fd(), ""));
+    send(|| ops::accept(fd()));
+    send(|| ops::open("/"));
+    send(|| ops::close(fd()));
+    send(|| ops::statx("/"));
+    send(|| ops::connect_tcp("127.0.0.1:1"));
+
+    fn fd() -> Fd {
+        unreachable!("never called: the types are the test")
+    }
+}

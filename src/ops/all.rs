@@ -175,11 +175,11 @@ impl<B: Buf> SendAll<B> {
 ///
 /// # Kernel
 ///
-/// [`write`] until everything is written: mostly once.
+/// [`write()`] until everything is written: mostly once.
 ///
 /// # Errors
 ///
-/// As [`write`]; `WriteZero` when the descriptor takes no more. What was written before the error is told by
+/// As [`write()`]; `WriteZero` when the descriptor takes no more. What was written before the error is told by
 /// [`done`](All::done), to be asked of a future that was awaited by `&mut`. `ECANCELED` when it was asked to stop
 /// before the end.
 ///

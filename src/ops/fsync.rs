@@ -40,7 +40,9 @@ unsafe impl Request for Fsync {
 ///
 /// # Kernel
 ///
-/// `IORING_OP_FSYNC`, Linux 5.1. One entry, one completion; it always runs on a worker thread of the kernel.
+/// `IORING_OP_FSYNC`, Linux 5.1. One entry, one completion; it always runs on a worker thread of the kernel. To the
+/// kernel (6.18 and before) an `fsync` that failed is no failure in a chain: what is linked after it starts all the
+/// same.
 ///
 /// # Errors
 ///

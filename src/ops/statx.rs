@@ -187,7 +187,9 @@ fn time(stamp: &libc::statx_timestamp) -> SystemTime {
 ///
 /// # Kernel
 ///
-/// `IORING_OP_STATX`, Linux 5.6. One entry, one completion; it always runs on a worker thread of the kernel.
+/// `IORING_OP_STATX`, Linux 5.6. One entry, one completion; it always runs on a worker thread of the kernel. To the
+/// kernel (6.18 and before) a `statx` that failed is no failure in a chain: what is linked after it starts all the
+/// same.
 ///
 /// # Errors
 ///

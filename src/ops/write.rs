@@ -14,7 +14,7 @@ use super::read::{CURRENT, position};
 use super::request::Request;
 use crate::runtime::driver::Sqe;
 
-/// The request of [`write`].
+/// The request of [`write()`].
 #[derive(Debug)]
 pub struct Write<B> {
     fd: Fd,
