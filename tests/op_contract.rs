@@ -403,7 +403,7 @@ fn what_a_drain_waits_for_can_be_cancelled() {
 fn other_threads_wake_a_runtime_whose_drain_is_pending() {
     let runtime = Runtime::new().unwrap();
     let (reader, mut writer) = pipe();
-    let (to_task, mut from_thread) = millstream::channel::bounded(1);
+    let (to_task, from_thread) = millstream::channel::bounded(1);
     runtime.block_on(async {
         time::sleep(Duration::from_millis(2)).await; // the runtime has slept: it listens for other threads
         let (mut read, _log) = counted(&reader);
@@ -425,6 +425,37 @@ fn other_threads_wake_a_runtime_whose_drain_is_pending() {
         read.await.unwrap();
     });
     assert_eq!(runtime.stats().nodes, 0);
+}
+
+#[test]
+fn the_kernel_takes_a_limit_on_its_workers() {
+    let runtime = Runtime::builder().kernel_workers(1, 2).build().unwrap();
+    let (reader, mut writer) = pipe();
+    runtime.block_on(async {
+        let reads: Vec<_> = (0..8)
+            .map(|_| {
+                let (mut op, _log) = counted(&reader);
+                Pin::new(&mut op).add_flags(EntryFlags::ASYNC);
+                spawn(op)
+            })
+            .collect();
+        time::sleep(Duration::from_millis(5)).await;
+        let workers = std::fs::read_dir("/proc/self/task")
+            .unwrap()
+            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
+            .filter(|name| name.trim_end() == format!("iou-wrk-{}", gettid()))
+            .count();
+        assert!(workers <= 2, "{workers} workers");
+        for read in reads {
+            writer.write_all(&[1; 16]).unwrap();
+            read.await.unwrap().unwrap();
+        }
+    });
+}
+
+fn gettid() -> i32 {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::gettid() }
 }
 
 #[test]

@@ -36,6 +36,7 @@ pub struct Builder {
     spin: Option<Duration>,
     poll_budget: u32,
     shutdown_deadline: Duration,
+    workers: Option<(u32, u32)>,
     faults: Option<FaultPlan>,
 }
 
@@ -46,6 +47,7 @@ impl Builder {
             spin: None,
             poll_budget: 128,
             shutdown_deadline: Duration::from_secs(5),
+            workers: None,
             faults: None,
         }
     }
@@ -95,6 +97,15 @@ impl Builder {
         self
     }
 
+    /// How many threads the kernel may use at most for ops of this runtime that it cannot do without blocking: `bounded`
+    /// for regular files and block devices, `unbounded` for everything else. 0 leaves a limit as it is.
+    ///
+    /// Default: the kernel's, which is 4 per CPU for the first and the process limit (`RLIMIT_NPROC`) for the second.
+    pub fn kernel_workers(mut self, bounded: u32, unbounded: u32) -> Self {
+        self.workers = Some((bounded, unbounded));
+        self
+    }
+
     /// Lets chosen calls of the kernel fail, for tests of this crate.
     #[doc(hidden)]
     pub fn faults(mut self, plan: &FaultPlan) -> Self {
@@ -108,10 +119,15 @@ impl Builder {
     ///
     /// [`BuildError`] says which step failed, what forbids or lacks io_uring, and what to do about it.
     pub fn build(self) -> Result<Runtime, BuildError> {
-        let driver = match &self.faults {
+        let mut driver = match &self.faults {
             None => AnyDriver::new(&self.ring)?,
             Some(plan) => AnyDriver::with_faults(&self.ring, plan)?,
         };
+        if let Some((bounded, unbounded)) = self.workers {
+            driver
+                .limit_workers(bounded, unbounded)
+                .map_err(|error| BuildError::call(BuildStep::Register, error))?;
+        }
         let (id, entry) = registry::acquire().map_err(|error| BuildError::call(BuildStep::System, error))?;
         let config = Config {
             poll_budget: self.poll_budget,

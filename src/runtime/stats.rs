@@ -48,8 +48,12 @@ pub struct Stats {
     pub completions: u64,
     /// Completions that belonged to no op in flight, and were dropped.
     pub stale_completions: u64,
+    /// Completions that the kernel could not keep. Stays 0: kernels that lose completions are refused.
+    pub dropped_completions: u64,
     /// How often a cancel had to be sent again.
     pub cancels_repeated: u64,
+    /// Panics of wakers and destructors that had nobody to go to, and were kept from the loop.
+    pub contained_panics: u64,
 }
 
 impl Stats {
@@ -68,7 +72,9 @@ impl Stats {
             submitted: inflight.submitted,
             completions: inflight.completions,
             stale_completions: inflight.stale_completions,
+            dropped_completions: inflight.dropped_completions,
             cancels_repeated: inflight.cancels_repeated,
+            contained_panics: inflight.contained_panics,
         }
     }
 }

@@ -154,6 +154,14 @@ pub(crate) enum AnyDriver {
 }
 
 impl AnyDriver {
+    /// Limits the kernel's worker threads of this ring: those for regular files, and those for everything else.
+    pub(crate) fn limit_workers(&mut self, bounded: u32, unbounded: u32) -> io::Result<()> {
+        let mut limits = [bounded, unbounded];
+        // SAFETY: two live numbers, which the kernel reads and fills with the old limits during the call.
+        unsafe { self.register(sys::register::IOWQ_MAX_WORKERS, limits.as_mut_ptr().cast(), 2)? };
+        Ok(())
+    }
+
     /// A ring of this size for the calling thread.
     ///
     /// # Errors

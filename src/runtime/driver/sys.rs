@@ -52,6 +52,7 @@ pub(crate) mod register {
     pub(crate) const EVENTFD: u32 = 4;
     pub(crate) const UNREGISTER_EVENTFD: u32 = 5;
     pub(crate) const PROBE: u32 = 8;
+    pub(crate) const IOWQ_MAX_WORKERS: u32 = 19;
     pub(crate) const RING_FDS: u32 = 20;
     pub(crate) const UNREGISTER_RING_FDS: u32 = 21;
     pub(crate) const SYNC_CANCEL: u32 = 24;

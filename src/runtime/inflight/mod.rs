@@ -47,6 +47,7 @@ pub(crate) struct InflightStats {
     pub(crate) stale_completions: u64,
     pub(crate) completions: u64,
     pub(crate) submitted: u64,
+    pub(crate) dropped_completions: u64,
     pub(crate) cancels_repeated: u64,
     pub(crate) contained_panics: u64,
 }
@@ -128,11 +129,6 @@ impl Inflight {
         self.driver().queued()
     }
 
-    #[inline]
-    pub(crate) fn room(&self) -> usize {
-        self.driver().room()
-    }
-
     pub(crate) fn capacity(&self) -> usize {
         self.driver().capacity()
     }
@@ -154,6 +150,7 @@ impl Inflight {
             stale_completions: self.stale.get(),
             completions: self.completions.get(),
             submitted: self.driver().submitted(),
+            dropped_completions: self.driver().dropped().into(),
             cancels_repeated: self.cancels.repeated(),
             contained_panics: self.contained.get(),
         }
