@@ -446,8 +446,8 @@ fn the_kernel_takes_a_limit_on_its_workers() {
             .filter(|name| name.trim_end() == format!("iou-wrk-{}", gettid()))
             .count();
         assert!(workers <= 2, "{workers} workers");
+        writer.write_all(&[1; 8 * 16]).unwrap(); // which of them gets which part is up to the kernel
         for read in reads {
-            writer.write_all(&[1; 16]).unwrap();
             read.await.unwrap().unwrap();
         }
     });
