@@ -403,7 +403,7 @@ unsafe fn refresh<P, R>(waiter: &Waiter<P>, waker: &Waker, spare: &mut Option<Wa
     Step::Parked(Wakes::default())
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(millstream_loom, millstream_shuttle))))]
 impl<T> Engine<T> {
     /// The two implications of the type's documentation, and that the counts make sense.
     pub(super) fn audit(&self) {

@@ -72,7 +72,7 @@ impl<T> Operation for Pop<'_, T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(millstream_loom, millstream_shuttle))))]
 impl<T> Pop<'_, T> {
     pub(super) fn state(&self) -> State {
         self.waiter.state()

@@ -125,7 +125,7 @@ impl<T> Operation for Push<'_, T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(millstream_loom, millstream_shuttle))))]
 impl<T> Push<'_, T> {
     pub(super) fn state(&self) -> State {
         self.waiter.state()

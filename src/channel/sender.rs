@@ -172,7 +172,7 @@ impl<T> Sender<T> {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(any(millstream_loom, millstream_shuttle))))]
     pub(super) fn shared(&self) -> &Shared<T> {
         &self.shared
     }
