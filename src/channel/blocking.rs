@@ -2,13 +2,15 @@
 //!
 //! Knows: threads, `util::executor`. Does not know: channels.
 
+use core::cell::Cell;
 use core::future::Future;
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
-use std::sync::Arc; // not `crate::sync`: `Wake` is about this one
+use std::sync::{Arc, OnceLock}; // not `crate::sync`: `Wake` is about this `Arc`
 use std::task::Wake;
 
 use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::hint;
 use crate::sync::thread::{self, Thread};
 use crate::util::executor;
 
@@ -52,16 +54,41 @@ impl Wake for Parker {
     }
 }
 
+/// Pauses before parking: at most some tens of microseconds, the cost of a park and an unpark.
+const MAX_SPIN: u32 = if cfg!(any(millstream_loom, millstream_shuttle, miri)) { 0 } else { 1024 };
+const MIN_SPIN: u32 = MAX_SPIN / 64;
+
+std::thread_local! {
+    /// How long this thread spins: more while wakes come in that time, less while they do not.
+    static SPIN: Cell<u32> = const { Cell::new(MAX_SPIN / 4) };
+}
+
+/// Whether a wake comes soon enough to be waited for awake. With one processor it cannot.
+fn spin(parker: &Parker) -> bool {
+    static ALONE: OnceLock<bool> = OnceLock::new();
+    if MAX_SPIN == 0
+        || *ALONE.get_or_init(|| std::thread::available_parallelism().is_ok_and(|n| n.get() == 1))
+    {
+        return false;
+    }
+    let limit = SPIN.get();
+    for _ in 0..limit {
+        if parker.take() {
+            SPIN.set((limit * 2).min(MAX_SPIN));
+            return true;
+        }
+        hint::spin_loop();
+    }
+    SPIN.set((limit / 2).max(MIN_SPIN));
+    false
+}
+
 /// Runs `future` to its end on this thread, parking while it is pending.
 pub(super) fn wait<F: Future>(future: F) -> F::Output {
     wait_pinned(pin!(future))
 }
 
 fn wait_pinned<F: Future>(mut future: Pin<&mut F>) -> F::Output {
-    // Most waits find what they want at once: no parker for those.
-    if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        return output;
-    }
     let parker = Parker::new();
     let waker = Waker::from(parker.clone());
     let mut cx = Context::from_waker(&waker);
@@ -69,8 +96,10 @@ fn wait_pinned<F: Future>(mut future: Pin<&mut F>) -> F::Output {
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return output;
         }
-        while !parker.take() {
-            thread::park();
+        if !spin(&parker) {
+            while !parker.take() {
+                thread::park();
+            }
         }
     }
 }

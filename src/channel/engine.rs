@@ -10,6 +10,10 @@ use std::collections::VecDeque;
 use super::waiter::{Line, State, Waiter};
 use super::wake::Wakes;
 
+/// Slots allocated beyond the capacity: values on their way to waiting receivers lie there. More are allocated if that
+/// many receivers wait at once.
+pub(super) const HAND_OVER: usize = 4;
+
 /// What a parked push remembers.
 pub(super) struct Offer<T> {
     /// The value, until it is in the channel.
@@ -101,6 +105,7 @@ impl<T> Engine<T> {
     // ---- push ----
 
     /// Pushes the value in `slot` if there is room; leaves it there otherwise.
+    #[inline]
     pub(super) fn try_push(&mut self, slot: &mut Option<T>) -> Result<Option<Waker>, Refused> {
         if self.closed {
             Err(Refused::Closed)
@@ -114,9 +119,18 @@ impl<T> Engine<T> {
     /// Puts the value at the tail. If a popper waits, one value is now counted as the first one's.
     fn accept(&mut self, slot: &mut Option<T>) -> Option<Waker> {
         if let Some(value) = slot.take() {
-            self.ring.push_back(value);
+            self.enqueue(value);
         }
         self.assign()
+    }
+
+    #[inline]
+    fn enqueue(&mut self, value: T) {
+        if self.ring.len() == self.ring.capacity() {
+            // Only counted values come on top of the capacity, so the ring grows with their number, not by doubling.
+            self.ring.reserve_exact(HAND_OVER.max(self.assigned));
+        }
+        self.ring.push_back(value);
     }
 
     /// Counts one free value as the first waiting popper's, if one waits.
@@ -199,7 +213,7 @@ impl<T> Engine<T> {
 
     // ---- pop ----
 
-    /// Pops a value that no notified popper is entitled to.
+    /// One pop that does not wait.
     pub(super) fn try_pop(&mut self) -> Result<(T, Wakes), Refused> {
         if let Some(popped) = self.pop_free() {
             return Ok(popped);
@@ -216,12 +230,27 @@ impl<T> Engine<T> {
         Err(Refused::Full)
     }
 
+    /// Pops a value that no notified popper is entitled to; the freed slot goes to the oldest parked push.
+    #[inline]
     fn pop_free(&mut self) -> Option<(T, Wakes)> {
         if self.free() == 0 {
             return None;
         }
         let value = self.ring.pop_front()?;
         Some((value, self.settle()))
+    }
+
+    /// Pops for a popper that would otherwise wait: a free value, or the one the oldest parked push is due to give.
+    #[inline]
+    pub(super) fn pop_due(&mut self) -> Option<(T, Wakes)> {
+        if let Some(popped) = self.pop_free() {
+            return Some(popped);
+        }
+        // By waiting, this popper would make room for the oldest push, and be the first in line for its value: a popper
+        // that waits already does so for a granted push, and then, as with a void grant, the comparison does not hold.
+        let due =
+            self.capacity + 1 > self.granted && self.pushers.front().is_some_and(|offer| !offer.by_poll);
+        if due { self.pull_through(|_| true) } else { None }
     }
 
     /// With no free value and no room (capacity 0, or every slot granted): takes the value of the first parked push
@@ -233,7 +262,7 @@ impl<T> Engine<T> {
         }
         let (pulled, pusher) = self.pushers.finish_first(State::Taken, accept, |offer| offer.value.take())?;
         if let Some(pulled) = pulled {
-            self.ring.push_back(pulled);
+            self.enqueue(pulled);
         }
         let value = self.ring.pop_front()?;
         Some((value, Wakes { pusher, popper: None }))
@@ -271,22 +300,13 @@ impl<T> Engine<T> {
             unsafe { self.poppers.push_back(waiter, waker, 0) };
             return Step::Parked(Wakes::default());
         }
-        if let Some((value, wakes)) = self.pop_free() {
+        if let Some((value, wakes)) = self.pop_due() {
             waiter.set(State::Taken);
             return Step::Ready(Ok((value, false)), wakes);
         }
         if self.has_ended() {
             waiter.set(State::Closed);
             return Step::Ready(Err(Closed), Wakes::default());
-        }
-        // By waiting, this popper would make room for the oldest push, and be the first in line for its value: a popper
-        // that waits already does so for a granted push, and then, as with a void grant, this does not hold.
-        if self.capacity + 1 > self.granted
-            && self.pushers.front().is_some_and(|offer| !offer.by_poll)
-            && let Some((value, wakes)) = self.pull_through(|_| true)
-        {
-            waiter.set(State::Taken);
-            return Step::Ready(Ok((value, false)), wakes);
         }
         let Some(waker) = spare.take() else { return Step::NeedsWaker };
         // SAFETY: (I3) the waiter is not linked (`Queued` returned above); the rest is the caller's contract.
@@ -320,10 +340,15 @@ impl<T> Engine<T> {
 
     /// Gives one unit of room, if there is any, to the oldest parked push: pulls its value, or grants it the slot.
     /// Every change makes at most one unit, so once is enough.
+    #[inline]
     fn settle(&mut self) -> Wakes {
-        if self.closed || !self.has_room(self.granted) {
+        if self.pushers.is_empty() || self.closed || !self.has_room(self.granted) {
             return Wakes::default();
         }
+        self.give_room()
+    }
+
+    fn give_room(&mut self) -> Wakes {
         match self.pushers.front() {
             None => Wakes::default(),
             Some(offer) if offer.by_poll => {

@@ -58,6 +58,7 @@ mod tests;
 use std::collections::VecDeque;
 
 use crate::sync::Arc;
+use engine::HAND_OVER;
 use shared::Shared;
 
 pub use error::{PopError, PushError, TryPopError, TryPushError};
@@ -65,10 +66,6 @@ pub use pop::Pop;
 pub use push::Push;
 pub use receiver::Receiver;
 pub use sender::Sender;
-
-/// Slots allocated beyond the capacity: values on their way to waiting receivers lie there. More are allocated if that
-/// many receivers wait at once.
-const HAND_OVER: usize = 4;
 
 /// Makes a channel that holds `capacity` values: exactly, and `0` makes every push meet a pop.
 ///

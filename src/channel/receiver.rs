@@ -135,7 +135,11 @@ impl<T> Receiver<T> {
     #[doc(alias = "blocking_recv")]
     pub fn pop_blocking(&self) -> Result<T, PopError> {
         blocking::assert_plain_thread("pop_blocking", "pop().await");
-        blocking::wait(self.pop())
+        match self.try_pop() {
+            Ok(value) => Ok(value),
+            Err(TryPopError::Closed) => Err(PopError::Closed),
+            Err(TryPopError::Empty) => blocking::wait(self.pop()),
+        }
     }
 
     /// Closes the channel: pushes fail from now on, also those that wait; what is in it can still be popped.

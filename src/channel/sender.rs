@@ -116,7 +116,11 @@ impl<T> Sender<T> {
     #[doc(alias = "blocking_send")]
     pub fn push_blocking(&self, value: T) -> Result<(), PushError<T>> {
         blocking::assert_plain_thread("push_blocking", "push(..).await");
-        blocking::wait(self.push(value))
+        match self.try_push(value) {
+            Ok(()) => Ok(()),
+            Err(TryPushError::Closed(value)) => Err(PushError::Closed(value)),
+            Err(TryPushError::Full(value)) => blocking::wait(self.push(value)),
+        }
     }
 
     /// Closes the channel: pushes fail from now on, also those that wait; what is in it can still be popped.

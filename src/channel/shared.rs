@@ -90,19 +90,33 @@ impl<T> Shared<T> {
         waiter: &Waiter<Offer<T>>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), PushError<T>>> {
+        let mut spare = None;
         match waiter.state() {
-            State::Idle if !executor::spend(cx) => return Poll::Pending,
-            State::Idle | State::Queued | State::Notified => {}
+            State::Idle => {
+                if !executor::spend(cx) {
+                    return Poll::Pending;
+                }
+                // SAFETY: (I3) never parked: the owner's alone.
+                let outcome = self.engine.lock().try_push(&mut unsafe { waiter.payload() }.value);
+                if let Ok(popper) = outcome {
+                    waiter.set(State::Finished);
+                    deliver(popper);
+                    return Poll::Ready(Ok(()));
+                }
+                spare = Some(cx.waker().clone());
+            }
+            State::Queued | State::Notified => {}
             State::Taken | State::Closed | State::Cancelled => {
-                // SAFETY: (I3) by this function's contract.
+                // SAFETY: (I3) by this function's contract, and final.
                 return Poll::Ready(unsafe { resolve(waiter) });
             }
             State::Finished => panic!("a push was polled after it had resolved"),
         }
-        // SAFETY: (I3) by this function's contract.
-        let step = self.attempt(cx, |engine, waker, spare| unsafe { engine.poll_push(waiter, waker, spare) });
         // SAFETY: (I3) by this function's contract; an attempt that is over leaves the waiter in a final state.
-        step.map(|_| unsafe { resolve(waiter) })
+        unsafe {
+            self.attempt(cx, spare, |engine, waker, spare| engine.poll_push(waiter, waker, spare))
+                .map(|_| resolve(waiter))
+        }
     }
 
     /// Withdraws a push: afterwards it is `Taken`, or `Idle`/`Closed`/`Cancelled`/`Finished` with its value (if not
@@ -160,9 +174,21 @@ impl<T> Shared<T> {
         waiter: &Waiter<()>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<T, PopError>> {
+        let mut spare = None;
         match waiter.state() {
-            State::Idle if !executor::spend(cx) => return Poll::Pending,
-            State::Idle | State::Queued | State::Notified => {}
+            State::Idle => {
+                if !executor::spend(cx) {
+                    return Poll::Pending;
+                }
+                let popped = self.engine.lock().pop_due();
+                if let Some((value, wakes)) = popped {
+                    waiter.set(State::Finished);
+                    wakes.deliver();
+                    return Poll::Ready(Ok(value));
+                }
+                spare = Some(cx.waker().clone());
+            }
+            State::Queued | State::Notified => {}
             state @ (State::Closed | State::Cancelled) => {
                 waiter.set(State::Finished);
                 let closed = state == State::Closed;
@@ -170,8 +196,10 @@ impl<T> Shared<T> {
             }
             State::Taken | State::Finished => panic!("a pop was polled after it had resolved"),
         }
-        // SAFETY: (I3) by this function's contract.
-        let step = self.attempt(cx, |engine, waker, spare| unsafe { engine.poll_pop(waiter, waker, spare) });
+        let step = self.attempt(cx, spare, |engine, waker, spare| {
+            // SAFETY: (I3) by this function's contract.
+            unsafe { engine.poll_pop(waiter, waker, spare) }
+        });
         step.map(|popped| {
             waiter.set(State::Finished);
             match popped {
@@ -234,15 +262,14 @@ impl<T> Shared<T> {
 
     // ---- both ----
 
-    /// Runs an attempt under the lock, and once more with a clone of the waker if it has to park. Cloning and dropping
-    /// wakers is the user's code, so it is done between.
-    #[inline]
+    /// Runs an attempt under the lock; again, with a clone of the waker, if it turns out to need one. Cloning and
+    /// dropping wakers is the user's code, so it is done between.
     fn attempt<R>(
         &self,
         cx: &mut Context<'_>,
+        mut spare: Option<Waker>,
         mut attempt: impl FnMut(&mut Engine<T>, &Waker, &mut Option<Waker>) -> Step<R>,
     ) -> Poll<R> {
-        let mut spare = None;
         loop {
             let step = attempt(&mut self.engine.lock(), cx.waker(), &mut spare);
             match step {
