@@ -54,7 +54,7 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `macros` | yes | `#[millstream::main]`, `#[millstream::test]` |
+//! | `macros` | yes | `#[millstream::main]`, `#[millstream::test]`, `race!`, `join!`, `chain!` |
 //! | `bytes` | no | `Bytes` and `BytesMut` as buffers |
 
 #[cfg(not(target_os = "linux"))]

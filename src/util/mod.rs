@@ -5,4 +5,5 @@
 pub(crate) mod biased;
 pub(crate) mod contain;
 pub(crate) mod executor;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
 pub(crate) mod pinned;
