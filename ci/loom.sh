@@ -61,6 +61,8 @@ drains-before-it-closes channel::tests::loom::the_last_receiver_leaves_nothing_b
 told-before-pulled channel::tests::loom::a_pulled_push_knows_it_at_once
 keeps-its-first-waker channel::tests::loom::a_new_waker_misses_nothing
 cancel-keeps-the-value channel::tests::loom::a_cancelled_pop_has_the_value_or_leaves_it
+inbox-summary-first inbox::loom_tests::no_wake_is_lost
+inbox-sleeps-without-a-look inbox::loom_tests::no_message_is_lost
 wake-forgets-to-unpark channel::tests::loom::blocking_ends_meet
 BUGS
 fi

@@ -108,7 +108,7 @@ impl<M> Inbox<M> {
             return false; // the tenant never had such a slot: an id from before
         };
         let bit = 1 << (slot % 64);
-        if cfg!(millstream_bug = "inbox_summary_first") {
+        if cfg!(millstream_bug = "inbox-summary-first") {
             let signal = self.raise(1 << (index & 31));
             word.fetch_or(bit, Ordering::AcqRel);
             return signal;
@@ -216,7 +216,7 @@ impl<M> Inbox<M> {
     /// Announces that the owner is about to sleep. `false`: there is work, do not.
     #[must_use]
     pub(crate) fn try_sleep(&self) -> bool {
-        if cfg!(millstream_bug = "inbox_sleep_without_check") {
+        if cfg!(millstream_bug = "inbox-sleeps-without-a-look") {
             self.line.word.store(SLEEPING, Ordering::Release);
             return true;
         }
@@ -373,7 +373,7 @@ mod tests {
     }
 }
 
-/// Explored by loom: `RUSTFLAGS="--cfg millstream_loom" cargo test --lib inbox`.
+/// Explored by loom: see `ci/loom.sh`.
 #[cfg(all(test, millstream_loom))]
 mod loom_tests {
     use loom::sync::atomic::{AtomicUsize, Ordering};
@@ -385,7 +385,7 @@ mod loom_tests {
     /// Explores the schedules with up to three preemptions: more take minutes and found nothing.
     fn model(scenario: impl Fn() + Send + Sync + 'static) {
         let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = Some(3);
+        builder.preemption_bound.get_or_insert(3);
         builder.check(scenario);
     }
 

@@ -5,7 +5,7 @@
 //! ```text
 //! poll up to TURN tasks
 //! inbox: remote wakes, drops, work          timers, if any is armed: read the clock
-//! work left?  TURN polls since the last look, or the kernel has something: submit, reap
+//! work left?  SUBMIT polls since the last look, or the kernel has something: submit, reap
 //! none left?  1. send cancels; submit without waiting; reap; runnable now? go on
 //!             2. spin on the completion queue and the inbox, as long as that pays
 //!             3. announce the sleep, look again, sleep in `enter` until a completion, a signal or a deadline
@@ -33,8 +33,10 @@ use super::timer::TimerKey;
 use super::waker::TaskId;
 use crate::util::contain::contain;
 
-/// How many polls may pass before the ring is looked at.
-const TURN: u32 = 256;
+/// How many polls may pass before other threads, timers and the kernel's flags are looked at.
+const TURN: u32 = 64;
+/// How many polls may pass before what is queued is submitted, though the kernel has nothing to say.
+const SUBMIT: u32 = 256;
 /// The longest pause after an `enter` that failed for the time being.
 const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 
@@ -92,7 +94,7 @@ impl Core {
             if !received {
                 self.idle(); // else `done` has its say first: the message may have been to stop
             }
-        } else if self.since_enter.get() >= TURN || self.inflight.needs_enter() {
+        } else if self.since_enter.get() >= SUBMIT || self.inflight.needs_enter() {
             self.look_at_ring();
         }
         self.flush_deferred();
@@ -268,8 +270,7 @@ impl Core {
         }
     }
 
-    /// Drops all tasks, and waits for the kernel (I6). Returns how many ops it had to
-    /// leave with the kernel.
+    /// Drops all tasks, and waits for the kernel (I6). Returns how many ops it had to leave with the kernel.
     ///
     /// The caller has made this core the current one.
     pub(super) fn tear_down(&self) -> usize {
@@ -279,7 +280,9 @@ impl Core {
         self.entry.inbox.refuse_work(self.id.as_u64());
         self.receive(self.entry.inbox.take()); // work that was accepted becomes tasks, which are dropped as such
         for _ in 0..WAVES {
-            self.drop_tasks();
+            if self.tasks.alive() > 0 {
+                self.drop_tasks();
+            }
         }
         self.refuses.set(true);
         self.drop_tasks();

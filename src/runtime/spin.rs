@@ -31,13 +31,13 @@ impl Spin {
         Self { longest, credit: Cell::new(MOST_CREDIT) }
     }
 
-    /// Looks until there is work, the deadline is reached, or it has taken long enough. `true`: there is work.
+    /// Looks until there is work or the deadline is reached: `true`. `false`: neither within the longest spin.
     pub(crate) fn run(&self, deadline: Option<Instant>, work: impl Fn() -> bool) -> bool {
         let credit = self.credit.get();
         if self.longest.is_zero() || credit == 0 {
             return false;
         }
-        let mut end = None;
+        let mut give_up = None;
         loop {
             for _ in 0..LOOKS_PER_CLOCK {
                 if work() {
@@ -47,11 +47,10 @@ impl Spin {
                 spin_loop();
             }
             let now = Instant::now();
-            let end = *end.get_or_insert_with(|| {
-                let end = now + self.longest;
-                deadline.map_or(end, |deadline| end.min(deadline))
-            });
-            if now >= end {
+            if deadline.is_some_and(|deadline| now >= deadline) {
+                return true; // neither a success nor in vain
+            }
+            if now >= *give_up.get_or_insert(now + self.longest) {
                 self.credit.set(credit.saturating_sub(PRICE));
                 return false;
             }
@@ -101,6 +100,13 @@ mod tests {
         assert!(!spin.run(None, || true), "no credit: it does not even look");
         spin.slept(spin.sleeps());
         assert!(spin.run(None, || true));
+    }
+
+    #[test]
+    fn a_deadline_ends_the_spin() {
+        let spin = Spin::new(Duration::from_secs(60));
+        assert!(spin.run(Some(Instant::now() + Duration::from_millis(1)), || false));
+        assert_eq!(spin.credit.get(), MOST_CREDIT);
     }
 
     #[test]
