@@ -54,6 +54,29 @@ pub trait RingOperationExt: Flaggable {
     ///
     /// As without the flag. While a drain waits, cancellations go by a synchronous call, since a cancel entry would wait
     /// behind it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use millstream::combinators::RingOperationExt;
+    /// use millstream::ops::{self, IntoResult};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # millstream::Runtime::new()?.block_on(async {
+    /// # let path = std::env::temp_dir().join(format!("millstream-drain-{}", std::process::id()));
+    /// let file = ops::open(&path).flags(libc::O_CREAT | libc::O_WRONLY).mode(0o600).await?;
+    /// let writes = ops::write(&file, "one").at(0) & ops::write(&file, "two").at(3);
+    /// // Write everything, then make it durable.
+    /// let (one, two, synced) = (writes & ops::fsync(&file).drain()).await;
+    /// one.into_result()?;
+    /// two.into_result()?;
+    /// synced?;
+    /// assert_eq!(std::fs::read_to_string(&path)?, "onetwo");
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     #[doc(alias = "IOSQE_IO_DRAIN")]
     #[must_use = "the flag is on the operation that is returned"]
     fn drain(self) -> Self
