@@ -24,11 +24,11 @@ use support::Watchdog;
 struct Small {
     entry: [u8; 64],
     /// What a timeout's entry points to.
-    span: Box<[i64; 2]>,
+    _span: Box<[i64; 2]>,
     number: u32,
 }
 
-// SAFETY: (I1) the entry points to nothing, or into `span`'s block, which is the request's own.
+// SAFETY: (I1) the entry points to nothing, or into `_span`'s block, which is the request's own.
 unsafe impl Request for Small {
     type Output = (i32, u32);
 
@@ -56,7 +56,7 @@ fn small(code: u8, number: u32, fill: impl FnOnce(&mut [u8; 64], &[i64; 2])) -> 
     let (mut entry, span) = ([0; 64], Box::new([i64::from(number), 0]));
     entry[0] = code;
     fill(&mut entry, &span);
-    Op::new(Small { entry, span, number })
+    Op::new(Small { entry, _span: span, number })
 }
 
 /// Succeeds.
