@@ -284,7 +284,7 @@ fn a_timer_dropped_on_another_thread_is_disarmed() {
     let rt = runtime();
     rt.block_on(async {
         let mut sleep = Box::pin(time::sleep(Duration::from_secs(3600)));
-        poll_fn(|cx| Poll::Ready(assert!(sleep.as_mut().poll(cx).is_pending()))).await;
+        assert!(poll_fn(|cx| Poll::Ready(sleep.as_mut().poll(cx).is_pending())).await);
         thread::spawn(move || drop(sleep)).join().unwrap();
         time::sleep(Duration::from_millis(1)).await; // a turn of the loop
     });
@@ -297,13 +297,13 @@ fn a_timer_that_moves_to_another_runtime_fires_there() {
     let rt = runtime();
     let mut sleep = Box::pin(time::sleep(Duration::from_millis(5)));
     let deadline = sleep.deadline();
-    rt.block_on(async { poll_fn(|cx| Poll::Ready(assert!(sleep.as_mut().poll(cx).is_pending()))).await });
+    rt.block_on(async { assert!(poll_fn(|cx| Poll::Ready(sleep.as_mut().poll(cx).is_pending())).await) });
     thread::spawn(move || runtime().block_on(sleep)).join().unwrap();
     assert!(std::time::Instant::now() >= deadline);
     rt.block_on(time::sleep(Duration::from_millis(1))); // a turn of the loop
     assert_eq!(rt.stats().timers, 0);
     let mut sleep = Box::pin(time::sleep(Duration::from_millis(5)));
-    rt.block_on(async { poll_fn(|cx| Poll::Ready(assert!(sleep.as_mut().poll(cx).is_pending()))).await });
+    rt.block_on(async { assert!(poll_fn(|cx| Poll::Ready(sleep.as_mut().poll(cx).is_pending())).await) });
     drop(rt);
     runtime().block_on(sleep); // armed on one that is gone
 }

@@ -64,16 +64,15 @@ fn block_on_returns_when_its_future_does_and_tasks_stay_for_the_next() {
     let _watchdog = watchdog();
     let rt = runtime();
     let steps = Rc::new(Cell::new(0));
-    let task = rt.block_on(async {
-        let steps = Rc::clone(&steps);
-        spawn(async move {
-            for _ in 0..10 {
-                steps.set(steps.get() + 1);
-                yield_now().await;
-            }
-            steps.get()
-        })
+    let inner = Rc::clone(&steps);
+    let task = rt.spawn(async move {
+        for _ in 0..10 {
+            inner.set(inner.get() + 1);
+            yield_now().await;
+        }
+        inner.get()
     });
+    rt.block_on(yield_now());
     let before = steps.get();
     assert!(before < 10);
     assert_eq!(rt.block_on(task).unwrap(), 10);
@@ -453,7 +452,7 @@ fn destructors_may_spawn_cancel_and_join_while_the_runtime_ends() {
     .detach();
     rt.block_on(yield_now());
     drop(rt); // ends, although each destructor spawns the next one
-    assert!(drops.get() > 1);
+    assert!((2..10_000).contains(&drops.get()), "{}", drops.get());
 
     // A ring of tasks that hold each other's handles: dropped one by one, without recursion.
     let rt = runtime();

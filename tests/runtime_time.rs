@@ -53,13 +53,13 @@ fn far_deadlines_are_kept_and_cost_nothing_when_dropped() {
                 .map(|d| Box::pin(time::sleep(d)))
                 .into();
         for sleep in &mut far {
-            poll_fn(|cx| Poll::Ready(assert!(sleep.as_mut().poll(cx).is_pending()))).await;
+            assert!(poll_fn(|cx| Poll::Ready(sleep.as_mut().poll(cx).is_pending())).await);
         }
         assert_eq!(rt.stats().timers, 4);
         time::sleep(MS * 10).await;
         assert_eq!(rt.stats().timers, 3);
         for sleep in &mut far[..3] {
-            poll_fn(|cx| Poll::Ready(assert!(sleep.as_mut().poll(cx).is_pending()))).await;
+            assert!(poll_fn(|cx| Poll::Ready(sleep.as_mut().poll(cx).is_pending())).await);
         }
     });
     assert_eq!(rt.stats().timers, 0);
@@ -90,12 +90,12 @@ fn a_cancelled_timer_resolves_at_once_and_wakes() {
     let rt = runtime();
     rt.block_on(async {
         let mut sleep = Box::pin(time::sleep(Duration::from_secs(3600)));
-        poll_fn(|cx| Poll::Ready(assert!(sleep.as_mut().poll(cx).is_pending()))).await;
+        assert!(poll_fn(|cx| Poll::Ready(sleep.as_mut().poll(cx).is_pending())).await);
         sleep.as_mut().request_cancel();
         assert_eq!(rt.stats().timers, 0);
         sleep.await;
         let mut timeout = Box::pin(time::timeout(Duration::from_secs(3600), pending::<()>()));
-        poll_fn(|cx| Poll::Ready(assert!(timeout.as_mut().poll(cx).is_pending()))).await;
+        assert!(poll_fn(|cx| Poll::Ready(timeout.as_mut().poll(cx).is_pending())).await);
         timeout.as_mut().request_cancel();
         assert!(timeout.await.is_err());
         let mut fresh = Box::pin(time::sleep(Duration::from_secs(3600)));
@@ -111,17 +111,17 @@ fn an_interval_leaves_out_what_was_missed() {
     rt.block_on(async {
         let period = MS * 4;
         let mut interval = time::interval(period);
+        let in_step = |a: Instant, b: Instant| (b - a).as_nanos() % period.as_nanos() == 0;
         let first = interval.tick().await;
         let mut given_up = interval.tick();
         Pin::new(&mut given_up).request_cancel();
         let announced = given_up.await;
-        assert_eq!(announced, first + period);
+        assert!(announced > first && in_step(first, announced));
         std::thread::sleep(period * 5);
-        let second = interval.tick().await;
-        assert_eq!(second, first + period, "the tick that was due is told late, once");
+        let before = Instant::now();
+        assert_eq!(interval.tick().await, announced, "the tick that was due is told late, once");
         let third = interval.tick().await;
-        assert!(third >= first + period * 6);
-        assert_eq!((third - first).as_nanos() % period.as_nanos(), 0, "still in step");
+        assert!(third > before && in_step(first, third), "what was missed meanwhile is left out");
         assert!(Instant::now() >= third);
     });
 }
@@ -138,7 +138,7 @@ fn many_timers_of_all_lengths_fire_each_once() {
                 let mut sleep = time::sleep(Duration::from_micros(n * 37 % 150_000));
                 if n % 3 == 0 {
                     // Armed, and moved.
-                    poll_fn(|cx| Poll::Ready(drop(Pin::new(&mut sleep).poll(cx)))).await;
+                    poll_fn(|cx| Poll::Ready(Pin::new(&mut sleep).poll(cx).is_pending())).await;
                     sleep.reset(Instant::now() + MS * (n % 50) as u32);
                 }
                 let deadline = sleep.deadline();

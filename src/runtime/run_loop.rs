@@ -274,18 +274,13 @@ impl Core {
     ///
     /// The caller has made this core the current one.
     pub(super) fn tear_down(&self) -> usize {
-        /// Destructors may spawn: their tasks are dropped, too, in as many waves. What a last wave spawns is leaked.
-        const WAVES: u32 = 16;
-
         self.entry.inbox.refuse_work(self.id.as_u64());
         self.receive(self.entry.inbox.take()); // work that was accepted becomes tasks, which are dropped as such
-        for _ in 0..WAVES {
-            if self.tasks.alive() > 0 {
-                self.drop_tasks();
-            }
-        }
+        // Destructors may spawn. Their tasks are dropped, too, but one that always spawns another must not keep the
+        // runtime from ending: past this many, what is spawned is leaked.
+        self.drop_tasks(self.tasks.alive().saturating_mul(16).saturating_add(1024));
         self.refuses.set(true);
-        self.drop_tasks();
+        self.drop_tasks(u32::MAX);
         let mut from = 0;
         while let Some((index, waker)) = self.timers.take_waker(from) {
             contain(|| drop(waker));
@@ -296,7 +291,6 @@ impl Core {
         let usable = self.inflight.enter(Wait::No).is_ok();
         let patience = if usable { self.config.shutdown_deadline } else { Duration::ZERO };
         let leaked = self.inflight.shutdown(self, Instant::now() + patience);
-        self.drop_tasks();
         self.flush_deferred();
         leaked
     }
@@ -314,11 +308,15 @@ impl Core {
         }
     }
 
-    /// Drops every task there is now, one after the other: a chain of tasks that hold each other's handles is no
-    /// recursion.
-    fn drop_tasks(&self) {
+    /// Drops the tasks, `most` at most, one after the other: tasks that hold each other's handles are no recursion.
+    fn drop_tasks(&self, most: u32) {
         let mut from = 0;
-        while let Some((task, slot)) = self.tasks.first_from(from) {
+        for _ in 0..most {
+            while self.tasks.next_to_run().is_some() {} // a queued slot would not be free after its task
+            let (task, slot) = match self.tasks.first_from(from).or_else(|| self.tasks.first_from(0)) {
+                Some(found) => found,
+                None => break,
+            };
             // SAFETY: (I6) in a slot, and not being polled: the loop has ended.
             unsafe { task::cancel(self, task) };
             from = slot + 1;

@@ -14,6 +14,9 @@ use super::cell::{Header, Vtable};
 use crate::runtime::core::Core;
 use crate::util::contain::catch;
 
+/// The output, or what a panic carried.
+type Outcome<F> = Result<<F as Future>::Output, Box<dyn Any + Send>>;
+
 /// A task whose future and output are borrowed from the stack.
 #[repr(C)]
 pub(crate) struct Root<'f, F: Future> {
@@ -21,7 +24,7 @@ pub(crate) struct Root<'f, F: Future> {
     header: Header,
     /// Touched by `poll` and by `take` only: through the header while the root sits, by its owner after.
     future: UnsafeCell<Pin<&'f mut F>>,
-    output: UnsafeCell<Option<Result<F::Output, Box<dyn Any + Send>>>>,
+    output: UnsafeCell<Option<Outcome<F>>>,
 }
 
 impl<'f, F: Future> Root<'f, F> {
@@ -50,7 +53,7 @@ impl<'f, F: Future> Root<'f, F> {
     }
 
     /// What the future came to, once it has ended.
-    pub(crate) fn take(self) -> Option<Result<F::Output, Box<dyn Any + Send>>> {
+    pub(crate) fn take(self) -> Option<Outcome<F>> {
         self.output.into_inner()
     }
 
