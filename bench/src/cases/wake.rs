@@ -36,7 +36,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn trips(plan: &Plan, spinning: bool) -> u64 {
-    plan.units(if spinning { 2_000.0 } else { 60_000.0 })
+    plan.units(if spinning { 600.0 } else { 60_000.0 })
 }
 
 /// Longer than a round trip on a busy machine, so that neither side sleeps.
