@@ -1,5 +1,5 @@
 //! A child process after `fork`: its parent's runtime refuses it, it makes its own, and the parent notices nothing.
-#![allow(unsafe_code, reason = "forks")]
+#![allow(unsafe_code, reason = "forks, and waits for the child")]
 
 mod support;
 
