@@ -215,7 +215,7 @@ impl<K: Kernel> Ring<K> {
     ///
     /// The kernel may take less than it was offered and then does not wait, so what it took is read from the queue's
     /// head, and the rest is offered again.
-    #[inline]
+    #[inline(always)]
     fn submit(&mut self, mut wait: Wait) -> io::Result<()> {
         self.cq.publish();
         self.sq.publish();
@@ -316,7 +316,7 @@ impl<K: Kernel> Driver for Ring<K> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn enter(&mut self, wait: Wait) -> io::Result<()> {
         self.home.check()?;
         self.submit(wait)

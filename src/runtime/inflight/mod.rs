@@ -107,6 +107,7 @@ impl Inflight {
     }
 
     /// Submits what is queued and waits as told; afterwards whoever lacked room is woken.
+    #[inline(always)]
     pub(crate) fn enter(&self, wait: Wait) -> io::Result<()> {
         // op-flow 5/8: entered. Everything queued since the last time goes to the kernel in one call.
         let entered = self.driver().enter(wait);
@@ -179,12 +180,17 @@ impl Inflight {
         false
     }
 
+    #[inline(always)]
     fn feed_starved(&self) {
         // SAFETY: (I5, I7) a look at the length; no user code runs.
         let nobody = unsafe { (*self.starved.get()).is_empty() };
-        if nobody || self.closed.get() > 0 || self.driver().room() == 0 {
-            return;
+        if !nobody && self.closed.get() == 0 && self.driver().room() > 0 {
+            self.wake_starved();
         }
+    }
+
+    #[cold]
+    fn wake_starved(&self) {
         // SAFETY: (I5, I7) the list is taken out before any waker is fired.
         let starved = unsafe { std::mem::take(&mut *self.starved.get()) };
         for waker in starved {
