@@ -93,6 +93,7 @@ impl<R: Request> Op<R> {
     }
 
     /// Asks the kernel, or answers at once from what is known already.
+    #[inline]
     fn poll_start(&mut self, cx: &mut Context<'_>) -> Poll<R::Output> {
         let Stage::Built(request, prepared) = &mut self.stage else { unreachable!("called when Built") };
         if prepared.is_none() {
@@ -152,6 +153,7 @@ impl<R: Request> Op<R> {
         ticket
     }
 
+    #[inline]
     fn poll_claim(&mut self, cx: &mut Context<'_>) -> Poll<R::Output> {
         let Stage::Started(started) = self.stage else { unreachable!("called when Started") };
         context::with(|core| {
