@@ -3,10 +3,12 @@
 //! Knows: the pool, the slot table, join errors. Does not know: the run loop.
 #![allow(unsafe_code, reason = "a cell is type-erased: its future is reached through a vtable")]
 
+use std::alloc::Layout;
 use std::any::Any;
 use std::cell::Cell;
 use std::future::Future;
-use std::mem::{ManuallyDrop, MaybeUninit, needs_drop};
+use std::marker::PhantomData;
+use std::mem::needs_drop;
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::task::{Context, Poll, Waker};
@@ -15,6 +17,7 @@ use super::join::{JoinError, JoinHandle};
 use super::pool::{BlockLayout, free_block};
 use crate::runtime::context;
 use crate::runtime::core::Core;
+use crate::runtime::waker::TaskId;
 use crate::util::contain::{catch, contain, discard};
 
 /// A `JoinHandle` exists.
@@ -54,12 +57,10 @@ pub(super) struct Vtable {
     pub(super) cancel: unsafe fn(NonNull<Header>),
     /// Leaks the future and makes `Cancelled` the output.
     pub(super) leak: unsafe fn(NonNull<Header>),
-    /// Moves the output to the address, which has room for it.
-    pub(super) take: unsafe fn(NonNull<Header>, *mut ()),
     /// Drops the output; may unwind.
     pub(super) drop_output: unsafe fn(NonNull<Header>),
-    /// Gives the block back; the body is empty.
-    pub(super) free: unsafe fn(NonNull<Header>),
+    /// The block to give back when the body is empty; `None`: the cell is its owner's.
+    pub(super) block: Option<BlockLayout>,
 }
 
 impl Header {
@@ -164,7 +165,7 @@ unsafe fn finish(core: &Core, task: NonNull<Header>) {
     // SAFETY: the body holds the output, and with no handle and no slot nobody else has the cell.
     unsafe {
         contain(|| (header.vtable.drop_output)(task));
-        (header.vtable.free)(task);
+        free(task);
     }
 }
 
@@ -200,6 +201,7 @@ pub(super) unsafe fn request_cancel(task: NonNull<Header>) {
 /// # Safety
 ///
 /// As for [`is_finished`]; `T` is the output type of the task's future.
+#[inline]
 pub(super) unsafe fn poll_output<T>(
     task: NonNull<Header>,
     cx: &mut Context<'_>,
@@ -209,17 +211,13 @@ pub(super) unsafe fn poll_output<T>(
     if header.is_complete() {
         assert!(!header.has(TAKEN), "a JoinHandle was polled after it had given its output");
         header.set(TAKEN);
-        let mut output = MaybeUninit::<Result<T, JoinError>>::uninit();
         // SAFETY: complete and not taken, so the body holds an output, of this type by the contract.
-        return Poll::Ready(unsafe {
-            (header.vtable.take)(task, output.as_mut_ptr().cast());
-            output.assume_init()
-        });
+        return Poll::Ready(unsafe { output_of::<T>(task).read() });
     }
     // User code (the clone and the drop of a foreign waker) runs while the cell holds no waker: nothing is borrowed.
     let waker = match header.joiner.take() {
         Some(waker) if waker.will_wake(cx.waker()) => waker,
-        _ => cx.waker().clone(),
+        _ => TaskId::clone_waker(cx.waker()),
     };
     header.joiner.set(Some(waker));
     if header.is_complete() {
@@ -234,13 +232,28 @@ pub(super) unsafe fn poll_output<T>(
 /// # Safety
 ///
 /// As for [`is_finished`]; the handle is not used after.
+#[inline]
 pub(super) unsafe fn drop_handle(task: NonNull<Header>) {
+    // SAFETY: a cell with a handle is freed by the handle.
+    let header = unsafe { task.as_ref() };
+    if header.state.get() & (COMPLETE | TAKEN) == COMPLETE | TAKEN {
+        drop(header.joiner.take());
+        // SAFETY: complete, the body empty, and the handle, its last owner, is going.
+        unsafe { free(task) };
+    } else {
+        // SAFETY: by the contract.
+        unsafe { drop_unread(task) };
+    }
+}
+
+/// [`drop_handle`] of a task that runs, or whose output nobody took.
+unsafe fn drop_unread(task: NonNull<Header>) {
     /// Frees the block also when the output's destructor unwinds.
     struct Free(NonNull<Header>);
     impl Drop for Free {
         fn drop(&mut self) {
             // SAFETY: complete, the body empty, and the handle, its last owner, is going.
-            unsafe { (self.0.as_ref().vtable.free)(self.0) };
+            unsafe { free(self.0) };
         }
     }
     // SAFETY: a cell with a handle is freed by the handle.
@@ -252,25 +265,15 @@ pub(super) unsafe fn drop_handle(task: NonNull<Header>) {
     }
     let _free = Free(task);
     drop(header.joiner.take());
-    if !header.has(TAKEN) {
-        header.set(TAKEN);
-        // SAFETY: complete and not taken: the body holds the output.
-        unsafe { (header.vtable.drop_output)(task) };
-    }
+    header.set(TAKEN);
+    // SAFETY: complete and not taken: the body holds the output.
+    unsafe { (header.vtable.drop_output)(task) };
 }
 
 // ---- cells of spawned futures ----
 
-#[repr(C)]
-struct TaskCell<F: Future> {
-    header: Header,
-    body: Body<F>,
-}
-
-union Body<F: Future> {
-    future: ManuallyDrop<F>,
-    output: ManuallyDrop<Result<F::Output, JoinError>>,
-}
+/// A header, and behind it the future, later its output, each at the first place that is aligned for it.
+struct TaskCell<F: Future>(PhantomData<F>);
 
 /// Moves the future into a cell, the cell into a slot, and the slot onto the run queue.
 #[inline]
@@ -279,28 +282,43 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
-    let at = core.tasks.pool.allocate(TaskCell::<F>::BLOCK).cast::<TaskCell<F>>();
+    let at = core.tasks.pool.allocate(TaskCell::<F>::BLOCK).cast::<Header>();
     // SAFETY: a block for this very type. The fields are written in place, so that a large future is copied once.
     unsafe {
-        (&raw mut (*at.as_ptr()).header).write(Header::new(&TaskCell::<F>::VTABLE, core, true));
-        (&raw mut (*at.as_ptr()).body.future).write(ManuallyDrop::new(future));
+        at.write(Header::new(&TaskCell::<F>::VTABLE, core, true));
+        TaskCell::<F>::future(at).write(future);
     }
-    let task = at.cast::<Header>();
+    let task = at;
     core.admit(task);
     // SAFETY: the header says that a handle exists: this one; the output type is the future's.
     unsafe { JoinHandle::new(task) }
 }
 
 impl<F: Future> TaskCell<F> {
-    const BLOCK: BlockLayout = BlockLayout::of::<Self>();
+    const BLOCK: BlockLayout = {
+        let (future, output) = (Layout::new::<F>(), Layout::new::<Result<F::Output, JoinError>>());
+        let ends =
+            [behind_header(future.align()) + future.size(), behind_header(output.align()) + output.size()];
+        let aligns = [future.align(), output.align(), align_of::<Header>()];
+        let mut align = 1;
+        let mut i = 0;
+        while i < aligns.len() {
+            align = if aligns[i] > align { aligns[i] } else { align };
+            i += 1;
+        }
+        let size = if ends[0] > ends[1] { ends[0] } else { ends[1] };
+        match Layout::from_size_align(size, align) {
+            Ok(layout) => BlockLayout::of(layout),
+            Err(_) => panic!("a future this large fits into no block"),
+        }
+    };
 
     const VTABLE: Vtable = Vtable {
         poll: Self::poll,
         cancel: Self::cancel,
         leak: Self::leak,
-        take: Self::take,
         drop_output: Self::drop_output,
-        free: Self::free,
+        block: Some(Self::BLOCK),
     };
 
     /// # Safety
@@ -309,13 +327,13 @@ impl<F: Future> TaskCell<F> {
     #[inline]
     unsafe fn future(task: NonNull<Header>) -> *mut F {
         // SAFETY: by the contract; a place is computed, nothing is read. `ManuallyDrop` is transparent.
-        unsafe { (&raw mut (*task.cast::<Self>().as_ptr()).body.future).cast() }
+        unsafe { task.as_ptr().byte_add(behind_header(align_of::<F>())).cast() }
     }
 
     #[inline]
     unsafe fn output(task: NonNull<Header>) -> *mut Result<F::Output, JoinError> {
         // SAFETY: as in `future`.
-        unsafe { (&raw mut (*task.cast::<Self>().as_ptr()).body.output).cast() }
+        unsafe { output_of(task) }
     }
 
     unsafe fn poll(task: NonNull<Header>, cx: &mut Context<'_>) -> bool {
@@ -367,26 +385,44 @@ impl<F: Future> TaskCell<F> {
         unsafe { Self::output(task).write(Err(JoinError::Cancelled)) };
     }
 
-    unsafe fn take(task: NonNull<Header>, to: *mut ()) {
-        // SAFETY: the body holds the output, and the caller will not look at it again.
-        unsafe { to.cast::<Result<F::Output, JoinError>>().write(ptr::read(Self::output(task))) };
-    }
-
     unsafe fn drop_output(task: NonNull<Header>) {
         // SAFETY: as in `take`.
         unsafe { ptr::drop_in_place(Self::output(task)) };
     }
+}
 
-    unsafe fn free(task: NonNull<Header>) {
-        // SAFETY: the body is empty and nobody uses the cell any more; the block was allocated with this layout. The
-        // header's only field that could own something, the joiner, was taken on every way here.
-        context::with(|core| unsafe {
-            match core {
-                Some(core) => core.tasks.pool.free(task.cast(), Self::BLOCK),
-                None => free_block(task.cast(), Self::BLOCK),
-            }
-        });
-    }
+/// Where the output of a task lies in its cell: right behind the header, wherever the future is, so that a handle finds
+/// it without asking the cell.
+///
+/// # Safety
+///
+/// `task` is the header of a cell whose future has this output.
+#[inline]
+unsafe fn output_of<T>(task: NonNull<Header>) -> *mut Result<T, JoinError> {
+    // SAFETY: by the contract; the block has room for the output there.
+    unsafe { task.as_ptr().byte_add(behind_header(align_of::<Result<T, JoinError>>())).cast() }
+}
+
+const fn behind_header(align: usize) -> usize {
+    size_of::<Header>().next_multiple_of(align)
+}
+
+/// Gives the cell's block back.
+///
+/// # Safety
+///
+/// The body is empty and nobody uses the cell any more.
+#[inline]
+unsafe fn free(task: NonNull<Header>) {
+    // SAFETY: by the contract. The header's only field that could own something, the joiner, was taken on every way here.
+    let Some(block) = (unsafe { task.as_ref() }).vtable.block else { return };
+    // SAFETY: the block was allocated with this layout.
+    context::with(|core| unsafe {
+        match core {
+            Some(core) => core.tasks.pool.free(task.cast(), block),
+            None => free_block(task.cast(), block),
+        }
+    });
 }
 
 /// Drops a future in its place and hands back the panic of its destructor.

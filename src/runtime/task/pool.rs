@@ -25,9 +25,8 @@ pub(crate) struct BlockLayout {
 }
 
 impl BlockLayout {
-    /// The block for a cell of type `T`.
-    pub(crate) const fn of<T>() -> Self {
-        let layout = Layout::new::<T>();
+    /// The block for a cell of this layout.
+    pub(crate) const fn of(layout: Layout) -> Self {
         if layout.size() > LARGEST || layout.align() > LINE {
             return Self { layout, class: CLASSES };
         }
@@ -128,9 +127,9 @@ mod tests {
     #[test]
     fn blocks_are_used_again_within_their_class() {
         let pool = Pool::new();
-        let small = BlockLayout::of::<[u64; 5]>();
-        let same = BlockLayout::of::<[u8; 64]>();
-        let other = BlockLayout::of::<[u8; 65]>();
+        let small = BlockLayout::of(Layout::new::<[u64; 5]>());
+        let same = BlockLayout::of(Layout::new::<[u8; 64]>());
+        let other = BlockLayout::of(Layout::new::<[u8; 65]>());
         let a = pool.allocate(small);
         // SAFETY: just allocated, not used.
         unsafe { pool.free(a, small) };
@@ -148,13 +147,13 @@ mod tests {
     fn large_and_over_aligned_cells_are_not_pooled() {
         #[repr(align(128))]
         struct Wide(#[expect(dead_code, reason = "only its layout matters")] u8);
-        assert_eq!(BlockLayout::of::<[u8; 4096]>().class, CLASSES - 1);
-        assert_eq!(BlockLayout::of::<[u8; 4097]>().class, CLASSES);
-        assert_eq!(BlockLayout::of::<Wide>().class, CLASSES);
+        assert_eq!(BlockLayout::of(Layout::new::<[u8; 4096]>()).class, CLASSES - 1);
+        assert_eq!(BlockLayout::of(Layout::new::<[u8; 4097]>()).class, CLASSES);
+        assert_eq!(BlockLayout::of(Layout::new::<Wide>()).class, CLASSES);
         let pool = Pool::new();
-        let wide = pool.allocate(BlockLayout::of::<Wide>());
+        let wide = pool.allocate(BlockLayout::of(Layout::new::<Wide>()));
         assert!(wide.cast::<Wide>().is_aligned());
         // SAFETY: just allocated, not used.
-        unsafe { pool.free(wide, BlockLayout::of::<Wide>()) };
+        unsafe { pool.free(wide, BlockLayout::of(Layout::new::<Wide>())) };
     }
 }

@@ -33,9 +33,8 @@ impl<'f, F: Future> Root<'f, F> {
         // Only a handle cancels, and a runtime is not dropped while it runs.
         cancel: |_| unreachable!("a root has no handle"),
         leak: |_| unreachable!("a root is not spawned"),
-        take: |_, _| unreachable!("a root has no handle"),
         drop_output: |_| {}, // `take` has it
-        free: |_| {},        // the stack's
+        block: None,         // the stack's
     };
 
     pub(crate) fn new(core: &Core, future: Pin<&'f mut F>) -> Self {
