@@ -92,7 +92,7 @@ fn poll_tells_what_it_waited_for() -> Outcome {
         ops::nop().await?;
         writer.write_all(b"x")?;
         assert_eq!(op.await?, libc::POLLIN as u32);
-        assert_eq!(ops::poll_add(&Fd::from(writer), libc::POLLOUT).await?, libc::POLLOUT as u32);
+        assert_eq!(ops::poll_add(Fd::from(writer), libc::POLLOUT).await?, libc::POLLOUT as u32);
         let mut op = ops::poll_add(&reader, libc::POLLPRI);
         assert_eq!(op_cancelled(&mut op).await, Some(libc::ECANCELED));
         let file = ops::open("/proc/self/exe").await?;

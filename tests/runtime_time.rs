@@ -111,7 +111,7 @@ fn an_interval_leaves_out_what_was_missed() {
     rt.block_on(async {
         let period = MS * 4;
         let mut interval = time::interval(period);
-        let in_step = |a: Instant, b: Instant| (b - a).as_nanos() % period.as_nanos() == 0;
+        let in_step = |a: Instant, b: Instant| (b - a).as_nanos().is_multiple_of(period.as_nanos());
         let first = interval.tick().await;
         let mut given_up = interval.tick();
         Pin::new(&mut given_up).request_cancel();

@@ -16,6 +16,7 @@ pub(crate) fn was_closed() -> bool {
 
 // SAFETY: (local) the section holds pointers to functions of this type, and the loader calls each of them once, on the
 // only thread there is. This one makes a system call and stores a flag, and needs nothing that is set up later.
+#[allow(clippy::unnecessary_safety_comment, reason = "the attribute below is what is unsafe")]
 #[unsafe(link_section = ".init_array")]
 #[used]
 static LOOK: extern "C" fn() = look;

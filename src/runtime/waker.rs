@@ -63,15 +63,6 @@ impl TaskId {
         ptr::eq(waker.vtable(), &raw const VTABLE).then(|| Self(waker.data().addr() as u64))
     }
 
-    /// A clone of the waker, without a call when it is one of ours.
-    #[inline]
-    pub(crate) fn clone_waker(waker: &Waker) -> Waker {
-        match Self::of(waker) {
-            Some(id) => id.waker(),
-            None => waker.clone(),
-        }
-    }
-
     /// Wakes the task: onto the run queue of the runtime that runs on this thread, or through the registry.
     #[inline]
     pub(crate) fn wake(self) {

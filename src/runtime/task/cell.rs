@@ -17,7 +17,7 @@ use super::join::{JoinError, JoinHandle};
 use super::pool::{BlockLayout, free_block};
 use crate::runtime::context;
 use crate::runtime::core::Core;
-use crate::runtime::waker::TaskId;
+use crate::runtime::waker;
 use crate::util::contain::{catch, contain, discard};
 
 /// A `JoinHandle` exists.
@@ -217,7 +217,7 @@ pub(super) unsafe fn poll_output<T>(
     // User code (the clone and the drop of a foreign waker) runs while the cell holds no waker: nothing is borrowed.
     let waker = match header.joiner.take() {
         Some(waker) if waker.will_wake(cx.waker()) => waker,
-        _ => TaskId::clone_waker(cx.waker()),
+        _ => waker::duplicate(cx.waker()),
     };
     header.joiner.set(Some(waker));
     if header.is_complete() {
@@ -326,7 +326,7 @@ impl<F: Future> TaskCell<F> {
     /// For this and the next ones: `task` is the header of a cell of this type.
     #[inline]
     unsafe fn future(task: NonNull<Header>) -> *mut F {
-        // SAFETY: by the contract; a place is computed, nothing is read. `ManuallyDrop` is transparent.
+        // SAFETY: by the contract; a place is computed, nothing is read.
         unsafe { task.as_ptr().byte_add(behind_header(align_of::<F>())).cast() }
     }
 
