@@ -32,6 +32,15 @@ pub(super) enum Step<R> {
     NeedsWaker,
 }
 
+/// What is to be done after a waiter was withdrawn.
+#[derive(Default)]
+pub(super) struct Withdrawn {
+    /// Its own waker, if it was in line.
+    pub(super) own: Option<Waker>,
+    /// Who got what it was entitled to.
+    pub(super) wakes: Wakes,
+}
+
 /// The channel is closed: what a push or a pop is told.
 pub(super) struct Closed;
 
@@ -137,7 +146,7 @@ impl<T> Engine<T> {
     fn assign(&mut self) -> Option<Waker> {
         let ((), waker) = self.poppers.finish_front(State::Notified, |()| ())?;
         self.assigned += 1;
-        waker
+        Some(waker)
     }
 
     /// One attempt of a push future. The value stays in the waiter unless the push takes effect.
@@ -190,24 +199,21 @@ impl<T> Engine<T> {
     ///
     /// # Safety
     /// As for [`poll_push`](Self::poll_push).
-    pub(super) unsafe fn withdraw_push(&mut self, waiter: &Waiter<Offer<T>>) -> Wakes {
+    pub(super) unsafe fn withdraw_push(&mut self, waiter: &Waiter<Offer<T>>) -> Withdrawn {
         match waiter.state() {
             State::Queued => {
                 // SAFETY: (I3) `Queued` under the lock is linked here.
-                unsafe { self.pushers.remove(waiter) };
+                let own = unsafe { self.pushers.remove(waiter) };
                 waiter.set(State::Cancelled);
-                Wakes::default()
+                Withdrawn { own: Some(own), wakes: Wakes::default() }
             }
             State::Notified => {
                 self.granted -= 1;
                 waiter.set(State::Cancelled);
-                if cfg!(millstream_bug = "grant-dies-with-its-push") {
-                    Wakes::default()
-                } else {
-                    self.settle()
-                }
+                let dies = cfg!(millstream_bug = "grant-dies-with-its-push");
+                Withdrawn { own: None, wakes: if dies { Wakes::default() } else { self.settle() } }
             }
-            _ => Wakes::default(),
+            _ => Withdrawn::default(),
         }
     }
 
@@ -265,7 +271,7 @@ impl<T> Engine<T> {
             self.enqueue(pulled);
         }
         let value = self.ring.pop_front()?;
-        Some((value, Wakes { pusher, popper: None }))
+        Some((value, Wakes { pusher: Some(pusher), popper: None }))
     }
 
     /// One attempt of a pop future. The flag says that waiting poppers have to be told that the channel has ended.
@@ -319,20 +325,24 @@ impl<T> Engine<T> {
     ///
     /// # Safety
     /// As for [`poll_push`](Self::poll_push).
-    pub(super) unsafe fn withdraw_pop(&mut self, waiter: &Waiter<()>) -> Option<Waker> {
+    pub(super) unsafe fn withdraw_pop(&mut self, waiter: &Waiter<()>) -> Withdrawn {
         match waiter.state() {
             State::Queued => {
                 // SAFETY: (I3) `Queued` under the lock is linked here.
-                unsafe { self.poppers.remove(waiter) };
+                let own = unsafe { self.poppers.remove(waiter) };
                 waiter.set(State::Cancelled);
-                None
+                Withdrawn { own: Some(own), wakes: Wakes::default() }
             }
             State::Notified => {
                 self.assigned -= 1;
                 waiter.set(State::Cancelled);
-                if cfg!(millstream_bug = "value-dies-with-its-pop") { None } else { self.assign() }
+                let dies = cfg!(millstream_bug = "value-dies-with-its-pop");
+                Withdrawn {
+                    own: None,
+                    wakes: Wakes { popper: if dies { None } else { self.assign() }, pusher: None },
+                }
             }
-            _ => None,
+            _ => Withdrawn::default(),
         }
     }
 
@@ -353,14 +363,14 @@ impl<T> Engine<T> {
             None => Wakes::default(),
             Some(offer) if offer.by_poll => {
                 self.granted += 1;
-                let pusher = self.pushers.finish_front(State::Notified, |_| ()).and_then(|((), waker)| waker);
+                let pusher = self.pushers.finish_front(State::Notified, |_| ()).map(|((), waker)| waker);
                 Wakes { pusher, popper: None }
             }
             Some(_) => {
                 let pulled = self.pushers.finish_front(State::Taken, |offer| offer.value.take());
                 let Some((mut value, pusher)) = pulled else { return Wakes::default() };
                 let popper = self.accept(&mut value);
-                Wakes { pusher, popper }
+                Wakes { pusher: Some(pusher), popper }
             }
         }
     }
@@ -390,8 +400,10 @@ impl<T> Engine<T> {
             } else {
                 None
             };
-            let Some(waker) = ended else { return true };
-            *slot = waker;
+            if ended.is_none() {
+                return true;
+            }
+            *slot = ended;
         }
         false
     }
@@ -413,16 +425,14 @@ pub(super) enum Refused {
 /// A waiter in line was polled again: its newest waker counts. The old one leaves through `spare`.
 ///
 /// # Safety
-/// The caller owns the waiter and holds the lock.
+/// The caller owns the waiter, which is `Queued`, and holds the lock.
 unsafe fn refresh<P, R>(waiter: &Waiter<P>, waker: &Waker, spare: &mut Option<Waker>) -> Step<R> {
     // SAFETY: (I3) the lock is held.
     let current = unsafe { waiter.waker() };
-    if !current.as_ref().is_some_and(|current| current.will_wake(waker)) {
-        if spare.is_none() {
-            return Step::NeedsWaker;
-        }
+    if !current.will_wake(waker) {
+        let Some(newer) = spare else { return Step::NeedsWaker };
         if !cfg!(millstream_bug = "keeps-its-first-waker") {
-            core::mem::swap(current, spare);
+            core::mem::swap(current, newer);
         }
     }
     Step::Parked(Wakes::default())

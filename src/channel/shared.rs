@@ -128,14 +128,10 @@ impl<T> Shared<T> {
         if !matches!(waiter.state(), State::Queued | State::Notified) {
             return None;
         }
-        let mut engine = self.engine.lock();
         // SAFETY: (I3) by this function's contract.
-        let wakes = unsafe { engine.withdraw_push(waiter) };
-        // SAFETY: (I3) the lock is held and the waiter is no longer linked.
-        let own = unsafe { waiter.waker() }.take();
-        drop(engine);
-        wakes.deliver();
-        own
+        let withdrawn = unsafe { self.engine.lock().withdraw_push(waiter) };
+        withdrawn.wakes.deliver();
+        withdrawn.own
     }
 
     /// Makes a push one that only its own poll may complete.
@@ -224,14 +220,10 @@ impl<T> Shared<T> {
         if !matches!(waiter.state(), State::Queued | State::Notified) {
             return None;
         }
-        let mut engine = self.engine.lock();
         // SAFETY: (I3) by this function's contract.
-        let next = unsafe { engine.withdraw_pop(waiter) };
-        // SAFETY: (I3) the lock is held and the waiter is no longer linked.
-        let own = unsafe { waiter.waker() }.take();
-        drop(engine);
-        deliver(next);
-        own
+        let withdrawn = unsafe { self.engine.lock().withdraw_pop(waiter) };
+        withdrawn.wakes.deliver();
+        withdrawn.own
     }
 
     /// Asks a pop to stop: one that waits resolves to `Cancelled`, one that has a value counted delivers it.
@@ -246,10 +238,7 @@ impl<T> Shared<T> {
                 let mut own = None;
                 if waiter.state() == State::Queued {
                     // SAFETY: (I3) by this function's contract; a waiter in line has nothing to pass on.
-                    let next = unsafe { engine.withdraw_pop(waiter) };
-                    debug_assert!(next.is_none());
-                    // SAFETY: (I3) the lock is held and the waiter is no longer linked.
-                    own = unsafe { waiter.waker() }.take();
+                    own = unsafe { engine.withdraw_pop(waiter) }.own;
                 } else if cfg!(millstream_bug = "cancel-keeps-the-value") {
                     waiter.set(State::Cancelled);
                 }

@@ -5,6 +5,7 @@
 
 use core::cell::UnsafeCell;
 use core::marker::PhantomPinned;
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use core::task::Waker;
 
@@ -40,8 +41,15 @@ pub(super) enum State {
 
 impl State {
     fn from_u8(raw: u8) -> Self {
-        [Self::Idle, Self::Queued, Self::Notified, Self::Taken, Self::Closed, Self::Cancelled, Self::Finished]
-            [usize::from(raw)]
+        match raw {
+            0 => Self::Idle,
+            1 => Self::Queued,
+            2 => Self::Notified,
+            3 => Self::Taken,
+            4 => Self::Closed,
+            5 => Self::Cancelled,
+            _ => Self::Finished,
+        }
     }
 }
 
@@ -53,13 +61,21 @@ pub(super) struct Waiter<P> {
 }
 
 /// What only the lock's holder may touch while the waiter is `Queued`, and only the owner otherwise.
+#[repr(C)] // `place` before the payload: after it, the compiler clears it in one go with the payload's last byte, in
+// overlapping stores that the move into the task then waits for (4 ns, as much as the rest of a push)
 struct Body<P> {
+    /// Initialised when the waiter first parks; its waker is there only while the waiter is `Queued`. An operation that
+    /// never waits writes none of it, and what was not written need not be copied when the future moves.
+    place: MaybeUninit<Place<P>>,
+    payload: P,
+}
+
+struct Place<P> {
     previous: Link<P>,
     next: Link<P>,
-    waker: Option<Waker>,
     /// When this waiter first parked; keeps its place if it has to go back into the line.
     ticket: u64,
-    payload: P,
+    waker: MaybeUninit<Waker>,
 }
 
 type Link<P> = Option<NonNull<Waiter<P>>>;
@@ -75,7 +91,7 @@ impl<P> Waiter<P> {
     pub(super) fn new(payload: P) -> Self {
         Self {
             state: AtomicU8::new(State::Idle as u8),
-            body: UnsafeCell::new(Body { previous: None, next: None, waker: None, ticket: 0, payload }),
+            body: UnsafeCell::new(Body { place: MaybeUninit::uninit(), payload }),
             _pinned: PhantomPinned,
         }
     }
@@ -109,11 +125,17 @@ impl<P> Waiter<P> {
     /// The waker that will be told.
     ///
     /// # Safety
-    /// As for [`payload`](Self::payload).
+    /// The caller holds the channel's lock, the waiter is `Queued`, and no other reference to the waker is alive.
     #[allow(clippy::mut_from_ref, reason = "as for `payload`")]
-    pub(super) unsafe fn waker(&self) -> &mut Option<Waker> {
-        // SAFETY: (I3) exclusive by this function's contract.
-        unsafe { &mut (*self.body.get()).waker }
+    pub(super) unsafe fn waker(&self) -> &mut Waker {
+        // SAFETY: (I3) exclusive by this function's contract, and `Queued`, hence initialised.
+        unsafe { (*self.place()).waker.assume_init_mut() }
+    }
+
+    /// Where the place is; initialised once the waiter has parked.
+    fn place(&self) -> *mut Place<P> {
+        // SAFETY: (I3) only an address is made.
+        unsafe { (&raw mut (*self.body.get()).place).cast() }
     }
 }
 
@@ -145,76 +167,72 @@ impl<P> Line<P> {
     /// The waiter is not linked, is used with this line only, stays where it is in memory, and its owner unlinks it
     /// (with [`remove`](Self::remove), under the lock) before freeing it as long as it is `Queued`.
     pub(super) unsafe fn push_back(&mut self, waiter: &Waiter<P>, waker: Waker, ticket: u64) {
-        // SAFETY: (I3) not linked and the lock is held: nobody else touches the body.
-        unsafe {
-            (*waiter.body.get()).ticket = ticket;
-            self.link_before(None, waiter, waker);
-        }
+        // SAFETY: (I3) by this function's contract.
+        unsafe { self.link_before(None, waiter, waker, ticket) }
     }
 
-    /// Links `waiter` again at the place its ticket gives it, and makes it `Queued`.
+    /// Links a waiter that was linked before, at the place its ticket gives it, and makes it `Queued`.
     ///
     /// # Safety
-    /// As for [`push_back`](Self::push_back).
+    /// As for [`push_back`](Self::push_back), and the waiter was linked before.
     pub(super) unsafe fn put_back(&mut self, waiter: &Waiter<P>, waker: Waker) {
-        // SAFETY: (I3) the lock is held; linked waiters are alive.
+        // SAFETY: (I3) the lock is held; linked waiters are alive, and whoever was linked once has a ticket.
         unsafe {
-            let ticket = (*waiter.body.get()).ticket;
+            let ticket = (*waiter.place()).ticket;
             let mut at = self.head;
             while let Some(other) = at {
-                let body = other.as_ref().body.get();
-                if (*body).ticket > ticket {
+                let place = other.as_ref().place();
+                if (*place).ticket > ticket {
                     break;
                 }
-                at = (*body).next;
+                at = (*place).next;
             }
-            self.link_before(at, waiter, waker);
+            self.link_before(at, waiter, waker, ticket);
         }
     }
 
     /// # Safety
     /// As for [`push_back`](Self::push_back); `successor`, if any, is linked here.
-    unsafe fn link_before(&mut self, successor: Link<P>, waiter: &Waiter<P>, waker: Waker) {
+    unsafe fn link_before(&mut self, successor: Link<P>, waiter: &Waiter<P>, waker: Waker, ticket: u64) {
         let this = Some(NonNull::from(waiter));
-        // SAFETY: (I3) the lock is held; linked waiters are alive and `waiter` is not linked.
+        // SAFETY: (I3) the lock is held; linked waiters are alive and `waiter` is not linked. It has no waker that this
+        // would overwrite, because it is not `Queued`.
         unsafe {
             let previous = match successor {
                 None => core::mem::replace(&mut self.tail, this),
-                Some(next) => core::mem::replace(&mut (*next.as_ref().body.get()).previous, this),
+                Some(next) => core::mem::replace(&mut (*next.as_ref().place()).previous, this),
             };
             match previous {
                 None => self.head = this,
-                Some(previous) => (*previous.as_ref().body.get()).next = this,
+                Some(previous) => (*previous.as_ref().place()).next = this,
             }
-            let body = waiter.body.get();
-            (*body).previous = previous;
-            (*body).next = successor;
-            // An earlier waker was taken when the waiter was notified, so nothing is dropped under the lock (I7).
-            (*body).waker = Some(waker);
+            waiter.place().write(Place { previous, next: successor, ticket, waker: MaybeUninit::new(waker) });
         }
         self.len += 1;
         waiter.set(State::Queued);
     }
 
-    /// Unlinks a waiter that is `Queued`; its state is for the caller to set.
+    /// Unlinks a waiter that is `Queued` and returns its waker; its state is for the caller to set.
     ///
     /// # Safety
-    /// The waiter is linked in this line.
-    pub(super) unsafe fn remove(&mut self, waiter: &Waiter<P>) {
-        // SAFETY: (I3) the lock is held; the waiter and its neighbours are linked, hence alive.
+    /// The waiter is linked in this line, and is moved to another state before the lock is released.
+    pub(super) unsafe fn remove(&mut self, waiter: &Waiter<P>) -> Waker {
+        self.len -= 1;
+        // SAFETY: (I3) the lock is held; the waiter and its neighbours are linked, hence alive, and it has its waker,
+        // which nobody reads again since the waiter is no longer `Queued`.
         unsafe {
-            let body = waiter.body.get();
-            let (previous, next) = ((*body).previous.take(), (*body).next.take());
+            let place = waiter.place();
+            let (previous, next) = ((*place).previous, (*place).next);
             match previous {
                 None => self.head = next,
-                Some(previous) => (*previous.as_ref().body.get()).next = next,
+                Some(previous) => (*previous.as_ref().place()).next = next,
             }
             match next {
                 None => self.tail = previous,
-                Some(next) => (*next.as_ref().body.get()).previous = previous,
+                Some(next) => (*next.as_ref().place()).previous = previous,
             }
+            (*place).waker.assume_init_read()
         }
-        self.len -= 1;
     }
 
     /// The payload of the first in line.
@@ -229,7 +247,7 @@ impl<P> Line<P> {
         &mut self,
         outcome: State,
         take: impl FnOnce(&mut P) -> R,
-    ) -> Option<(R, Option<Waker>)> {
+    ) -> Option<(R, Waker)> {
         self.finish_first(outcome, |_| true, take)
     }
 
@@ -239,7 +257,7 @@ impl<P> Line<P> {
         outcome: State,
         accept: impl Fn(&P) -> bool,
         take: impl FnOnce(&mut P) -> R,
-    ) -> Option<(R, Option<Waker>)> {
+    ) -> Option<(R, Waker)> {
         let mut at = self.head;
         while let Some(waiter) = at {
             // SAFETY: (I3) linked, hence alive until it is moved to `outcome`, which is the last thing done to it:
@@ -247,18 +265,17 @@ impl<P> Line<P> {
             unsafe {
                 let body = waiter.as_ref().body.get();
                 if accept(&(*body).payload) {
-                    self.remove(waiter.as_ref());
+                    let waker = self.remove(waiter.as_ref());
                     #[cfg(millstream_bug = "told-before-pulled")]
                     {
                         waiter.as_ref().set(outcome);
                         crate::sync::thread::yield_now();
                     }
                     let taken = take(&mut (*body).payload);
-                    let waker = (*body).waker.take();
                     waiter.as_ref().set(outcome);
                     return Some((taken, waker));
                 }
-                at = (*body).next;
+                at = (*waiter.as_ref().place()).next;
             }
         }
         None
