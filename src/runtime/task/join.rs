@@ -44,7 +44,6 @@ use crate::operation::Operation;
 /// # Ok(())
 /// # }
 /// ```
-#[must_use = "dropping it detaches the task: say so with `detach`"]
 #[doc(alias = "Task")]
 pub struct JoinHandle<T> {
     task: NonNull<Header>,
