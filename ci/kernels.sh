@@ -14,7 +14,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 # What these test is this source tree, which is not in the guest.
-NOT_ABOUT_THE_KERNEL='^(layers|unsafe_list|op_flow|must_not_compile)$'
+NOT_ABOUT_THE_KERNEL='^(layers|unsafe_list|op_flow|must_not_compile|readme)$'
 
 cache=$PWD/ci/.cache
 target=x86_64-unknown-linux-gnu
@@ -77,20 +77,23 @@ fi
 echo "kernels: building static test binaries" >&2
 # Debug assertions stay on; a little optimisation because the guest's processor is emulated.
 if ! RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols" CARGO_PROFILE_TEST_OPT_LEVEL=1 \
-    cargo test --no-run -p millstream --lib --tests --target "$target" --target-dir target/kernels \
+    cargo test --no-run -p millstream --target "$target" --target-dir target/kernels \
     --message-format=json-render-diagnostics >"$tmp/build.json"; then
     echo "kernels: the build failed" >&2
     exit 1
 fi
-mkdir -p "$tmp/root/tests"
+mkdir -p "$tmp/root/target/deps" "$tmp/root/target/examples" # as cargo lays them out: tests look for examples there
 count=0
 while read -r binary; do
     name=$(basename "$binary")
     name=${name%-*}
     [[ $name =~ $NOT_ABOUT_THE_KERNEL || ! $name =~ $only ]] && continue
-    cp "$binary" "$tmp/root/tests/$name"
+    cp "$binary" "$tmp/root/target/deps/$name"
     count=$((count + 1))
 done < <(sed -n 's/.*"test":true.*"executable":"\([^"]*\)".*/\1/p' "$tmp/build.json")
+while read -r binary; do
+    cp "$binary" "$tmp/root/target/examples/"
+done < <(sed -n 's/.*"kind":\["example"\].*"executable":"\([^"]*\)".*/\1/p' "$tmp/build.json")
 ((count)) || { echo "kernels: no test binary matches" >&2; exit 1; }
 
 # --- the guest ------------------------------------------------------------------------------------------------------
@@ -109,7 +112,7 @@ ip link set lo up
 export PATH=/bin HOME=/tmp TMPDIR=/tmp RUST_BACKTRACE=0 MILLSTREAM_QUICK=$quick MILLSTREAM_GUEST=1
 echo "@@ kernel \$(uname -r)"
 cd /tmp
-for test in /tests/*; do
+for test in /target/deps/*; do
     echo "@@ begin \${test##*/}"
     timeout -s KILL $((quick ? 120 : 600)) "\$test" --show-output --test-threads=2 2>&1 </dev/null | cat
     echo "@@ end \${test##*/}"
