@@ -96,6 +96,11 @@ while read -r binary; do
 done < <(sed -n 's/.*"kind":\["example"\].*"executable":"\([^"]*\)".*/\1/p' "$tmp/build.json")
 ((count)) || { echo "kernels: no test binary matches" >&2; exit 1; }
 
+# What tests compare with must be the real one, not busybox's. It is the only thing here that needs libraries.
+for file in "$(command -v sha256sum)" $(ldd "$(command -v sha256sum)" | grep -o '/[^ ]*'); do
+    cp --parents -L "$file" "$tmp/root/"
+done
+
 # --- the guest ------------------------------------------------------------------------------------------------------
 
 mkdir -p "$tmp/root"/{bin,proc,sys,dev,tmp}
@@ -109,7 +114,7 @@ mount -t devtmpfs dev /dev
 mkdir -p /dev/shm && mount -t tmpfs shm /dev/shm
 mount -t tmpfs tmp /tmp
 ip link set lo up
-export PATH=/bin HOME=/tmp TMPDIR=/tmp RUST_BACKTRACE=0 MILLSTREAM_QUICK=$quick MILLSTREAM_GUEST=1
+export PATH=/usr/bin:/bin HOME=/tmp TMPDIR=/tmp RUST_BACKTRACE=0 MILLSTREAM_QUICK=$quick MILLSTREAM_GUEST=1
 echo "@@ kernel \$(uname -r)"
 cd /tmp
 for test in /target/deps/*; do

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use millstream::{Handle, JoinError, RemoteJoinHandle, Runtime, spawn, time, yield_now};
+use millstream::{Handle, JoinError, RemoteJoinHandle, Runtime, channel, spawn, time, yield_now};
 use support::{Watchdog, rounds};
 
 fn runtime() -> Runtime {
@@ -319,10 +319,12 @@ fn an_output_may_have_a_foreign_waker_that_runs_anything() {
     }
     let _watchdog = watchdog();
     let (handle, thread) = running(true);
-    let mut task = handle.spawn(async { yield_now().await }).unwrap();
+    let (open, gate) = channel::bounded::<()>(1);
+    let mut task = handle.spawn(async move { drop(gate.pop().await) }).unwrap();
     let other = handle.spawn(pending::<()>()).unwrap();
     let waker = Waker::from(Arc::new(Drops(Mutex::new(Some(other)))));
-    let _ = Pin::new(&mut task).poll(&mut Context::from_waker(&waker));
+    assert!(Pin::new(&mut task).poll(&mut Context::from_waker(&waker)).is_pending());
+    drop(open);
     task.join_blocking().unwrap();
     handle.stop();
     thread.join().unwrap();
