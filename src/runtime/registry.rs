@@ -96,7 +96,7 @@ pub(crate) struct Entry {
     pub(crate) inbox: Inbox<Remote>,
     eventfd: OwnedFd,
     /// Where the kernel puts the eventfd's count. Here, because the read may outlive a runtime that had to be leaked.
-    count: UnsafeCell<u64>,
+    count: Count,
     index: u16,
     /// The process that made the eventfd.
     process: u32,
@@ -104,8 +104,12 @@ pub(crate) struct Entry {
     signals: AtomicU64,
 }
 
-// SAFETY: all but `count` is `Sync`; `count` is never read or written by us, only its address is handed to the kernel.
-unsafe impl Sync for Entry {}
+/// Eight bytes the kernel writes to.
+#[derive(Debug)]
+struct Count(UnsafeCell<u64>);
+
+// SAFETY: (local) never read or written by us, only its address is handed to the kernel.
+unsafe impl Sync for Count {}
 
 impl Entry {
     /// Wakes the task in `slot`: at most a spurious poll if it is another one by now.
@@ -156,7 +160,7 @@ impl Entry {
 
     /// Eight bytes for the kernel to read the eventfd's count into, valid for ever.
     pub(crate) fn count(&'static self) -> *mut u64 {
-        self.count.get()
+        self.count.0.get()
     }
 
     /// Takes back the signals that no read in the ring has taken. Never waits.
@@ -224,7 +228,7 @@ pub(crate) fn acquire() -> io::Result<(RuntimeId, &'static Entry)> {
             let entry: &'static Entry = Box::leak(Box::new(Entry {
                 inbox: Inbox::new(),
                 eventfd,
-                count: UnsafeCell::new(0),
+                count: Count(UnsafeCell::new(0)),
                 index,
                 process,
                 signals: AtomicU64::new(0),
