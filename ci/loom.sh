@@ -25,7 +25,7 @@ build() {
 
 if [ "$what" != bugs ]; then
     tests=$(build) && [ -n "$tests" ] || { cargo rustc --profile test --lib; exit 2; }
-    timeout "$limit" "$tests" loom lock::model || failed=1
+    timeout "$limit" "$tests" loom lock::model biased::tests::model || failed=1
 fi
 
 if [ "$what" != models ]; then
@@ -64,6 +64,8 @@ cancel-keeps-the-value channel::tests::loom::a_cancelled_pop_has_the_value_or_le
 inbox-summary-first inbox::loom_tests::no_wake_is_lost
 inbox-sleeps-without-a-look inbox::loom_tests::no_message_is_lost
 wake-forgets-to-unpark channel::tests::loom::blocking_ends_meet
+fold-overwrites util::biased::tests::model::the_owners_handles_dropped_beside_it
+last-without-acquire util::biased::tests::model::binding_while_another_handle_goes
 BUGS
 fi
 

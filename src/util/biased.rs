@@ -130,7 +130,7 @@ impl<T> Inner<T> {
             let new = ((handles - left) * ONE) | if left == 0 { MERGED } else { 0 };
             // Before QUEUED is cleared: of an owner that is gone, `local` goes to who sets it next.
             self.local.set(left);
-            if cfg!(millstream_bug = "biased_fold") {
+            if cfg!(millstream_bug = "fold-overwrites") {
                 self.shared.store(new, Ordering::Release);
                 return Some(new);
             }
@@ -312,8 +312,10 @@ impl<T: Send + Sync, H: Home> Biased<T, H> {
         inner.local.set(0);
         // ORDERING: Acquire pairs with the Release of drops elsewhere. Nothing there: nobody else has a handle, so the
         // read-modify-write can be saved.
-        let last = inner.shared.load(Ordering::Acquire) == 0
-            || count(inner.shared.fetch_or(MERGED, Ordering::AcqRel)) == 0;
+        let order =
+            if cfg!(millstream_bug = "last-without-acquire") { Ordering::Relaxed } else { Ordering::Acquire };
+        let last =
+            inner.shared.load(order) == 0 || count(inner.shared.fetch_or(MERGED, Ordering::AcqRel)) == 0;
         if last {
             // SAFETY: (I5) `local` and `shared` are both 0, so no handle is left.
             unsafe { Self::free(self.inner) };
