@@ -320,7 +320,11 @@ fn an_output_may_have_a_foreign_waker_that_runs_anything() {
     let _watchdog = watchdog();
     let (handle, thread) = running(true);
     let (open, gate) = channel::bounded::<()>(1);
-    let mut task = handle.spawn(async move { drop(gate.pop().await) }).unwrap();
+    let mut task = handle
+        .spawn(async move {
+            let _ = gate.pop().await;
+        })
+        .unwrap();
     let other = handle.spawn(pending::<()>()).unwrap();
     let waker = Waker::from(Arc::new(Drops(Mutex::new(Some(other)))));
     assert!(Pin::new(&mut task).poll(&mut Context::from_waker(&waker)).is_pending());
