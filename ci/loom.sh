@@ -65,6 +65,7 @@ inbox-summary-first inbox::loom_tests::no_wake_is_lost
 inbox-sleeps-without-a-look inbox::loom_tests::no_message_is_lost
 wake-forgets-to-unpark channel::tests::loom::blocking_ends_meet
 fold-overwrites util::biased::tests::model::the_owners_handles_dropped_beside_it
+owner-is-not-told util::biased::tests::model::the_owners_handles_dropped_beside_it
 last-without-acquire util::biased::tests::model::binding_while_another_handle_goes
 BUGS
 fi

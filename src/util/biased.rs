@@ -243,7 +243,8 @@ impl<T: Send + Sync, H: Home> Biased<T, H> {
         let shared = unsafe { &inner.as_ref().shared };
         let mut old = shared.load(Ordering::Relaxed);
         let new = loop {
-            let queue = old & (MERGED | QUEUED) == 0 && count(old) <= 0;
+            let told = !cfg!(millstream_bug = "owner-is-not-told");
+            let queue = old & (MERGED | QUEUED) == 0 && count(old) <= 0 && told;
             let new = if queue { old | QUEUED } else { old - ONE };
             // ORDERING: Release pairs with the Acquire of whoever frees; Acquire with that of `bind` and `settle`.
             match shared.compare_exchange_weak(old, new, Ordering::AcqRel, Ordering::Relaxed) {
