@@ -96,9 +96,14 @@ while read -r binary; do
 done < <(sed -n 's/.*"kind":\["example"\].*"executable":"\([^"]*\)".*/\1/p' "$tmp/build.json")
 ((count)) || { echo "kernels: no test binary matches" >&2; exit 1; }
 
-# What tests compare with must be the real one, not busybox's. It is the only thing here that needs libraries.
-for file in "$(command -v sha256sum)" $(ldd "$(command -v sha256sum)" | grep -o '/[^ ]*'); do
-    cp --parents -L "$file" "$tmp/root/"
+# What a test compares with must be the real one, not busybox's. Only these need libraries.
+mkdir -p "$tmp/root/usr/bin"
+for tool in sh find sort xargs sha256sum; do
+    tool=$(command -v $tool)
+    cp -L "$tool" "$tmp/root/usr/bin/"
+    for library in $(ldd "$tool" | grep -o '/[^ ]*'); do
+        [[ -e $tmp/root/$library ]] || (mkdir -p "$tmp/root/${library%/*}" && cp -L "$library" "$tmp/root/$library")
+    done
 done
 
 # --- the guest ------------------------------------------------------------------------------------------------------
