@@ -12,6 +12,7 @@
 
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::task::{Context, Poll, Waker, ready};
@@ -179,6 +180,14 @@ impl<R: Request> Op<R> {
         })
     }
 
+    #[cold]
+    fn poll_failed(&mut self) -> Poll<R::Output> {
+        match std::mem::replace(&mut self.stage, Stage::Finished) {
+            Stage::Failed(request, error) => Poll::Ready(request.finish(Err(error), 0)),
+            _ => panic!("an op was polled after it had resolved"),
+        }
+    }
+
     /// Fails an op that was not started: it resolves with the error and what it held.
     fn fail(&mut self, error: io::Error) {
         if matches!(self.stage, Stage::Built(..)) {
@@ -199,17 +208,12 @@ impl<R: Request> Future for Op<R> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &self.stage {
-            Stage::Started(_) => self.poll_claim(cx),
-            Stage::Built(..) => self.poll_start(cx),
-            Stage::Failed(..) => {
-                let Stage::Failed(request, error) = std::mem::replace(&mut self.stage, Stage::Finished)
-                else {
-                    unreachable!("matched above")
-                };
-                Poll::Ready(request.finish(Err(error), 0))
-            }
-            Stage::Finished => panic!("an op was polled after it had resolved"),
+        if let Stage::Started(_) = self.stage {
+            self.poll_claim(cx)
+        } else if let Stage::Built(..) = self.stage {
+            self.poll_start(cx)
+        } else {
+            self.poll_failed()
         }
     }
 }
@@ -356,7 +360,7 @@ impl<R: Request> Home<R> {
         let place = payload(node);
         if Self::INLINE.is_some() {
             // SAFETY: (I1) the class fits `R` in size and alignment, and the place holds nothing.
-            unsafe { ptr::copy_nonoverlapping(request, place.cast::<R>(), 1) };
+            unsafe { copy_by_words(request, place.cast::<R>()) };
         } else {
             // SAFETY: (I1) as the caller promises, the request is read once.
             let boxed = Box::into_raw(Box::new(unsafe { request.read() }));
@@ -417,6 +421,30 @@ impl<R: Request> Home<R> {
         let request = unsafe { Self::take(node) };
         inflight.release(node);
         request.abandon(to_result(res), flags, told);
+    }
+}
+
+/// As `copy_nonoverlapping`, but never two words in one load.
+///
+/// A request was built a moment ago, field by field. A load that spans two of those stores would wait until both have
+/// reached the cache: 4 ns of an op.
+///
+/// # Safety
+///
+/// As for `copy_nonoverlapping` of one value.
+#[inline]
+unsafe fn copy_by_words<R>(from: *const R, to: *mut R) {
+    type Word = MaybeUninit<*mut ()>;
+    let small = align_of::<R>() == align_of::<Word>() && size_of::<R>() <= 16 * size_of::<Word>();
+    let words = if small { size_of::<R>() / size_of::<Word>() } else { 0 };
+    for word in 0..words {
+        // SAFETY: (local) inside both values, aligned as they are. A word of any kind, padding included, is a valid `Word`;
+        // volatile, so that the compiler does not join two of them.
+        unsafe { to.cast::<Word>().add(word).write_volatile(from.cast::<Word>().add(word).read_volatile()) };
+    }
+    if words == 0 {
+        // SAFETY: (local) as this function's contract says.
+        unsafe { ptr::copy_nonoverlapping(from, to, 1) };
     }
 }
 

@@ -37,13 +37,16 @@ fn nop_case(depth: usize, estimate: f64, most: f64) -> Case {
         })
 }
 
+/// The offset that stands for the current position: what `ops::read` without `at` asks for.
+const CURRENT: u64 = u64::MAX;
+
 fn zero_case(depth: usize, estimate: f64) -> Case {
     let open = || File::open("/dev/zero");
     let case = Case::new(format!("op/zero/{depth}"), Clock::Cpu, Target::Ratio(1.06))
         .with(FLOOR, move |plan| {
             alone()?;
             let (zero, buffers) = (open()?, vec![[1]; depth].leak());
-            floor::ops::read(zero.as_raw_fd(), buffers, plan.units(estimate), || 0)
+            floor::ops::read(zero.as_raw_fd(), buffers, plan.units(estimate), || CURRENT)
         })
         .with(OURS, move |plan| {
             let each = plan.units(estimate) / depth as u64;
@@ -56,7 +59,7 @@ fn zero_case(depth: usize, estimate: f64) -> Case {
     #[cfg(feature = "peers")]
     let case = case.with(monoio::NAME, move |plan| {
         alone()?;
-        monoio::reads(open()?, 1, depth, plan.units(estimate), || 0)
+        monoio::reads(open()?, 1, depth, plan.units(estimate), || CURRENT)
     });
     case
 }

@@ -86,6 +86,7 @@ pub unsafe trait BufMut: Buf {
 }
 
 /// How much of `len` one request can ask for.
+#[inline]
 pub(crate) fn clamp(len: usize) -> u32 {
     len.min(MAX_LEN) as u32
 }
