@@ -8,7 +8,7 @@
 
 mod support;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -16,7 +16,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use std::time::Duration;
 
 use io_uring::{opcode, types};
@@ -548,4 +548,48 @@ fn a_chain_shorter_than_announced_captures_nobody() {
         drop(writer);
         assert_eq!(short.await.0.unwrap(), b"");
     });
+}
+
+thread_local! {
+    /// What the clone of a [`cloner`] does.
+    static CLONED: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+}
+
+/// A waker whose clone is user code.
+fn cloner() -> Waker {
+    fn clone(_: *const ()) -> RawWaker {
+        if let Some(action) = CLONED.take() {
+            action();
+        }
+        RawWaker::new(std::ptr::null(), &VTABLE)
+    }
+    static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, |_| (), |_| (), |_| ());
+    // SAFETY: (local) nothing is behind the pointer, and no function looks there.
+    unsafe { Waker::new(std::ptr::null(), &VTABLE) }
+}
+
+#[test]
+fn a_wakers_clone_may_take_the_last_room_in_the_queue() {
+    let runtime = Runtime::builder().sq_entries(4).build().unwrap();
+    let (reader, mut writer) = pipe();
+    writer.write_all(&[1; 16]).unwrap();
+    runtime.block_on(async {
+        let others = Rc::new(RefCell::new(Vec::new()));
+        let theirs = Rc::clone(&others);
+        CLONED.set(Some(Box::new(move || {
+            for _ in 0..4 {
+                let mut other = ops::nop();
+                assert!(poll_once(&mut other).is_pending());
+                theirs.borrow_mut().push(other);
+            }
+        })));
+        let (mut op, log) = counted(&reader);
+        assert!(Pin::new(&mut op).poll(&mut Context::from_waker(&cloner())).is_pending());
+        assert_eq!(op.await.unwrap(), [1; 16]);
+        for other in others.take() {
+            other.await.unwrap();
+        }
+        assert_eq!(Log::get(&log.finished), 1);
+    });
+    assert_eq!(runtime.stats().nodes, 0);
 }

@@ -64,6 +64,8 @@ struct Started {
     runtime: RuntimeId,
     key: u64,
     node: NonNull<Node>,
+    /// The runtime was asked by message to stop the op.
+    asked: bool,
 }
 
 // SAFETY: (I5) the node is only touched after comparing its runtime with the one that runs on this thread; on another
@@ -97,7 +99,8 @@ impl<R: Request> Op<R> {
     #[inline]
     fn poll_start(&mut self, cx: &mut Context<'_>) -> Poll<R::Output> {
         let Stage::Built(request, prepared) = &mut self.stage else { unreachable!("called when Built") };
-        if prepared.is_none() {
+        if matches!(prepared, None | Some(Prepared::Submit)) {
+            // Also when there was no room the last time: what an older op had received may have come to lie here since.
             *prepared = Some(ready!(request.prepare(cx)));
         }
         if let Some(Prepared::Answer(res) | Prepared::AnswerShort(res)) = *prepared {
@@ -108,9 +111,11 @@ impl<R: Request> Op<R> {
         }
         context::with(|core| {
             let core = core.unwrap_or_else(|| outside());
+            // First: a foreign waker's clone is user code, and may queue ops that take the room.
+            let waker = waker::duplicate(cx.waker());
             // op-flow 3/8: started. The first poll queues the op if the submission queue has room, else waits for it.
-            if core.inflight.make_room(1, cx.waker()) {
-                self.queue(core, None, Some(waker::duplicate(cx.waker())));
+            if core.inflight.make_room(1, &waker) {
+                self.queue(core, None, Some(waker));
             }
         });
         Poll::Pending
@@ -150,7 +155,9 @@ impl<R: Request> Op<R> {
         }
         let key = head.key().user_data(Kind::Op);
         // SAFETY: (I1) the stage is `Finished`, which has nothing to drop.
-        unsafe { ptr::write(&mut self.stage, Stage::Started(Started { runtime: core.id, key, node })) };
+        unsafe {
+            ptr::write(&mut self.stage, Stage::Started(Started { runtime: core.id, key, node, asked: false }))
+        };
         ticket
     }
 
@@ -159,8 +166,7 @@ impl<R: Request> Op<R> {
         let Stage::Started(started) = self.stage else { unreachable!("called when Started") };
         context::with(|core| {
             let core = core.filter(|core| core.id == started.runtime).unwrap_or_else(|| elsewhere());
-            // SAFETY: (I5) the node belongs to the runtime of this thread, and lives until this op claims it.
-            let head = unsafe { started.node.as_ref() };
+            let head = started.head(core).unwrap_or_else(|| elsewhere());
             if head.state.get() != State::Done {
                 if !head.will_wake(cx.waker()) {
                     let old = head.put_waker(waker::duplicate(cx.waker()));
@@ -241,19 +247,40 @@ impl<R: Request> Op<R> {
 }
 
 impl Started {
+    /// The head of the node, unless the runtime, which is about to end, has taken the node away from this op.
+    #[inline]
+    fn head(&self, core: &Core) -> Option<&Node> {
+        debug_assert!(core.id == self.runtime);
+        // SAFETY: (I5) nodes live as long as their runtime, which runs on this thread; shared access only.
+        let head = unsafe { self.node.as_ref() };
+        head.belongs_to(self.key).then_some(head)
+    }
+
     /// The future is gone. Its runtime stops the op and disposes of the result (I2).
     fn abandon(&self) {
         context::with(|core| match core {
-            Some(core) if core.id == self.runtime => core.inflight.orphan(self.node),
+            Some(core) if core.id == self.runtime => {
+                if self.head(core).is_some() {
+                    core.inflight.orphan(self.node);
+                }
+            }
             // Another thread, or the runtime is not running: a message. If it is gone, it has waited for the op itself.
             _ => drop(registry::entry_of(self.runtime).post(self.runtime, Remote::DropNode(self.key))),
         });
     }
 
-    fn request_cancel(&self) {
-        context::with(|core| {
-            if let Some(core) = core.filter(|core| core.id == self.runtime) {
-                core.inflight.request_cancel(self.node);
+    fn request_cancel(&mut self) {
+        context::with(|core| match core {
+            Some(core) if core.id == self.runtime => {
+                if self.head(core).is_some() {
+                    core.inflight.request_cancel(self.node);
+                }
+            }
+            // As in `abandon`, but once: the op may be asked any number of times.
+            _ if self.asked => {}
+            _ => {
+                self.asked = true;
+                drop(registry::entry_of(self.runtime).post(self.runtime, Remote::CancelNode(self.key)));
             }
         });
     }
@@ -261,7 +288,7 @@ impl Started {
 
 impl<R: Request> Operation for Op<R> {
     fn request_cancel(mut self: Pin<&mut Self>) {
-        match &self.stage {
+        match &mut self.stage {
             Stage::Started(started) => started.request_cancel(),
             Stage::Built(..) => self.fail(io::Error::from_raw_os_error(libc::ECANCELED)),
             Stage::Failed(..) | Stage::Finished => {}
@@ -276,8 +303,7 @@ impl<R: Request> Operation for Op<R> {
         };
         let done = context::with(|core| {
             let core = core.filter(|core| core.id == started.runtime).unwrap_or_else(|| elsewhere());
-            // SAFETY: (I5) the node belongs to the runtime of this thread, and lives until this op claims it.
-            let head = unsafe { started.node.as_ref() };
+            let Some(head) = started.head(core) else { return true };
             if head.state.get() != State::Done {
                 core.inflight.request_cancel(started.node);
                 if !head.will_wake(cx.waker()) {
@@ -303,7 +329,7 @@ impl<R: Request> RingOperation for Op<R> {
     }
 
     fn poll_prepare(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if let Stage::Built(request, prepared @ None) = &mut self.stage {
+        if let Stage::Built(request, prepared @ (None | Some(Prepared::Submit))) = &mut self.stage {
             *prepared = Some(ready!(request.prepare(cx)));
         }
         Poll::Ready(())

@@ -39,6 +39,8 @@ pub unsafe trait Request: Sized + 'static {
 
     /// Looks, before the request is queued, whether the kernel need not or must not be asked yet.
     ///
+    /// Asked at every poll until the request is queued or answered: there may be no room in the queue at first.
+    ///
     /// A read or accept answers here from what an earlier one, dropped in flight, had already received (I2), and waits
     /// here while such a one has not ended.
     fn prepare(&mut self, cx: &mut Context<'_>) -> Poll<Prepared> {

@@ -53,6 +53,8 @@ pub(crate) fn entry_of(id: RuntimeId) -> &'static Entry {
 pub(crate) enum Remote {
     /// The future of an op was dropped elsewhere: give up the node.
     DropNode(u64),
+    /// The future of an op was asked to stop elsewhere.
+    CancelNode(u64),
     /// A timer's future was dropped elsewhere.
     DropTimer(u64),
     /// A counted handle was dropped on the wrong thread.
@@ -81,6 +83,7 @@ impl std::fmt::Debug for Remote {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::DropNode(_) => "DropNode",
+            Self::CancelNode(_) => "CancelNode",
             Self::DropTimer(_) => "DropTimer",
             Self::Settle(_) => "Settle",
             Self::Work(_) => "Work",

@@ -153,7 +153,10 @@ impl Core {
     fn has_work(&self) -> bool {
         !self.tasks.is_idle()
             || self.entry.inbox.has_work()
-            || self.inflight.queued() > 0 // what was reaped may have led to a cancel or to a new op
+            // What was reaped may have led to a new op, to a cancel, to a wake for another thread.
+            || self.inflight.queued() > 0
+            || self.inflight.has_cancels()
+            || !self.deferred.is_empty()
             || self.inflight.needs_enter()
     }
 
@@ -266,6 +269,7 @@ impl Core {
     fn obey(&self, message: Remote) {
         match message {
             Remote::DropNode(key) => self.inflight.remote_drop(key),
+            Remote::CancelNode(key) => self.inflight.remote_cancel(key),
             Remote::DropTimer(key) => {
                 if let Some(waker) = self.timers.disarm(TimerKey(key)) {
                     contain(|| drop(waker));

@@ -111,18 +111,16 @@ impl Inflight {
     pub(crate) fn orphan(&self, node: NonNull<Node>) {
         // SAFETY: (I5) the caller's node is live; shared access only.
         let head = unsafe { node.as_ref() };
-        if head.state.get() == State::Done {
-            self.abandon(node);
+        if head.has(flag::ORPHAN) {
             return;
         }
-        if head.has(flag::ORPHAN) {
+        if head.state.get() == State::Done {
+            self.abandon(node);
             return;
         }
         self.request_cancel(node);
         head.set(flag::ORPHAN);
         self.orphans.set(self.orphans.get() + 1);
-        let waker = head.take_waker();
-        self.contained(|| drop(waker));
         if !head.has(flag::NEUTRALIZED) && !head.has(flag::PRESET) {
             head.set(flag::TOLD);
             if let Some(vtable) = head.vtable.get() {
@@ -130,6 +128,8 @@ impl Inflight {
                 self.contained(|| unsafe { (vtable.orphaned)(payload(node)) });
             }
         }
+        let waker = head.take_waker();
+        self.contained(|| drop(waker));
     }
 
     /// The future of this node was dropped on another thread, which has told us.
@@ -137,6 +137,19 @@ impl Inflight {
         if let Some(node) = self.pool.find(Key::from_user_data(key)) {
             self.orphan(node);
         }
+    }
+
+    /// The future of this node was asked to stop on another thread, or while the runtime did not run.
+    pub(crate) fn remote_cancel(&self, key: u64) {
+        if let Some(node) = self.pool.find(Key::from_user_data(key)) {
+            self.request_cancel(node);
+        }
+    }
+
+    /// Whether a cancel waits to be sent.
+    #[inline]
+    pub(crate) fn has_cancels(&self) -> bool {
+        self.cancels.has_wanted()
     }
 
     /// Sends the cancels that are wanted or due again. What finds no room stays wanted.
@@ -210,14 +223,7 @@ impl Inflight {
     /// to leave with the kernel. Their nodes must then be leaked, never freed (I6).
     pub(crate) fn shutdown(&self, tasks: &impl Wakes, deadline: Instant) -> usize {
         self.reap(tasks);
-        self.pool.for_each(|node| {
-            // SAFETY: (I5) `for_each` gives live nodes; shared access only.
-            if unsafe { node.as_ref() }.state.get() == State::Done {
-                self.abandon(node);
-            } else {
-                self.orphan(node);
-            }
-        });
+        self.orphan_all();
         self.disarm_wake();
         while self.in_flight() > 0 || self.is_wake_armed() {
             let now = Instant::now();
@@ -234,7 +240,13 @@ impl Inflight {
                 std::thread::sleep(Duration::from_micros(200));
             }
             self.reap(tasks);
+            self.orphan_all(); // user code that ran meanwhile may have started ops, and have forgotten them
         }
         self.in_flight()
+    }
+
+    /// Takes every node away from its future, which may live on outside of the runtime.
+    fn orphan_all(&self) {
+        self.pool.for_each(|node| self.orphan(node));
     }
 }

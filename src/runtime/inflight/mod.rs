@@ -13,6 +13,7 @@
 mod cancel;
 mod node;
 mod pool;
+mod starved;
 
 use std::cell::{Cell, UnsafeCell};
 use std::io;
@@ -32,6 +33,7 @@ use super::driver::{AnyDriver, Completion, Driver, Sqe, Ticket, Wait};
 use crate::util::contain::contain;
 use cancel::Cancels;
 use pool::Pool;
+use starved::Starved;
 
 /// Who fires the wakers of finished ops: the loop knows those of its own tasks, and spares them the indirect call.
 pub(crate) trait Wakes {
@@ -70,7 +72,7 @@ pub(crate) struct Inflight {
     /// that was held back, once it runs, holds back all that come after it until it ends, be it an accept.
     closed: Cell<usize>,
     /// Tasks whose op may not be queued now, to be woken when it may.
-    starved: UnsafeCell<Vec<Waker>>,
+    starved: Starved,
     stale: Cell<u64>,
     completions: Cell<u64>,
     contained: Cell<u64>,
@@ -87,7 +89,7 @@ impl Inflight {
             wake_armed: Cell::new(false),
             eventfd: Cell::new(-1),
             closed: Cell::new(0),
-            starved: UnsafeCell::new(Vec::new()),
+            starved: Starved::new(),
             stale: Cell::new(0),
             completions: Cell::new(0),
             contained: Cell::new(0),
@@ -174,26 +176,21 @@ impl Inflight {
                 return true;
             }
         }
-        let waker = waker.clone();
-        // SAFETY: (I5, I7) only this thread, and a push of a cloned waker runs no user code.
-        unsafe { (*self.starved.get()).push(waker) };
+        let double = self.starved.push(waker.clone());
+        self.contained(|| drop(double));
         false
     }
 
     #[inline(always)]
     fn feed_starved(&self) {
-        // SAFETY: (I5, I7) a look at the length; no user code runs.
-        let nobody = unsafe { (*self.starved.get()).is_empty() };
-        if !nobody && self.closed.get() == 0 && self.driver().room() > 0 {
+        if !self.starved.is_empty() && self.closed.get() == 0 && self.driver().room() > 0 {
             self.wake_starved();
         }
     }
 
     #[cold]
     fn wake_starved(&self) {
-        // SAFETY: (I5, I7) the list is taken out before any waker is fired.
-        let starved = unsafe { std::mem::take(&mut *self.starved.get()) };
-        for waker in starved {
+        for waker in self.starved.take() {
             self.contained(|| waker.wake());
         }
     }
@@ -264,6 +261,7 @@ impl Inflight {
     pub(crate) fn set_staging(&self, staging: bool) {
         let closed = self.closed.get();
         self.closed.set(if staging { closed + 1 } else { closed - 1 });
+        self.feed_starved(); // the chain may have staged nothing, so that no enter follows
     }
 
     /// Cuts the link of the last entry of a chain that came out shorter than announced.
@@ -381,13 +379,13 @@ impl Inflight {
             // op-flow 7/8: node result and wake. The task is queued; its poll takes the result out of the node.
             tasks.wake(waker);
         }
+        if flags & flag::DRAIN != 0 {
+            self.drain_ends(); // last: it runs wakers, and one of them may drop the future of this very node
+        }
     }
 
     #[cold]
     fn complete_marked(&self, head: &Node, flags: u8, res: i32) {
-        if flags & flag::DRAIN != 0 {
-            self.drain_ends();
-        }
         // A preset answer stands even when its chain was cut: it was received before the chain began, and is not lost.
         if flags & flag::PRESET == 0 {
             head.res.set(if flags & flag::NEUTRALIZED != 0 { -libc::ECANCELED } else { res });
@@ -400,6 +398,7 @@ impl Inflight {
         let head = unsafe { node.as_ref() };
         debug_assert!(head.state.get() == State::Done);
         let Some(vtable) = head.vtable.get() else { return };
+        head.set(flag::ORPHAN); // whoever the user code below drops or polls has nothing to claim here any more
         let waker = head.take_waker();
         self.contained(|| drop(waker));
         // SAFETY: (I2) the node is Done, so the kernel has let go of the request, and its vtable is the request's own.

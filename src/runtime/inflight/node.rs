@@ -191,6 +191,13 @@ impl Node {
         Key::new(self.generation.get(), self.index)
     }
 
+    /// Whether the future that was given `user_data` may still claim this node: not once a runtime that ends has
+    /// orphaned it on its own, or has released it since.
+    #[inline]
+    pub(crate) fn belongs_to(&self, user_data: u64) -> bool {
+        self.key().user_data(Kind::Op) == user_data && !self.has(flag::ORPHAN)
+    }
+
     #[inline]
     pub(crate) fn has(&self, flag: u8) -> bool {
         self.flags.get() & flag != 0
