@@ -31,6 +31,12 @@ pub(crate) struct Config {
     pub(crate) shutdown_deadline: Duration,
 }
 
+/// The budget outside a poll.
+pub(super) const UNLIMITED: i64 = i64::MAX;
+/// How often one poll is refused a unit before its budget begins anew: it does not return, for what asks is another
+/// executor inside it, which would ask for ever.
+const MOST_REFUSALS: i64 = 1024;
+
 /// The heart of one runtime. It stays at one address and on one thread from its making to its end (I5).
 pub(crate) struct Core {
     pub(crate) id: RuntimeId,
@@ -42,8 +48,10 @@ pub(crate) struct Core {
     pub(super) spin: Spin,
     /// Wakes that leave this runtime, put off to the end of the poll.
     pub(super) deferred: Deferred,
-    /// What is left of the present poll's budget.
-    pub(super) budget: Cell<u32>,
+    /// What is left of the present poll's budget; below zero, how often more was asked for.
+    pub(super) budget: Cell<i64>,
+    /// The loop is on this thread's stack.
+    pub(super) running: Cell<bool>,
     pub(super) counters: Counters,
     /// `run` is to return.
     pub(super) stop: Cell<bool>,
@@ -69,7 +77,8 @@ impl Core {
             config,
             spin: Spin::new(config.spin),
             deferred: Deferred::new(),
-            budget: Cell::new(0),
+            budget: Cell::new(UNLIMITED),
+            running: Cell::new(false),
             counters: Counters::default(),
             stop: Cell::new(false),
             may_exit: Cell::new(false),
@@ -126,12 +135,16 @@ impl Core {
         }
     }
 
-    /// Takes one unit of the present poll's budget; `false` when it is spent. Outside a poll there is none.
+    /// Takes one unit of the present poll's budget; `false` when it is spent. Outside a poll there is no limit.
     #[inline]
     pub(crate) fn spend(&self) -> bool {
         let left = self.budget.get();
-        self.budget.set(left.saturating_sub(1));
-        left > 0
+        if left > -MOST_REFUSALS {
+            self.budget.set(left - 1);
+            return left > 0;
+        }
+        self.budget.set(self.config.poll_budget.into());
+        true
     }
 
     /// Gives a new task its slot and queues it.

@@ -191,7 +191,7 @@ impl<T> Promise<T> {
         drop(state);
         drop(task);
         if let Some(joiner) = joiner {
-            executor::wake(joiner);
+            contain(|| executor::wake(joiner)); // it may run while a destructor's panic unwinds
         }
     }
 

@@ -18,12 +18,13 @@
     reason = "tasks are polled through their headers; the kernel reads into the registry's entry"
 )]
 
+use std::cell::Cell;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
-use super::core::Core;
+use super::core::{Core, UNLIMITED};
 use super::driver::Wait;
 use super::inbox::Taken;
 use super::registry::Remote;
@@ -47,6 +48,14 @@ impl Core {
     ///
     /// When the ring cannot go on. Tasks, timers and ops are left as they are.
     pub(super) fn run_until(&self, done: impl Fn() -> bool) {
+        struct Running<'a>(&'a Cell<bool>);
+        impl Drop for Running<'_> {
+            fn drop(&mut self) {
+                self.0.set(false);
+            }
+        }
+        self.running.set(true);
+        let _running = Running(&self.running);
         while !done() {
             self.poll_tasks(&done);
             if done() {
@@ -64,7 +73,7 @@ impl Core {
             && let Some((task, generation, slot)) = self.tasks.next_to_run()
         {
             polls += 1;
-            self.budget.set(self.config.poll_budget);
+            self.budget.set(self.config.poll_budget.into());
             // An id owns nothing: not dropping the waker saves an indirect call.
             let waker = ManuallyDrop::new(TaskId::new(self.index(), generation, slot).waker());
             // SAFETY: (local) in a slot, since `next_to_run` gave it; not being polled, since only this loop polls and
@@ -77,6 +86,7 @@ impl Core {
                 break;
             }
         }
+        self.budget.set(UNLIMITED);
         add(&self.counters.polls, polls.into());
         self.since_enter.set(self.since_enter.get() + polls);
     }

@@ -115,7 +115,7 @@ impl Runtime {
         refuse_nesting();
         let core = self.core();
         let _entered = context::enter(core); // first, so that the future is dropped inside
-        let future = pin!(future);
+        let future = pin!(Some(future));
         let root = Root::new(core, future);
         let seat = root.sit(core);
         core.run_until(|| seat.is_complete() && and(core));
@@ -168,6 +168,11 @@ impl Runtime {
     /// Called once: by `shutdown` or by `drop`.
     fn end(&mut self) -> usize {
         let core = self.core();
+        if core.running.get() {
+            // `exit` was called in a task, and drops the locals of its thread. Nothing comes back to that task, but what
+            // it uses is in use for good.
+            return 0;
+        }
         let (entry, leaked) = {
             let _entered = context::enter(core);
             (core.entry, core.tear_down())

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 
 use super::cell::{Header, Vtable};
 use crate::runtime::core::Core;
-use crate::util::contain::catch;
+use crate::util::contain::{catch, contain, discard};
 
 /// The output, or what a panic carried.
 type Outcome<F> = Result<<F as Future>::Output, Box<dyn Any + Send>>;
@@ -23,7 +23,8 @@ pub(crate) struct Root<'f, F: Future> {
     /// First, so that a pointer to the header is one to the root.
     header: Header,
     /// Touched by `poll` and by `take` only: through the header while the root sits, by its owner after.
-    future: UnsafeCell<Pin<&'f mut F>>,
+    /// Emptied when the future has ended, in its last poll: what it held is let go of as in any task.
+    future: UnsafeCell<Pin<&'f mut Option<F>>>,
     output: UnsafeCell<Option<Outcome<F>>>,
 }
 
@@ -37,7 +38,7 @@ impl<'f, F: Future> Root<'f, F> {
         block: None,         // the stack's
     };
 
-    pub(crate) fn new(core: &Core, future: Pin<&'f mut F>) -> Self {
+    pub(crate) fn new(core: &Core, future: Pin<&'f mut Option<F>>) -> Self {
         Self {
             header: Header::new(&Self::VTABLE, core, false),
             future: UnsafeCell::new(future),
@@ -61,10 +62,22 @@ impl<'f, F: Future> Root<'f, F> {
         let root = unsafe { task.cast::<Self>().as_ref() };
         // SAFETY: (local) the run loop polls a task once at a time, and the owner of the root does not touch its future.
         let future = unsafe { &mut *root.future.get() };
-        let output = match catch(|| future.as_mut().poll(cx)) {
+        let Some(polled) = future.as_mut().as_pin_mut() else { unreachable!("emptied by its last poll") };
+        let output = match catch(|| polled.poll(cx)) {
             Ok(Poll::Pending) => return false,
             Ok(Poll::Ready(output)) => Ok(output),
             Err(payload) => Err(payload),
+        };
+        let output = match (output, catch(|| future.set(None))) {
+            (output, Ok(())) => output,
+            (Ok(output), Err(payload)) => {
+                contain(|| drop(output));
+                Err(payload)
+            }
+            (Err(payload), Err(second)) => {
+                discard(second);
+                Err(payload)
+            }
         };
         // SAFETY: (local) as above; `take` comes after, and takes the root by value.
         unsafe { *root.output.get() = Some(output) };
