@@ -28,10 +28,11 @@ fn no_sleep_ends_early_and_all_end_in_order() {
     let rt = runtime();
     let order = Rc::new(RefCell::new(Vec::new()));
     rt.sync_wait(async {
+        let from = Instant::now() + MS * 100; // after the last of them began to sleep, on a slow machine too
         for n in [9_u32, 3, 70, 1, 30, 0, 65, 5] {
             let order = Rc::clone(&order);
             spawn(async move {
-                let sleep = time::sleep(MS * n);
+                let sleep = time::sleep_until(from + MS * n);
                 let deadline = sleep.deadline();
                 sleep.await;
                 assert!(Instant::now() >= deadline);
