@@ -128,11 +128,10 @@ fn a_future_polled_when_its_runtime_has_taken_its_node_panics() {
 #[test]
 fn an_op_begun_and_forgotten_in_the_teardown_does_not_hold_it_up() {
     let (_watchdog, rt) = watched();
-    let (quiet, _writer) = pipe();
-    let held = quiet.clone();
+    let ((quiet, _writer), (other, _other_writer)) = (pipe(), pipe());
     rt.block_on(async {
         let earlier = begin(ops::nop()); // so that the new op takes a node the teardown has passed
-        let waker = Striker::waker(move || std::mem::forget(begin(ops::read(held, vec![0; 1]))));
+        let waker = Striker::waker(move || std::mem::forget(begin(ops::read(other, vec![0; 1]))));
         let mut waits = ops::read(&quiet, vec![0; 1]);
         assert!(poll_with(&mut waits, &waker).is_pending());
         std::mem::forget(waits);
