@@ -593,3 +593,35 @@ fn a_wakers_clone_may_take_the_last_room_in_the_queue() {
     });
     assert_eq!(runtime.stats().nodes, 0);
 }
+
+/// A nop written outside the crate.
+struct Raw([u8; 64]);
+
+// SAFETY: (I1) a nop points to nothing and names no descriptor.
+unsafe impl Request for Raw {
+    type Output = io::Result<u32>;
+
+    fn sqe(&mut self) -> Sqe {
+        Sqe::from_bytes(self.0)
+    }
+
+    fn finish(self, result: io::Result<u32>, _: u32) -> Self::Output {
+        result
+    }
+}
+
+/// A link would capture the next op, a skipped completion would never come, a drain would be one nobody knows of.
+#[test]
+fn an_entry_brings_no_flags_that_concern_its_neighbours() {
+    const FIXED_FILE_AND_BUFFER_SELECT: u8 = 1 | 1 << 5;
+    let runtime = Runtime::new().unwrap();
+    let (reader, _writer) = pipe();
+    runtime.block_on(async {
+        let mut read = counted(&reader).0;
+        assert!(poll_once(&mut read).is_pending()); // a drain would wait for it
+        let mut bytes = [0; 64];
+        bytes[1] = !FIXED_FILE_AND_BUFFER_SELECT;
+        let nop = time::timeout(Duration::from_secs(5), Op::new(Raw(bytes)));
+        nop.await.expect("no completion was asked for, or a drain").unwrap();
+    });
+}

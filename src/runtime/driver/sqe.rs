@@ -16,8 +16,10 @@ pub struct Sqe(pub(crate) Entry);
 impl Sqe {
     /// An entry from the 64 bytes of a `struct io_uring_sqe`.
     ///
-    /// `user_data` and the flags for links, drain and async are overwritten when the entry is queued.
-    pub fn from_bytes(bytes: [u8; 64]) -> Self {
+    /// `user_data` and all flags but `FIXED_FILE` and `BUFFER_SELECT` are overwritten when the entry is queued: links,
+    /// drain and async are the op's, and an op needs its completion.
+    pub fn from_bytes(mut bytes: [u8; 64]) -> Self {
+        bytes[1] &= (Flags::FIXED_FILE | Flags::BUFFER_SELECT).bits(); // its second byte is the flags
         // SAFETY: `Entry` is `repr(C)` around `struct io_uring_sqe`, 64 bytes of integers: every bit pattern is valid.
         Self(unsafe { core::mem::transmute::<[u8; 64], Entry>(bytes) })
     }
