@@ -7,13 +7,17 @@
 mod support;
 
 use std::error::Error;
+use std::future::Future;
+use std::io::Write;
 use std::panic::{self, AssertUnwindSafe};
+use std::pin::Pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 use std::{io, thread};
 
-use millstream::Runtime;
 use millstream::runtime::{BuildError, BuildErrorKind};
-use millstream::time::sleep;
+use millstream::time::{sleep, timeout};
+use millstream::{Runtime, ops};
 use support::{role, run_again, skip};
 
 /// Makes one system call fail on this thread, and on those it starts, from now on.
@@ -130,7 +134,13 @@ fn a_child_process_makes_its_own_runtime() {
         return;
     }
     let inherited = Runtime::new().expect("a runtime");
-    inherited.block_on(nap());
+    let (reader, mut writer) = io::pipe().expect("a pipe");
+    let reader = ops::Fd::from(reader);
+    let mut in_flight = ops::read(&reader, [0; 1]);
+    inherited.block_on(async {
+        assert!(Pin::new(&mut in_flight).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        nap().await;
+    });
     // SAFETY: (local) the child has one thread, and leaves by `_exit`.
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "{}", io::Error::last_os_error());
@@ -144,8 +154,11 @@ fn a_child_process_makes_its_own_runtime() {
             let payload = used.expect_err("the parent's ring is not the child's");
             let text = payload.downcast_ref::<String>().map_or("", String::as_str);
             assert!(text.contains("fork"), "{text}");
-            drop(inherited);
-            own.block_on(nap());
+            drop((in_flight, inherited));
+            // What is in flight is so in the parent, which takes a byte; nothing here waits for its end.
+            writer.write_all(b"xy").expect("written");
+            let read = timeout(Duration::from_secs(5), ops::read(&reader, [0; 1]));
+            assert_eq!(own.block_on(read).expect("no read of this process is in flight").0.expect("read"), 1);
         }));
         // SAFETY: (local) ends the child without running what the parent's harness left to be run.
         unsafe { libc::_exit(i32::from(outcome.is_err())) };

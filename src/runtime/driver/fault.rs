@@ -208,6 +208,10 @@ impl<D: Driver> Fault<D> {
 }
 
 impl<D: Driver> Driver for Fault<D> {
+    fn same_process(&self) -> bool {
+        self.driver.same_process()
+    }
+
     fn room(&self) -> usize {
         self.driver.room()
     }

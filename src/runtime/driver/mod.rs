@@ -62,6 +62,9 @@ pub(crate) enum Wait {
 
 /// What the runtime asks of the kernel. It knows no op kinds.
 pub(crate) trait Driver {
+    /// Whether this is the process that made the ring, and not a child of it: there, completions never come.
+    fn same_process(&self) -> bool;
+
     /// How many entries can be queued before the next `enter`.
     fn room(&self) -> usize;
 
@@ -192,6 +195,10 @@ macro_rules! either {
 }
 
 impl Driver for AnyDriver {
+    fn same_process(&self) -> bool {
+        either!(self, driver => driver.same_process())
+    }
+
     #[inline]
     fn room(&self) -> usize {
         either!(self, driver => driver.room())

@@ -279,6 +279,10 @@ fn set_up(kernel: &impl Kernel, config: &RingConfig) -> Result<(OwnedFd, Params)
 }
 
 impl<K: Kernel> Driver for Ring<K> {
+    fn same_process(&self) -> bool {
+        self.home.same_process()
+    }
+
     #[inline]
     fn room(&self) -> usize {
         // None in a child after `fork`, where the entries are not mapped; so nothing is pushed there, and the `enter`

@@ -121,7 +121,8 @@ impl Inflight {
         self.request_cancel(node);
         head.set(flag::ORPHAN);
         self.orphans.set(self.orphans.get() + 1);
-        if !head.has(flag::NEUTRALIZED) && !head.has(flag::PRESET) {
+        // Not in a child after `fork`, where the end that a request then announces never comes: it is the parent's op.
+        if !head.has(flag::NEUTRALIZED) && !head.has(flag::PRESET) && self.driver().same_process() {
             head.set(flag::TOLD);
             if let Some(vtable) = head.vtable.get() {
                 // SAFETY: (I1) the request is in the node and stays there; the vtable is its own.
