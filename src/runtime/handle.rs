@@ -7,7 +7,7 @@ use std::fmt;
 use std::future::Future;
 
 use super::context;
-use super::registry::{Remote, RuntimeId, entry_of};
+use super::registry::{RuntimeId, entry_of};
 use super::remote::{Job, RemoteJoinHandle};
 
 /// A handle to a runtime for other threads. It may outlive the runtime.
@@ -99,8 +99,7 @@ impl Handle {
 
     /// Lets [`Runtime::run`](crate::Runtime::run) return when no task is left.
     pub fn allow_exit(&self) {
-        // A runtime that is gone has returned.
-        let _ = entry_of(self.runtime).post(self.runtime, Remote::AllowExit);
+        entry_of(self.runtime).allow_exit(self.runtime);
     }
 
     /// Whether the runtime still takes work: it was not told to stop and is not gone.

@@ -105,6 +105,8 @@ pub(crate) struct Entry {
     process: u32,
     /// How often the present tenant was signalled.
     signals: AtomicU64,
+    /// Which tenant was last told that it may exit.
+    exits: AtomicU64,
 }
 
 /// Eight bytes the kernel writes to.
@@ -149,6 +151,13 @@ impl Entry {
     pub(crate) fn stop(&'static self, id: RuntimeId) {
         if self.inbox.stop(id.as_u64(), Remote::Stop) == Some(true) {
             self.signal();
+        }
+    }
+
+    /// Tells the runtime `id` that it may exit, once: it may be told any number of times.
+    pub(crate) fn allow_exit(&'static self, id: RuntimeId) {
+        if self.exits.swap(id.as_u64(), Ordering::Relaxed) != id.as_u64() {
+            let _ = self.post(id, Remote::AllowExit); // a runtime that is gone has returned
         }
     }
 
@@ -235,6 +244,7 @@ pub(crate) fn acquire() -> io::Result<(RuntimeId, &'static Entry)> {
                 index,
                 process,
                 signals: AtomicU64::new(0),
+                exits: AtomicU64::new(0),
             }));
             vacant.used += 1;
             // ORDERING: pairs with the load in `entry`.
@@ -270,6 +280,16 @@ mod tests {
         assert!(entry_of(first).post(first, Remote::Stop).is_err());
         assert!(entry_of(second).post(second, Remote::Stop).is_ok());
         entry.inbox.close();
+        release(entry);
+    }
+
+    #[test]
+    fn a_runtime_is_told_once_that_it_may_exit() {
+        let (id, entry) = acquire().unwrap();
+        for _ in 0..1000 {
+            entry_of(id).allow_exit(id);
+        }
+        assert_eq!(entry.inbox.close().len(), 1);
         release(entry);
     }
 
