@@ -625,3 +625,33 @@ fn an_entry_brings_no_flags_that_concern_its_neighbours() {
         nop.await.expect("no completion was asked for, or a drain").unwrap();
     });
 }
+
+#[test]
+fn a_member_withdrawn_while_queued_breaks_a_soft_chain_and_no_hard_one() {
+    let runtime = Runtime::new().unwrap();
+    let (reader, mut writer) = pipe();
+    writer.write_all(&[1; 16]).unwrap();
+    runtime.block_on(async {
+        for (soft, dropped) in [(true, true), (true, false), (false, true)] {
+            let mut first = ops::nop();
+            let (mut second, log) = counted(&reader);
+            if soft {
+                assert!(poll_once(&mut link((&mut first, &mut second))).is_pending());
+            } else {
+                assert!(poll_once(&mut hard_link((&mut first, &mut second))).is_pending());
+            }
+            if dropped {
+                drop(first);
+            } else {
+                Pin::new(&mut first).request_cancel();
+                assert_eq!(first.await.unwrap_err().raw_os_error(), Some(libc::ECANCELED));
+            }
+            match second.await {
+                Ok(bytes) => assert!(!soft, "its predecessor did not run, but it read {bytes:?}"),
+                Err(error) => assert!(soft && error.raw_os_error() == Some(libc::ECANCELED), "{error}"),
+            }
+            assert_eq!(Log::get(&log.finished), 1);
+        }
+    });
+    assert_eq!(runtime.stats().nodes, 0);
+}

@@ -85,8 +85,9 @@ pub(crate) trait Driver {
     /// until [`Driver::neutralize`] returned `true` for it.
     unsafe fn push(&mut self, sqe: Sqe) -> Ticket;
 
-    /// Turns an entry the kernel has not consumed into a no-op that keeps its link, drain and async flags and its
-    /// `user_data`. `false` when the kernel has it already.
+    /// Turns an entry the kernel has not consumed into one that does nothing, and keeps its link, drain and async flags
+    /// and its `user_data`. With a soft link behind it it fails, so that what follows does not run after an op that did
+    /// not. `false` when the kernel has it already.
     fn neutralize(&mut self, ticket: Ticket) -> bool;
 
     /// Cuts the link between an entry the kernel has not consumed and the next one.

@@ -38,6 +38,9 @@ struct RawEntry {
     rest: [u64; 3],
 }
 
+/// Where `addr` lies in `ioprio_to_op_flags`: bytes 16 to 23 of the entry.
+const ADDRESS: std::ops::Range<usize> = 14..22;
+
 const _: () = assert!(size_of::<RawEntry>() == size_of::<Entry>());
 const _: () = assert!(std::mem::offset_of!(RawEntry, user_data) == 32);
 
@@ -124,7 +127,8 @@ impl SubmissionQueue {
         ticket
     }
 
-    /// Turns an entry into a no-op if the kernel has not taken it. The caller is not inside `enter`.
+    /// Turns an entry into one that does nothing if the kernel has not taken it: with a soft link behind it one that
+    /// fails, else a no-op. The caller is not inside `enter`.
     pub(crate) fn neutralize(&mut self, ticket: Ticket) -> bool {
         if !(self.head..self.tail).contains(&ticket.0) {
             return false;
@@ -134,10 +138,15 @@ impl SubmissionQueue {
         // reads it at the earliest in the next `enter`.
         unsafe {
             let old = slot.read();
+            let soft = old.flags & LINK_FLAGS == Flags::IO_LINK.bits();
+            // A cancel of nothing fails (`ENOENT`), and with it what a soft link ties to an op that was never run.
+            let opcode = if soft { io_uring::opcode::AsyncCancel::CODE } else { io_uring::opcode::Nop::CODE };
+            let mut ioprio_to_op_flags = [0; 30];
+            ioprio_to_op_flags[ADDRESS].fill(if soft { 0xff } else { 0 });
             slot.write(RawEntry {
-                opcode: io_uring::opcode::Nop::CODE,
+                opcode,
                 flags: old.flags & KEPT_FLAGS,
-                ioprio_to_op_flags: [0; 30],
+                ioprio_to_op_flags,
                 user_data: old.user_data,
                 rest: [0; 3],
             });

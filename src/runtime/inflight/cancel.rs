@@ -99,7 +99,8 @@ impl Inflight {
         if head.state.get() != State::Queued || head.has(flag::CANCELLING | flag::NEUTRALIZED) {
             return;
         }
-        if self.driver().neutralize(Ticket(head.ticket.get())) {
+        // A preset answer stands, and so must what its entry says to the chain.
+        if !head.has(flag::PRESET) && self.driver().neutralize(Ticket(head.ticket.get())) {
             head.set(flag::NEUTRALIZED);
         } else {
             head.set(flag::CANCELLING);

@@ -111,7 +111,7 @@ pub(crate) enum State {
 pub(crate) mod flag {
     /// The future is gone: nobody claims the result.
     pub(crate) const ORPHAN: u8 = 1;
-    /// The entry was made a no-op before the kernel saw it: whatever completes, the op was cancelled.
+    /// The entry was made one that does nothing before the kernel saw it: whatever completes, the op was cancelled.
     pub(crate) const NEUTRALIZED: u8 = 2;
     /// A cancel was asked for; it is repeated until the terminal completion.
     pub(crate) const CANCELLING: u8 = 4;
