@@ -86,15 +86,15 @@ impl Link {
     }
 }
 
-/// Flags that a user may add to an entry.
+/// Flags that a user may add to an entry. The bits are those of the entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EntryFlags(u8);
 
 impl EntryFlags {
     /// Start only when everything submitted before has completed (`IOSQE_IO_DRAIN`).
-    pub const DRAIN: Self = Self(1);
+    pub const DRAIN: Self = Self(Flags::IO_DRAIN.bits());
     /// Do not try at once: go to a worker thread (`IOSQE_ASYNC`).
-    pub const ASYNC: Self = Self(2);
+    pub const ASYNC: Self = Self(Flags::ASYNC.bits());
 
     /// Both sets together.
     pub const fn with(self, other: Self) -> Self {
@@ -103,14 +103,7 @@ impl EntryFlags {
 
     #[inline]
     pub(super) fn bits(self) -> Flags {
-        let mut flags = Flags::empty();
-        if self.0 & Self::DRAIN.0 != 0 {
-            flags |= Flags::IO_DRAIN;
-        }
-        if self.0 & Self::ASYNC.0 != 0 {
-            flags |= Flags::ASYNC;
-        }
-        flags
+        Flags::from_bits_retain(self.0)
     }
 }
 

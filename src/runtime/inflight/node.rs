@@ -55,16 +55,25 @@ const KIND_MASK: u64 = (1 << KIND_BITS) - 1;
 pub(crate) struct Key(u64);
 
 impl Key {
-    pub(super) fn new(generation: u32, index: u32) -> Self {
-        Self(u64::from(generation) << 32 | u64::from(index) << KIND_BITS)
+    /// The first key of the node with this index.
+    pub(super) fn first(index: u32) -> Self {
+        Self(u64::from(index) << KIND_BITS)
+    }
+
+    /// The key of the node's next use: the generation grows, and wraps without touching the index.
+    #[inline]
+    pub(super) fn next(self) -> Self {
+        Self(self.0.wrapping_add(1 << 32))
     }
 
     /// The key in a completion's `user_data`, or in a message from another thread.
+    #[inline]
     pub(crate) fn from_user_data(user_data: u64) -> Self {
         Self(user_data & !KIND_MASK)
     }
 
     /// What an entry about this node carries.
+    #[inline]
     pub(crate) fn user_data(self, kind: Kind) -> u64 {
         self.0 | kind as u64
     }
@@ -72,11 +81,6 @@ impl Key {
     #[inline]
     pub(super) fn index(self) -> usize {
         (self.0 as u32 >> KIND_BITS) as usize
-    }
-
-    #[inline]
-    pub(super) fn generation(self) -> u32 {
-        (self.0 >> 32) as u32
     }
 }
 
@@ -138,10 +142,8 @@ pub(crate) struct Node {
     pub(super) vtable: Cell<Option<&'static VTable>>,
     /// Whom to wake at the terminal completion.
     waker: UnsafeCell<Option<Waker>>,
-    /// Counts the node's uses, so that a late completion is recognised.
-    pub(super) generation: Cell<u32>,
-    /// Its place in the pool's table.
-    pub(super) index: u32,
+    /// Its place in the pool's table, and the count of its uses, by which a late completion is recognised.
+    pub(super) key: Cell<Key>,
     /// The result; meaningful when `Done`, or before when `PRESET`.
     pub(crate) res: Cell<i32>,
     /// `IORING_CQE_F_*` of the terminal completion.
@@ -171,8 +173,7 @@ impl Node {
         Self {
             vtable: Cell::new(None),
             waker: UnsafeCell::new(None),
-            generation: Cell::new(0),
-            index,
+            key: Cell::new(Key::first(index)),
             class,
             res: Cell::new(0),
             cqe_flags: Cell::new(0),
@@ -188,7 +189,7 @@ impl Node {
     /// The node's key, as long as it is not freed.
     #[inline]
     pub(crate) fn key(&self) -> Key {
-        Key::new(self.generation.get(), self.index)
+        self.key.get()
     }
 
     /// Whether the future that was given `user_data` may still claim this node: not once a runtime that ends has

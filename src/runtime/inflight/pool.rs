@@ -82,7 +82,7 @@ impl Pool {
         let head = unsafe { node.as_ref() };
         debug_assert!(head.state.get() != State::Free, "a node is freed once");
         head.state.set(State::Free);
-        head.generation.set(head.generation.get().wrapping_add(1));
+        head.key.set(head.key.get().next());
         head.next.set(self.free[usize::from(head.class)].replace(Some(node)));
     }
 
@@ -92,7 +92,7 @@ impl Pool {
         let node = *self.table().get(key.index())?;
         // SAFETY: (I5) every node in the table is initialised; shared access only.
         let head = unsafe { node.as_ref() };
-        (head.generation.get() == key.generation()).then_some(node)
+        (head.key.get() == key).then_some(node)
     }
 
     /// Calls `visit` for every node that is not free. `visit` may free the node it is given, and start new ops.
