@@ -30,6 +30,7 @@ use super::inbox::Taken;
 use super::registry::Remote;
 use super::stats::add;
 use super::task;
+use super::time::after;
 use super::timer::TimerKey;
 use super::waker::TaskId;
 use crate::util::contain::contain;
@@ -325,7 +326,7 @@ impl Core {
         // A child process after a fork has nothing in this ring: it would wait for the parent's completions in vain.
         let usable = self.inflight.enter(Wait::No).is_ok();
         let patience = if usable { self.config.shutdown_deadline } else { Duration::ZERO };
-        let leaked = self.inflight.shutdown(self, Instant::now() + patience);
+        let leaked = self.inflight.shutdown(self, after(patience));
         self.flush_deferred();
         leaked
     }

@@ -86,13 +86,15 @@ impl Runtime {
         self.run_root(future, |_| true)
     }
 
-    /// As [`block_on`](Self::block_on), and then runs until every task has ended.
+    /// As [`block_on`](Self::block_on), and then runs until every task has ended, those that a [`Handle`] has sent by
+    /// then included.
     ///
     /// # Panics
     ///
     /// As `block_on`.
     pub fn sync_wait<F: Future>(&self, future: F) -> F::Output {
-        self.run_root(future, |core| core.tasks.alive() == 0)
+        // Work that was accepted is a task, too.
+        self.run_root(future, |core| core.tasks.alive() == 0 && !core.entry.inbox.has_work())
     }
 
     /// Runs tasks until a [`Handle`] says [`stop`](Handle::stop), or until none is left after

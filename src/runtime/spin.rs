@@ -18,6 +18,9 @@ const PRICE: u8 = 2;
 /// The clock costs as much as twenty looks: it is read this seldom.
 const LOOKS_PER_CLOCK: u32 = 32;
 
+/// No spin is longer, so that the clock can say when it ends.
+const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Decides whether to spin, and spins.
 #[derive(Debug)]
 pub(crate) struct Spin {
@@ -28,7 +31,7 @@ pub(crate) struct Spin {
 
 impl Spin {
     pub(crate) fn new(longest: Duration) -> Self {
-        Self { longest, credit: Cell::new(MOST_CREDIT) }
+        Self { longest: longest.min(FOREVER), credit: Cell::new(MOST_CREDIT) }
     }
 
     /// Looks until there is work or the deadline is reached: `true`. `false`: neither within the longest spin.

@@ -25,7 +25,7 @@ use crate::operation::Operation;
 const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// The instant that lies `duration` from now, or a century when that is more than the clock can say.
-fn after(duration: Duration) -> Instant {
+pub(super) fn after(duration: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(duration).unwrap_or_else(|| now + NEVER)
 }
