@@ -51,7 +51,7 @@ impl<'a, T> Push<'a, T> {
     /// # Errors
     ///
     /// [`PushError::Cancelled`] with the value if the push had not taken effect, [`PushError::Closed`] with the value
-    /// if the channel was closed first.
+    /// if the channel was closed while the push waited.
     ///
     /// # Cancel safety
     ///

@@ -52,8 +52,9 @@ pub trait RingOperationExt: Flaggable {
     ///
     /// # Cancel safety
     ///
-    /// As without the flag. While a drain waits, cancellations go by a synchronous call, since a cancel entry would wait
-    /// behind it.
+    /// While it waits for its turn the kernel cannot find it: asked to stop, by a deadline or a lost race too, it
+    /// resolves only once what it waits for has ended. So give a deadline to what is before it. (Cancellations go by a
+    /// synchronous call meanwhile, since a cancel entry would wait behind it.) As without the flag otherwise.
     ///
     /// # Examples
     ///

@@ -79,7 +79,7 @@ pub fn link<T: IntoArms<Arms: ChainArms>>(members: T) -> Linked<T::Arms, Soft> {
 /// # Completion
 ///
 /// * Ends when every member has completed. The kernel starts a member when the one before it has ended, whether it
-///   succeeded, failed or was cancelled.
+///   succeeded, failed or was cancelled. Only a [`link`] among the members that breaks takes what follows with it.
 /// * Output, queueing and cancellation: as [`link`].
 ///
 /// # Cancel safety

@@ -44,7 +44,8 @@ unsafe impl Request for PollAdd {
 ///
 /// # Errors
 ///
-/// `EPERM` when this kind of descriptor is always ready; `ECANCELED` when it was cancelled.
+/// `ECANCELED` when it was cancelled. A kind of descriptor that is always ready, such as a file, is no error: it is
+/// ready at once.
 ///
 /// # Cancel safety
 ///

@@ -126,7 +126,8 @@ pub fn read<B: BufMut>(fd: impl Into<Fd>, buf: B) -> Op<Read<B>> {
 }
 
 impl<B: BufMut> Op<Read<B>> {
-    /// Reads at `offset` in the file, and leaves its position alone. On a stream the offset means nothing.
+    /// Reads at `offset` in the file, and leaves its position alone. On a pipe the offset means nothing; a socket
+    /// refuses any but 0 (`ESPIPE`).
     ///
     /// # Panics
     ///

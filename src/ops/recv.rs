@@ -113,7 +113,8 @@ impl<B: BufMut> Recv<B> {
 /// Receives from a socket into a buffer.
 ///
 /// Fills the buffer from its start, up to its capacity, and resolves to how many bytes came and the buffer; a `Vec`
-/// has that length then. `Ok(0)` on a stream is its end. Of a datagram longer than the buffer the rest is lost.
+/// has that length then. `Ok(0)` on a stream is its end, or a buffer without room, for which it waits until bytes are
+/// there and takes none. Of a datagram longer than the buffer the rest is lost.
 ///
 /// # Kernel
 ///

@@ -122,7 +122,8 @@ pub fn readv<B: BufMut>(fd: impl Into<Fd>, bufs: Vec<B>) -> Op<Readv<B>> {
 }
 
 impl<B: BufMut> Op<Readv<B>> {
-    /// Reads at `offset` in the file, and leaves its position alone. On a stream the offset means nothing.
+    /// Reads at `offset` in the file, and leaves its position alone. On a pipe the offset means nothing; a socket
+    /// refuses any but 0 (`ESPIPE`).
     ///
     /// # Panics
     ///
