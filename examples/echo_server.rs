@@ -10,8 +10,10 @@
 //! waits on it. The server is done when all the permits are back.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is how the program talks")]
 
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -30,12 +32,16 @@ struct Arguments {
     addr: SocketAddr,
 
     /// Connections served at once
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    connections: usize,
+    #[arg(long, value_name = "N", default_value = "1024")]
+    connections: NonZero<u16>,
 
     /// Seconds a client may neither send nor take anything
-    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
-    idle: f64,
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    idle: Duration,
+}
+
+fn seconds(text: &str) -> Result<Duration, Box<dyn Error + Send + Sync>> {
+    Ok(Duration::try_from_secs_f64(text.parse()?)?)
 }
 
 #[millstream::main]
@@ -46,8 +52,7 @@ async fn main() -> io::Result<()> {
 
     let (stop, stopped) = channel::bounded::<()>(1);
     spawn(close_on_interrupt(interrupts()?, stop)).detach();
-    let idle = Duration::from_secs_f64(arguments.idle);
-    serve(&listener, arguments.connections, idle, stopped).await;
+    serve(&listener, arguments.connections.get().into(), arguments.idle, stopped).await;
     println!("stopped");
     Ok(())
 }

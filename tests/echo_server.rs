@@ -214,3 +214,14 @@ fn an_interrupt_ends_a_server_at_its_limit() -> io::Result<()> {
     assert_echoes(&mut conn, "x")?;
     server.stop()
 }
+
+#[test]
+fn options_that_make_no_sense_are_refused() -> io::Result<()> {
+    let _watchdog = watchdog();
+    for option in ["--connections=0", "--connections=70000", "--idle=-1", "--idle=nan", "--idle=1e20"] {
+        let output = Command::new(example::path("echo_server")).arg(option).output()?;
+        assert_eq!(output.status.code(), Some(2), "{option}: {output:?}");
+        assert!(output.stdout.is_empty(), "{option}: it listens before it looks");
+    }
+    Ok(())
+}
