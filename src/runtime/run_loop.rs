@@ -191,7 +191,7 @@ impl Core {
         // Awake, whatever the outcome: take the announcement back before anything else.
         let taken = self.entry.inbox.take();
         add(&self.counters.parks, 1);
-        self.spin.slept(since);
+        self.spin.slept(since, !taken.is_empty());
         self.inflight.reap(self);
         self.receive(taken);
         if self.note(entered) {
@@ -209,7 +209,7 @@ impl Core {
         let waited = self.inflight.wait_beside(self.entry.eventfd(), deadline);
         let taken = self.entry.inbox.take();
         add(&self.counters.parks, 1);
-        self.spin.slept(since);
+        self.spin.slept(since, !taken.is_empty());
         if !self.inflight.is_wake_armed() {
             self.entry.clear();
         }

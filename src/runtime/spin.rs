@@ -4,7 +4,8 @@
 //!
 //! A sleep and its wake cost tens of microseconds, a look a nanosecond. Whether to look depends on how long work stays
 //! away: a sleep shorter than the longest spin would have been caught by one, so it earns credit; a spin in vain costs
-//! credit; without credit the thread sleeps at once. An idle runtime stops spinning after a few sleeps.
+//! credit, and so does one that found its work only near its end: it burned what a sleep would have cost. Without credit
+//! the thread sleeps at once. An idle runtime stops spinning after a few sleeps.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -44,7 +45,7 @@ impl Spin {
         loop {
             for _ in 0..LOOKS_PER_CLOCK {
                 if work() {
-                    self.earn();
+                    self.found(give_up);
                     return true;
                 }
                 spin_loop();
@@ -60,15 +61,28 @@ impl Spin {
         }
     }
 
+    /// There was work before the spin was to be given up; `None`: before the clock was read at all.
+    fn found(&self, give_up: Option<Instant>) {
+        let late = give_up.is_some_and(|give_up| Instant::now() + self.longest / 4 > give_up);
+        if late {
+            self.credit.set(self.credit.get().saturating_sub(1));
+        } else {
+            self.earn();
+        }
+    }
+
     /// When a sleep begins, if its length matters.
     pub(crate) fn sleeps(&self) -> Option<Instant> {
         (!self.longest.is_zero()).then(Instant::now)
     }
 
-    /// A sleep that began then is over.
-    pub(crate) fn slept(&self, since: Option<Instant>) {
-        // Twice: of the sleep's length a good part was its own cost.
-        if since.is_some_and(|since| since.elapsed() < 2 * self.longest) {
+    /// A sleep that began then is over; `by_thread`: because another thread left word.
+    ///
+    /// That thread may itself have slept, which it will not once both spin: up to twice the longest spin it is worth trying.
+    /// A device is as slow the next time.
+    pub(crate) fn slept(&self, since: Option<Instant>, by_thread: bool) {
+        let worth = if by_thread { 2 * self.longest } else { self.longest };
+        if since.is_some_and(|since| since.elapsed() < worth) {
             self.earn();
         }
     }
@@ -101,7 +115,19 @@ mod tests {
         let spin = Spin::new(Duration::from_secs(60));
         spin.credit.set(0);
         assert!(!spin.run(None, || true), "no credit: it does not even look");
-        spin.slept(spin.sleeps());
+        spin.slept(spin.sleeps(), false);
+        assert!(spin.run(None, || true));
+    }
+
+    #[test]
+    fn a_spin_that_finds_work_at_its_end_does_not_pay() {
+        let spin = Spin::new(Duration::from_millis(4));
+        let since = Instant::now();
+        assert!(
+            spin.run(None, || since.elapsed() > Duration::from_micros(3500))
+                || spin.credit.get() < MOST_CREDIT
+        );
+        assert!(spin.credit.get() < MOST_CREDIT);
         assert!(spin.run(None, || true));
     }
 
