@@ -63,10 +63,11 @@ async fn serve(listener: &Fd, limit: usize, idle: Duration, stopped: Receiver<()
     for _ in 0..limit {
         let _ = permit_tx.try_push(()); // there is room for exactly these
     }
-    while let OneOf2::A(Ok(())) = race!(permits.pop() || stopped.pop()).await {
+    // Of several arms that are ready the first wins, so the one that must not starve stands first.
+    while let OneOf2::B(Ok(())) = race!(stopped.pop() || permits.pop()).await {
         let permit = Permit(permit_tx.clone());
-        match race!(ops::accept(listener) || stopped.pop()).await {
-            OneOf2::A(Ok(conn)) => {
+        match race!(stopped.pop() || ops::accept(listener)).await {
+            OneOf2::B(Ok(conn)) => {
                 let session = session(conn, idle, stopped.clone());
                 spawn(async move {
                     let _ = session.await; // a client that breaks off is no news
@@ -74,11 +75,11 @@ async fn serve(listener: &Fd, limit: usize, idle: Duration, stopped: Receiver<()
                 })
                 .detach();
             }
-            OneOf2::A(Err(error)) => {
+            OneOf2::B(Err(error)) => {
                 eprintln!("echo_server: accept: {error}");
                 time::sleep(Duration::from_millis(100)).await; // out of descriptors, perhaps: some will be closed
             }
-            OneOf2::B(_) => break,
+            OneOf2::A(_) => break,
         }
     }
     for _ in 0..limit {

@@ -343,3 +343,13 @@ fn blocking_for_a_task_on_a_runtime_thread_is_refused() {
     });
     assert!(refused.downcast_ref::<&str>().unwrap().contains("await the handle instead"));
 }
+
+#[test]
+fn many_short_runs_take_over_what_other_threads_send() {
+    let runtime = Runtime::new().unwrap();
+    let sent = runtime.handle().spawn(async { 7 }).unwrap();
+    for _ in 0..10 {
+        runtime.block_on(yield_now());
+    }
+    assert!(sent.is_finished());
+}

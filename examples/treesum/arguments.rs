@@ -16,8 +16,8 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "treesum")]
 pub(crate) struct Arguments {
-    /// Threads that hash
-    #[arg(short, long, value_name = "N", default_value_t = processors())]
+    /// Threads that hash, at most 1024
+    #[arg(short, long, value_name = "N", default_value_t = processors(), value_parser = jobs)]
     pub(crate) jobs: NonZero<usize>,
 
     /// Reads in flight per file
@@ -27,6 +27,15 @@ pub(crate) struct Arguments {
     /// Files and directories
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+}
+
+/// More threads than this would only wait for each other, and some systems would refuse them.
+fn jobs(text: &str) -> Result<NonZero<usize>, String> {
+    match text.parse::<NonZero<usize>>() {
+        Ok(jobs) if jobs.get() <= 1024 => Ok(jobs),
+        Ok(_) => Err("more than 1024 threads".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn processors() -> NonZero<usize> {
@@ -47,6 +56,13 @@ mod tests {
     #[test]
     fn the_command_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn more_threads_than_make_sense_are_refused() {
+        assert!(parse(&["-j", "1024", "a"]).is_ok());
+        let error = parse(&["-j", "100000", "a"]).unwrap_err();
+        assert!(error.to_string().contains("more than 1024 threads"), "{error}");
     }
 
     #[test]

@@ -57,6 +57,10 @@ impl Core {
         }
         self.running.set(true);
         let _running = Running(&self.running);
+        if self.entry.inbox.has_work() {
+            // A root that is ready at once may end before a turn: many short runs must not starve the other threads.
+            self.receive(self.entry.inbox.take());
+        }
         while !done() {
             self.poll_tasks(&done);
             if done() {
