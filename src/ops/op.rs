@@ -5,8 +5,9 @@
 //! ```text
 //!            first poll               first poll after the terminal completion
 //!   Built ───────────────▶ Started ──────────────────────────────────────────▶ Finished
-//!     │ refused, or cancelled before it was started                               ▲
-//!     └───────────▶ Failed ───────────────────────────────────────────────────────┘
+//!     │                       ▲ as a member of a chain                            ▲
+//!     ├─ known without asking: Answered ──────────────────────────────────────────┤
+//!     └─ refused, or cancelled before it was started: Failed ─────────────────────┘
 //! ```
 #![allow(unsafe_code, reason = "an op reads and writes the request inside its node (I1)")]
 
@@ -51,10 +52,13 @@ pub struct Op<R: Request> {
     flags: EntryFlags,
 }
 
+#[repr(u8)] // a tag of its own: one in the niches of the fields takes ten instructions a poll to tell apart
 enum Stage<R> {
-    Built(R, Option<Prepared>),
-    Failed(R, io::Error),
     Started(Started),
+    Built(R),
+    /// The request has answered itself: `Answer` or `AnswerShort`.
+    Answered(R, Prepared),
+    Failed(R, io::Error),
     Finished,
 }
 
@@ -80,17 +84,17 @@ impl<R: Request> Op<R> {
     /// An op for this request.
     pub fn new(request: R) -> Self {
         // op-flow 1/8: built. A value: no system call, no allocation, nothing queued.
-        Self { stage: Stage::Built(request, None), flags: EntryFlags::default() }
+        Self { stage: Stage::Built(request), flags: EntryFlags::default() }
     }
 
     /// The request, to set options on it before the op is started.
     ///
     /// # Panics
     ///
-    /// Panics once the op was polled: the kernel may already have the request.
+    /// Panics once a poll has queued or answered the request: the kernel may already have it.
     pub fn request_mut(&mut self) -> &mut R {
         match &mut self.stage {
-            Stage::Built(request, None) => request,
+            Stage::Built(request) => request,
             _ => panic!("an op's options are set before it is first polled"),
         }
     }
@@ -98,16 +102,12 @@ impl<R: Request> Op<R> {
     /// Asks the kernel, or answers at once from what is known already.
     #[inline]
     fn poll_start(&mut self, cx: &mut Context<'_>) -> Poll<R::Output> {
-        let Stage::Built(request, prepared) = &mut self.stage else { unreachable!("called when Built") };
-        if matches!(prepared, None | Some(Prepared::Submit)) {
-            // Also when there was no room the last time: what an older op had received may have come to lie here since.
-            *prepared = Some(ready!(request.prepare(cx)));
-        }
-        if let Some(Prepared::Answer(res) | Prepared::AnswerShort(res)) = *prepared {
-            let Stage::Built(request, _) = std::mem::replace(&mut self.stage, Stage::Finished) else {
-                unreachable!("matched above")
-            };
-            return Poll::Ready(request.finish(to_result(res), 0));
+        let Stage::Built(request) = &mut self.stage else { unreachable!("called when Built") };
+        // Also when there was no room the last time: what an older op had received may have come to lie here since.
+        let prepared = ready!(request.prepare(cx));
+        if prepared != Prepared::Submit {
+            self.answer(prepared);
+            return self.poll_unstarted();
         }
         context::with(|core| {
             let core = core.unwrap_or_else(|| outside());
@@ -125,17 +125,18 @@ impl<R: Request> Op<R> {
     #[inline]
     fn queue(&mut self, core: &Core, link: Option<Link>, waker: Option<Waker>) -> Ticket {
         let node = core.inflight.take_node(Home::<R>::CLASS);
-        let Stage::Built(request, prepared) = &mut self.stage else {
-            unreachable!("the caller has seen Built")
+        let (request, answer) = match &mut self.stage {
+            Stage::Built(request) => (ptr::from_mut(request), None),
+            Stage::Answered(request, answer) => (ptr::from_mut(request), Some(*answer)),
+            _ => unreachable!("the caller has seen one of these"),
         };
-        let prepared = *prepared;
         // SAFETY: (I1) the node was just taken from a class that fits `R`, and holds nothing. The request is moved out of
         // the stage, which is overwritten in the next line without being dropped: one copy, straight into the node.
         unsafe {
             Home::<R>::put(node, request);
             ptr::write(&mut self.stage, Stage::Finished);
         }
-        let sqe = match prepared {
+        let sqe = match answer {
             // SAFETY: (I1) the request is in place, at its final address, and nothing else looks at it.
             None | Some(Prepared::Submit) => unsafe { (*Home::<R>::at(node)).sqe() },
             Some(Prepared::Answer(_)) => opcode::Nop::new().build().into(),
@@ -149,7 +150,7 @@ impl<R: Request> Op<R> {
         };
         // SAFETY: (I5) the node was just queued by this thread; shared access only.
         let head = unsafe { node.as_ref() };
-        if let Some(Prepared::Answer(res) | Prepared::AnswerShort(res)) = prepared {
+        if let Some(Prepared::Answer(res) | Prepared::AnswerShort(res)) = answer {
             head.res.set(res);
             head.set(flag::PRESET);
         }
@@ -186,25 +187,31 @@ impl<R: Request> Op<R> {
         })
     }
 
+    /// An op whose outcome is there without a node.
     #[cold]
-    fn poll_failed(&mut self) -> Poll<R::Output> {
+    fn poll_unstarted(&mut self) -> Poll<R::Output> {
         match std::mem::replace(&mut self.stage, Stage::Finished) {
+            Stage::Answered(request, answer) => Poll::Ready(request.finish(to_result(answer.result()), 0)),
             Stage::Failed(request, error) => Poll::Ready(request.finish(Err(error), 0)),
             _ => panic!("an op was polled after it had resolved"),
         }
     }
 
-    /// Fails an op that was not started: it resolves with the error and what it held.
+    /// Built -> Answered.
+    #[cold]
+    fn answer(&mut self, answer: Prepared) {
+        if let Stage::Built(request) = std::mem::replace(&mut self.stage, Stage::Finished) {
+            self.stage = Stage::Answered(request, answer);
+        }
+    }
+
+    /// Built -> Failed: it resolves with the error and what it held. One that is answered already keeps its answer:
+    /// that is its outcome, whatever else was wanted.
     fn fail(&mut self, error: io::Error) {
-        if matches!(self.stage, Stage::Built(..)) {
-            let Stage::Built(request, prepared) = std::mem::replace(&mut self.stage, Stage::Finished) else {
-                unreachable!("matched above")
-            };
-            self.stage = match prepared {
-                // Answered already: that is its outcome, whatever else was wanted.
-                Some(Prepared::Answer(_) | Prepared::AnswerShort(_)) => Stage::Built(request, prepared),
-                _ => Stage::Failed(request, error),
-            };
+        if matches!(self.stage, Stage::Built(_))
+            && let Stage::Built(request) = std::mem::replace(&mut self.stage, Stage::Finished)
+        {
+            self.stage = Stage::Failed(request, error);
         }
     }
 }
@@ -216,10 +223,10 @@ impl<R: Request> Future for Op<R> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Stage::Started(_) = self.stage {
             self.poll_claim(cx)
-        } else if let Stage::Built(..) = self.stage {
+        } else if let Stage::Built(_) = self.stage {
             self.poll_start(cx)
         } else {
-            self.poll_failed()
+            self.poll_unstarted()
         }
     }
 }
@@ -230,7 +237,7 @@ impl<R: Request> Drop for Op<R> {
         match &self.stage {
             Stage::Finished => {}
             Stage::Started(started) => started.abandon(),
-            Stage::Built(..) | Stage::Failed(..) => self.drop_unstarted(),
+            Stage::Built(_) | Stage::Answered(..) | Stage::Failed(..) => self.drop_unstarted(),
         }
     }
 }
@@ -238,10 +245,8 @@ impl<R: Request> Drop for Op<R> {
 impl<R: Request> Op<R> {
     /// An op that was never queued; but one that was answered already gives the answer back.
     fn drop_unstarted(&mut self) {
-        if let Stage::Built(request, Some(Prepared::Answer(res) | Prepared::AnswerShort(res))) =
-            std::mem::replace(&mut self.stage, Stage::Finished)
-        {
-            request.abandon(to_result(res), 0, false);
+        if let Stage::Answered(request, answer) = std::mem::replace(&mut self.stage, Stage::Finished) {
+            request.abandon(to_result(answer.result()), 0, false);
         }
     }
 }
@@ -290,8 +295,8 @@ impl<R: Request> Operation for Op<R> {
     fn request_cancel(mut self: Pin<&mut Self>) {
         match &mut self.stage {
             Stage::Started(started) => started.request_cancel(),
-            Stage::Built(..) => self.fail(io::Error::from_raw_os_error(libc::ECANCELED)),
-            Stage::Failed(..) | Stage::Finished => {}
+            Stage::Built(_) => self.fail(io::Error::from_raw_os_error(libc::ECANCELED)),
+            Stage::Answered(..) | Stage::Failed(..) | Stage::Finished => {}
         }
     }
 
@@ -329,14 +334,17 @@ impl<R: Request> RingOperation for Op<R> {
     }
 
     fn poll_prepare(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if let Stage::Built(request, prepared @ (None | Some(Prepared::Submit))) = &mut self.stage {
-            *prepared = Some(ready!(request.prepare(cx)));
+        if let Stage::Built(request) = &mut self.stage {
+            let prepared = ready!(request.prepare(cx));
+            if prepared != Prepared::Submit {
+                self.answer(prepared);
+            }
         }
         Poll::Ready(())
     }
 
     fn stage(mut self: Pin<&mut Self>, chain: &mut Chain<'_>, tail: Option<Link>) {
-        if matches!(self.stage, Stage::Built(..)) {
+        if matches!(self.stage, Stage::Built(_) | Stage::Answered(..)) {
             chain.push(tail, |core, link| self.queue(core, link, None));
         }
     }
@@ -353,7 +361,8 @@ impl<R: Request> RingOperation for Op<R> {
 impl<R: Request> std::fmt::Debug for Op<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let stage = match &self.stage {
-            Stage::Built(..) => "Built",
+            Stage::Built(_) => "Built",
+            Stage::Answered(..) => "Answered",
             Stage::Failed(..) => "Failed",
             Stage::Started(_) => "Started",
             Stage::Finished => "Finished",

@@ -22,6 +22,16 @@ pub enum Prepared {
     AnswerShort(i32),
 }
 
+impl Prepared {
+    /// What a completion with this answer would carry.
+    pub(super) fn result(self) -> i32 {
+        match self {
+            Self::Submit => 0,
+            Self::Answer(res) | Self::AnswerShort(res) => res,
+        }
+    }
+}
+
 /// One request to the ring: its entry, everything the kernel may touch while it runs, and how to read the answer.
 ///
 /// A value of this type is moved into its node before `sqe` is called, and stays there, at one address, until the

@@ -339,14 +339,14 @@ impl Inflight {
         {
             self.complete(tasks, node, completion);
         } else {
-            self.dispatch_rare(key, completion);
+            self.dispatch_rare(completion.user_data, completion.res);
         }
     }
 
     #[cold]
-    fn dispatch_rare(&self, key: Key, completion: Completion) {
-        match node::kind_of(completion.user_data) {
-            Some(Kind::Cancel) => self.cancel_answered(key, completion.res),
+    fn dispatch_rare(&self, user_data: u64, res: i32) {
+        match node::kind_of(user_data) {
+            Some(Kind::Cancel) => self.cancel_answered(Key::from_user_data(user_data), res),
             Some(Kind::Wake) => self.wake_armed.set(false),
             Some(Kind::Ignored) => {}
             Some(Kind::Op) | None => self.stale.set(self.stale.get() + 1),
