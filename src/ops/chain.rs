@@ -18,6 +18,7 @@ use crate::operation::Operation;
 use crate::runtime::context;
 use crate::runtime::core::Core;
 use crate::runtime::driver::Ticket;
+use crate::runtime::waker;
 
 /// An operation that becomes entries of the submission queue, so that it can be linked, drained and made asynchronous.
 ///
@@ -166,11 +167,12 @@ impl<'a> Chain<'a> {
             if entries > capacity {
                 return Poll::Ready(Err(ChainTooLong { entries, capacity }));
             }
-            if !core.inflight.make_room(entries, cx.waker()) {
+            let Some(waker) = core.inflight.make_room(entries, waker::duplicate(cx.waker())) else {
                 return Poll::Pending;
-            }
+            };
             core.inflight.set_staging(true);
             stage(&mut Chain { core, left: entries, last: None });
+            drop(waker); // only now: a foreign waker's drop is user code, and may queue ops that take the room
             Poll::Ready(Ok(()))
         })
     }

@@ -114,7 +114,7 @@ impl<R: Request> Op<R> {
             // First: a foreign waker's clone is user code, and may queue ops that take the room.
             let waker = waker::duplicate(cx.waker());
             // op-flow 3/8: started. The first poll queues the op if the submission queue has room, else waits for it.
-            if core.inflight.make_room(1, &waker) {
+            if let Some(waker) = core.inflight.make_room(1, waker) {
                 self.queue(core, None, Some(waker));
             }
         });

@@ -161,24 +161,28 @@ impl Inflight {
 
     /// Makes sure that `entries` can be queued without an enter between them; submits what is queued if need be.
     ///
-    /// `false`: not now. The waker is woken when it is worth trying again.
+    /// The waker comes back if they can. `None`: not now; it is woken when it is worth trying again.
     #[inline]
-    pub(crate) fn make_room(&self, entries: usize, waker: &Waker) -> bool {
-        (self.driver().room() >= entries && self.closed.get() == 0) || self.make_room_slow(entries, waker)
+    pub(crate) fn make_room(&self, entries: usize, waker: Waker) -> Option<Waker> {
+        if self.driver().room() >= entries && self.closed.get() == 0 {
+            Some(waker)
+        } else {
+            self.make_room_slow(entries, waker) // by value: a waker whose address is needed would go through memory
+        }
     }
 
     #[cold]
-    fn make_room_slow(&self, entries: usize, waker: &Waker) -> bool {
+    fn make_room_slow(&self, entries: usize, waker: Waker) -> Option<Waker> {
         if self.closed.get() == 0 {
             // An error here is the loop's to handle: it enters again, and sees it again.
             let _ = self.driver().enter(Wait::No);
             if self.driver().room() >= entries {
-                return true;
+                return Some(waker);
             }
         }
-        let double = self.starved.push(waker.clone());
+        let double = self.starved.push(waker);
         self.contained(|| drop(double));
-        false
+        None
     }
 
     #[inline(always)]
@@ -220,7 +224,7 @@ impl Inflight {
         let head = unsafe { node.as_ref() };
         let drain = flags.contains(Flags::IO_DRAIN);
         head.vtable.set(Some(vtable));
-        head.flags.set(if drain { flag::DRAIN } else { 0 });
+        head.flags.set(0);
         head.attempts.set(0);
         head.opcode.set(sqe.opcode());
         head.state.set(State::Queued);
@@ -233,6 +237,7 @@ impl Inflight {
         let ticket = unsafe { self.driver().push(sqe) };
         head.ticket.set(ticket.0);
         if drain {
+            head.set(flag::DRAIN);
             self.drain_begins();
         }
         ticket
