@@ -120,15 +120,14 @@ mod tests {
     }
 
     #[test]
-    fn a_spin_that_finds_work_at_its_end_does_not_pay() {
-        let spin = Spin::new(Duration::from_millis(4));
-        let since = Instant::now();
-        assert!(
-            spin.run(None, || since.elapsed() > Duration::from_micros(3500))
-                || spin.credit.get() < MOST_CREDIT
-        );
-        assert!(spin.credit.get() < MOST_CREDIT);
-        assert!(spin.run(None, || true));
+    fn a_find_near_the_end_of_a_spin_does_not_pay() {
+        let spin = Spin::new(Duration::from_secs(60));
+        spin.credit.set(2);
+        spin.found(Some(Instant::now() + Duration::from_secs(1))); // 59 of 60 seconds are over
+        assert_eq!(spin.credit.get(), 1);
+        spin.found(Some(Instant::now() + Duration::from_secs(59)));
+        spin.found(None);
+        assert_eq!(spin.credit.get(), 3);
     }
 
     #[test]
