@@ -122,6 +122,12 @@ async fn until(mut done: impl FnMut() -> bool) {
     panic!("it did not happen");
 }
 
+/// Until everything that is queued now has entered, however slow the machine.
+async fn entered(runtime: &Runtime) {
+    let before = runtime.stats().enters;
+    until(|| runtime.stats().enters > before).await;
+}
+
 #[test]
 fn never_polled_is_never_asked() {
     let runtime = Runtime::new().unwrap();
@@ -175,7 +181,7 @@ fn dropped_in_flight_is_cancelled_and_disposed_of_once() {
     runtime.block_on(async {
         let (mut op, log) = counted(&reader);
         assert!(poll_once(&mut op).is_pending());
-        time::sleep(Duration::from_millis(2)).await; // the loop enters: the kernel has it
+        entered(&runtime).await;
         drop(op);
         assert_eq!((Log::get(&log.orphaned), Log::get(&log.dropped)), (1, 0), "the node owns it still");
         until(|| Log::get(&log.abandoned) == 1).await;
@@ -196,7 +202,7 @@ fn forgotten_in_flight_is_reclaimed_with_the_runtime() {
             std::mem::forget(op);
             logs.push(log);
         }
-        time::sleep(Duration::from_millis(2)).await;
+        entered(&runtime).await;
         logs
     });
     assert_eq!(runtime.stats().nodes, 100);
@@ -214,7 +220,7 @@ fn completed_but_never_claimed_is_handed_to_abandon() {
         writer.write_all(b"seven!!").unwrap();
         let (mut op, log) = counted(&reader);
         assert!(poll_once(&mut op).is_pending());
-        time::sleep(Duration::from_millis(2)).await; // completed, and nobody has polled it since
+        entered(&runtime).await; // completed, and nobody has polled it since
         drop(op);
         assert_eq!((Log::get(&log.abandoned), Log::get(&log.bytes_abandoned)), (1, 7));
         assert_eq!(Log::get(&log.orphaned), 0);
@@ -238,7 +244,7 @@ fn request_cancel_resolves_and_gives_back() {
             let mut op = pin!(op);
             assert!(poll_fn(|cx| Poll::Ready(op.as_mut().poll(cx).is_pending())).await);
             if wait {
-                time::sleep(Duration::from_millis(2)).await;
+                entered(&runtime).await;
             }
             op.as_mut().request_cancel();
             op.as_mut().request_cancel();
@@ -257,7 +263,7 @@ fn poll_discard_waits_out_and_abandons() {
         let (op, log) = counted(&reader);
         let mut op = pin!(op);
         assert!(poll_fn(|cx| Poll::Ready(op.as_mut().poll(cx).is_pending())).await);
-        time::sleep(Duration::from_millis(2)).await;
+        entered(&runtime).await;
         poll_fn(|cx| op.as_mut().poll_discard(cx)).await;
         assert_eq!((Log::get(&log.abandoned), Log::get(&log.finished), Log::get(&log.dropped)), (1, 0, 1));
     });
@@ -315,7 +321,7 @@ fn dropped_on_another_thread_stops_it_where_it_runs() {
     runtime.block_on(async {
         let (mut op, log) = counted(&reader);
         assert!(poll_once(&mut op).is_pending());
-        time::sleep(Duration::from_millis(2)).await;
+        entered(&runtime).await;
         std::thread::spawn(move || drop(op)).join().unwrap();
         until(|| Log::get(&log.abandoned) == 1).await;
         assert_eq!((Log::get(&log.orphaned), Log::get(&log.dropped)), (1, 1));
@@ -348,7 +354,7 @@ fn outlives_its_runtime() {
         assert!(poll_once(&mut pending).is_pending());
         let mut done = ops::nop();
         assert!(poll_once(&mut done).is_pending());
-        time::sleep(Duration::from_millis(2)).await;
+        entered(&runtime).await;
         (pending, done, one)
     });
     drop(runtime);
@@ -365,7 +371,7 @@ fn dropped_between_two_block_ons_is_stopped_in_the_next() {
     let (op, log) = runtime.block_on(async {
         let (mut op, log) = counted(&reader);
         assert!(poll_once(&mut op).is_pending());
-        time::sleep(Duration::from_millis(2)).await;
+        entered(&runtime).await;
         (op, log)
     });
     drop(op);
@@ -391,7 +397,7 @@ fn what_a_drain_waits_for_can_be_cancelled() {
         let mut barrier = ops::nop();
         Pin::new(&mut barrier).add_flags(EntryFlags::DRAIN);
         assert!(poll_once(&mut barrier).is_pending());
-        time::sleep(Duration::from_millis(2)).await;
+        entered(&runtime).await;
         drop(read); // a cancel through the queue would wait behind the drain, and the drain behind the read
         barrier.await.unwrap();
         assert_eq!(Log::get(&log.abandoned), 1);
@@ -470,7 +476,7 @@ fn a_cancelled_chain_touches_no_other() {
         let mut goes_on = Box::pin(link((second, ops::nop())));
         let mut cx = Context::from_waker(Waker::noop());
         assert!(stopped.as_mut().poll(&mut cx).is_pending() && goes_on.as_mut().poll(&mut cx).is_pending());
-        time::sleep(Duration::from_millis(2)).await;
+        entered(&runtime).await;
         drop(stopped);
         other_writer.write_all(b"on").unwrap();
         let (read, nop) = goes_on.await;
