@@ -220,7 +220,7 @@ fn completed_but_never_claimed_is_handed_to_abandon() {
         writer.write_all(b"seven!!").unwrap();
         let (mut op, log) = counted(&reader);
         assert!(poll_once(&mut op).is_pending());
-        entered(&runtime).await; // completed, and nobody has polled it since
+        until(|| runtime.stats().in_flight == 0).await; // completed, and nobody has polled it since
         drop(op);
         assert_eq!((Log::get(&log.abandoned), Log::get(&log.bytes_abandoned)), (1, 7));
         assert_eq!(Log::get(&log.orphaned), 0);

@@ -249,8 +249,9 @@ fn a_timers_waker_may_drop_and_arm_timers() {
     let _watchdog = Watchdog::new(Duration::from_secs(60));
     let rt = runtime();
     rt.block_on(async {
-        let mut first = Box::pin(time::sleep(Duration::from_millis(1)));
-        let mut second = Box::pin(time::sleep(Duration::from_millis(1)));
+        let due = std::time::Instant::now() + Duration::from_millis(300); // not before both are armed, on any machine
+        let mut first = Box::pin(time::sleep_until(due));
+        let mut second = Box::pin(time::sleep_until(due));
         let waker = striker();
         assert!(first.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         assert!(second.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
@@ -263,7 +264,7 @@ fn a_timers_waker_may_drop_and_arm_timers() {
             assert!(fourth.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
             KEPT.set(Some(fourth));
         });
-        time::sleep(Duration::from_millis(5)).await;
+        time::sleep_until(due + Duration::from_millis(5)).await;
         first.await;
     });
     assert_eq!(rt.stats().timers, 1);
