@@ -661,3 +661,76 @@ fn a_member_withdrawn_while_queued_breaks_a_soft_chain_and_no_hard_one() {
     });
     assert_eq!(runtime.stats().nodes, 0);
 }
+
+/// Announces an entry more than it stages, and meanwhile polls an op that must wait for the end of the chain.
+struct ShortAndBusy(Op<CountedRead>, Waker);
+
+impl Future for ShortAndBusy {
+    type Output = io::Result<Vec<u8>>;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+impl Operation for ShortAndBusy {
+    fn request_cancel(mut self: Pin<&mut Self>) {
+        Pin::new(&mut self.0).request_cancel();
+    }
+    fn poll_discard(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.0).poll_discard(cx)
+    }
+}
+
+impl RingOperation for ShortAndBusy {
+    fn entries(&self) -> usize {
+        2
+    }
+    fn poll_prepare(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.0).poll_prepare(cx)
+    }
+    fn stage(mut self: Pin<&mut Self>, chain: &mut Chain<'_>, _: Option<Link>) {
+        Pin::new(&mut self.0).stage(chain, Some(Link::Soft));
+        let mut waits = ops::nop();
+        assert!(Pin::new(&mut waits).poll(&mut Context::from_waker(&self.1)).is_pending());
+    }
+    fn refuse(mut self: Pin<&mut Self>, error: &dyn Fn() -> io::Error) {
+        Pin::new(&mut self.0).refuse(error);
+    }
+    fn add_flags(mut self: Pin<&mut Self>, flags: EntryFlags) {
+        Pin::new(&mut self.0).add_flags(flags);
+    }
+}
+
+/// Its wake queues two ops, of which only one finds room: the other one enters.
+struct QueuesOnWake(std::sync::Mutex<Vec<Op<ops::requests::Nop>>>);
+
+impl std::task::Wake for QueuesOnWake {
+    fn wake(self: Arc<Self>) {
+        let mut queued = self.0.lock().unwrap();
+        for _ in 0..2 {
+            let mut op = ops::nop();
+            assert!(poll_once(&mut op).is_pending());
+            queued.push(op);
+        }
+    }
+}
+
+#[test]
+fn a_link_is_cut_before_anybody_is_woken_behind_it() {
+    let _watchdog = support::Watchdog::new(Duration::from_secs(60));
+    let runtime = Runtime::builder().sq_entries(2).cq_entries(8).build().unwrap();
+    let (reader, writer) = pipe();
+    runtime.block_on(async {
+        let (op, _log) = counted(&reader);
+        let queues = Arc::new(QueuesOnWake(std::sync::Mutex::default()));
+        let mut short = Box::pin(link((ShortAndBusy(op, Waker::from(queues.clone())),)));
+        assert!(short.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let queued = std::mem::take(&mut *queues.0.lock().unwrap());
+        assert_eq!(queued.len(), 2);
+        for op in queued {
+            op.await.unwrap(); // captured, it would wait for the read
+        }
+        drop(writer);
+        assert_eq!(short.await.0.unwrap(), b"");
+    });
+}

@@ -195,9 +195,9 @@ impl fmt::Debug for Chain<'_> {
 
 impl Drop for Chain<'_> {
     fn drop(&mut self) {
-        self.core.inflight.set_staging(false);
         if let Some((ticket, true)) = self.last {
             self.core.inflight.unlink(ticket);
         }
+        self.core.inflight.set_staging(false); // last: it wakes, and a waker may queue and enter ops of its own
     }
 }

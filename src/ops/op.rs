@@ -124,7 +124,7 @@ impl<R: Request> Op<R> {
     /// Moves the request into a node and queues its entry.
     #[inline]
     fn queue(&mut self, core: &Core, link: Option<Link>, waker: Option<Waker>) -> Ticket {
-        let node = core.inflight.take_node(Home::<R>::CLASS);
+        let node = core.inflight.take_node(Held::<R>::CLASS);
         let (request, answer) = match &mut self.stage {
             Stage::Built(request) => (ptr::from_mut(request), None),
             Stage::Answered(request, answer) => (ptr::from_mut(request), Some(*answer)),
@@ -133,12 +133,12 @@ impl<R: Request> Op<R> {
         // SAFETY: (I1) the node was just taken from a class that fits `R`, and holds nothing. The request is moved out of
         // the stage, which is overwritten in the next line without being dropped: one copy, straight into the node.
         unsafe {
-            Home::<R>::put(node, request);
+            Held::<R>::put(node, request);
             ptr::write(&mut self.stage, Stage::Finished);
         }
         let sqe = match answer {
             // SAFETY: (I1) the request is in place, at its final address, and nothing else looks at it.
-            None | Some(Prepared::Submit) => unsafe { (*Home::<R>::at(node)).sqe() },
+            None | Some(Prepared::Submit) => unsafe { (*Held::<R>::at(node)).sqe() },
             Some(Prepared::Answer(_)) => opcode::Nop::new().build().into(),
             // A cancel of nothing answers ENOENT, which breaks the chain as the short read would have.
             Some(Prepared::AnswerShort(_)) => opcode::AsyncCancel::new(u64::MAX).build().into(),
@@ -146,7 +146,7 @@ impl<R: Request> Op<R> {
         // SAFETY: (I1) the request is in place, the vtable is its own, and `Request` promises that it owns what the
         // entry points to.
         let ticket = unsafe {
-            core.inflight.queue(node, &Home::<R>::VTABLE, sqe, self.flags.bits() | Link::flags(link), waker)
+            core.inflight.queue(node, &Held::<R>::VTABLE, sqe, self.flags.bits() | Link::flags(link), waker)
         };
         // SAFETY: (I5) the node was just queued by this thread; shared access only.
         let head = unsafe { node.as_ref() };
@@ -179,7 +179,7 @@ impl<R: Request> Op<R> {
             let (res, flags, opcode) = (head.res.get(), head.cqe_flags.get(), head.opcode.get());
             self.stage = Stage::Finished;
             // SAFETY: (I1) Done: the kernel has let go of the request, which is taken once, before the node is released.
-            let request = unsafe { Home::<R>::take(node) };
+            let request = unsafe { Held::<R>::take(node) };
             core.inflight.release(node);
             let result = if res == -libc::EINVAL { invalid(core, opcode) } else { to_result(res) };
             // op-flow 8/8: value. The request reads the result and gives back what it held.
@@ -372,9 +372,9 @@ impl<R: Request> std::fmt::Debug for Op<R> {
 }
 
 /// Where a request of type `R` lies in its node: inline if a size class fits, boxed otherwise.
-struct Home<R>(std::marker::PhantomData<R>);
+struct Held<R>(std::marker::PhantomData<R>);
 
-impl<R: Request> Home<R> {
+impl<R: Request> Held<R> {
     const INLINE: Option<usize> = class_of(size_of::<R>(), align_of::<R>());
     const CLASS: usize = match Self::INLINE {
         Some(class) => class,
