@@ -9,6 +9,7 @@ use core::task::{Context, Poll, Waker};
 use std::sync::{Arc, OnceLock}; // not `crate::sync`: `Wake` is about this `Arc`
 use std::task::Wake;
 
+use super::sharing::Sharing;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::hint;
 use crate::sync::thread::{self, Thread};
@@ -21,6 +22,12 @@ pub(super) fn assert_plain_thread(called: &str, instead: &str) {
         !executor::on_runtime_thread(),
         "`{called}` on a runtime's thread would stop every task on it: use `{instead}` there"
     );
+}
+
+/// Refuses to wait for what only the waiting thread could do.
+#[track_caller]
+pub(super) fn assert_not_alone<S: Sharing>(called: &str) {
+    assert!(!S::ONE_THREAD, "`{called}` would wait for ever: all ends of a local channel are on this thread");
 }
 
 /// Wakes a parked thread.

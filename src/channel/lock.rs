@@ -7,30 +7,35 @@
 )]
 
 #[cfg(any(millstream_loom, millstream_shuttle, miri))]
-pub(super) use modelled::Lock;
+pub(super) use modelled::{Guard, Lock};
 #[cfg(not(any(millstream_loom, millstream_shuttle, miri)))]
-pub(super) use real::Lock;
+pub(super) use real::{Guard, Lock};
 
 /// For the models of the channel: a lock the checker knows. Exploring ours again in each of them would leave no time
 /// for the protocol; ours has a model of its own, below.
 #[cfg(any(millstream_loom, millstream_shuttle, miri))]
+#[allow(unreachable_pub, missing_docs, reason = "public only as far as a sealed trait names them")]
 mod modelled {
     use crate::sync::{Mutex, MutexGuard};
 
-    pub(in super::super) struct Lock<T>(Mutex<T>);
+    pub type Guard<'a, T> = MutexGuard<'a, T>;
+
+    #[derive(Debug)]
+    pub struct Lock<T>(Mutex<T>);
 
     impl<T> Lock<T> {
         pub(in super::super) fn new(value: T) -> Self {
             Self(Mutex::new(value))
         }
 
-        pub(in super::super) fn lock(&self) -> MutexGuard<'_, T> {
+        pub(in super::super) fn lock(&self) -> Guard<'_, T> {
             self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
         }
     }
 }
 
 #[cfg(not(any(millstream_loom, millstream_shuttle, miri)))]
+#[allow(missing_debug_implementations, reason = "public only as far as a sealed trait names them")]
 mod real {
     use core::cell::UnsafeCell;
     use core::marker::PhantomData;
@@ -38,7 +43,7 @@ mod real {
 
     use super::raw::RawLock;
 
-    pub(in super::super) struct Lock<T> {
+    pub struct Lock<T> {
         raw: RawLock,
         data: UnsafeCell<T>,
     }
@@ -61,7 +66,7 @@ mod real {
     }
 
     /// Holds the lock, also through an unwinding.
-    pub(in super::super) struct Guard<'a, T> {
+    pub struct Guard<'a, T> {
         lock: &'a Lock<T>,
         _exclusive: PhantomData<&'a mut T>,
     }

@@ -42,12 +42,14 @@
 mod blocking;
 mod engine;
 mod error;
+pub mod local;
 mod lock;
 mod pop;
 mod push;
 mod receiver;
 mod sender;
 mod shared;
+mod sharing;
 mod stream;
 mod waiter;
 mod wake;
@@ -57,15 +59,16 @@ mod tests;
 
 use std::collections::VecDeque;
 
-use crate::sync::Arc;
 use engine::HAND_OVER;
 use shared::Shared;
+use sharing::Pointer;
 
 pub use error::{PopError, PushError, TryPopError, TryPushError};
 pub use pop::Pop;
 pub use push::Push;
 pub use receiver::Receiver;
 pub use sender::Sender;
+pub use sharing::{Local, Sharing, Threads};
 
 /// Makes a channel that holds `capacity` values: exactly, and `0` makes every push meet a pop.
 ///
@@ -115,12 +118,54 @@ pub use sender::Sender;
 /// send(tx.push(std::rc::Rc::new(())));
 /// ```
 #[doc(alias = "channel")]
+#[track_caller]
 pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+    ends(capacity)
+}
+
+/// Makes a channel within one thread: the same ends, with the same names and behaviour, without a lock.
+///
+/// The ends are not `Send`. Everything said of [`bounded`] holds: the protocol is the same code.
+///
+/// # Panics
+///
+/// As [`bounded`]. A blocking call that would have to wait panics, too: whoever could end the wait is on the thread that
+/// it would block.
+///
+/// # Cost
+///
+/// About half of what [`bounded`] costs on one thread, which pays for its lock with every push and pop.
+///
+/// # Examples
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use std::rc::Rc;
+///
+/// let (tx, rx) = millstream::channel::local(1);
+/// tx.push(Rc::new("stays here")).await?;
+/// assert_eq!(*rx.pop().await?, "stays here");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+///
+/// ```compile_fail,E0277
+/// let (tx, rx) = millstream::channel::local::<u8>(1);
+/// std::thread::spawn(move || tx.try_push(1));
+/// ```
+#[doc(alias = "unsync")]
+#[track_caller]
+pub fn local<T>(capacity: usize) -> (local::Sender<T>, local::Receiver<T>) {
+    ends(capacity)
+}
+
+#[track_caller]
+fn ends<T, S: Sharing>(capacity: usize) -> (Sender<T, S>, Receiver<T, S>) {
     let mut ring = VecDeque::new();
     if capacity > isize::MAX as usize || ring.try_reserve_exact(capacity.saturating_add(HAND_OVER)).is_err() {
         let size = size_of::<T>();
         panic!("a channel of capacity {capacity} (values of {size} bytes) does not fit into memory");
     }
-    let shared = Arc::new(Shared::new(ring, capacity));
+    let shared = S::Pointer::new(Shared::new(ring, capacity));
     (Sender::new(shared.clone()), Receiver::new(shared))
 }

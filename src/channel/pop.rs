@@ -10,6 +10,7 @@ use core::task::{Context, Poll};
 
 use super::error::PopError;
 use super::shared::Shared;
+use super::sharing::{Sharing, Threads};
 use super::waiter::{State, Waiter};
 use super::wake::discard;
 use crate::operation::Operation;
@@ -34,18 +35,18 @@ use crate::operation::Operation;
 ///
 /// When polled after it has resolved.
 #[must_use = "a pop does nothing until it is awaited"]
-pub struct Pop<'a, T> {
-    shared: &'a Shared<T>,
+pub struct Pop<'a, T, S: Sharing = Threads> {
+    shared: &'a Shared<T, S>,
     waiter: Waiter<()>,
 }
 
-impl<'a, T> Pop<'a, T> {
-    pub(super) fn new(shared: &'a Shared<T>) -> Self {
+impl<'a, T, S: Sharing> Pop<'a, T, S> {
+    pub(super) fn new(shared: &'a Shared<T, S>) -> Self {
         Self { shared, waiter: Waiter::new(()) }
     }
 }
 
-impl<T> Future for Pop<'_, T> {
+impl<T, S: Sharing> Future for Pop<'_, T, S> {
     type Output = Result<T, PopError>;
 
     #[inline]
@@ -56,7 +57,7 @@ impl<T> Future for Pop<'_, T> {
     }
 }
 
-impl<T> Operation for Pop<'_, T> {
+impl<T, S: Sharing> Operation for Pop<'_, T, S> {
     fn request_cancel(self: Pin<&mut Self>) {
         let this = self.into_ref().get_ref();
         // SAFETY: (I3) as in `poll`.
@@ -73,20 +74,20 @@ impl<T> Operation for Pop<'_, T> {
 }
 
 #[cfg(all(test, not(any(millstream_loom, millstream_shuttle))))]
-impl<T> Pop<'_, T> {
+impl<T, S: Sharing> Pop<'_, T, S> {
     pub(super) fn state(&self) -> State {
         self.waiter.state()
     }
 }
 
-impl<T> Drop for Pop<'_, T> {
+impl<T, S: Sharing> Drop for Pop<'_, T, S> {
     fn drop(&mut self) {
         // SAFETY: (I3) this is the withdrawal that `poll` promises.
         discard(unsafe { self.shared.withdraw_pop(&self.waiter) });
     }
 }
 
-impl<T> fmt::Debug for Pop<'_, T> {
+impl<T, S: Sharing> fmt::Debug for Pop<'_, T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pop").field("state", &self.waiter.state()).finish_non_exhaustive()
     }

@@ -11,6 +11,7 @@ use core::task::{Context, Poll};
 use super::engine::Offer;
 use super::error::PushError;
 use super::shared::{Shared, resolve};
+use super::sharing::{Sharing, Threads};
 use super::waiter::{State, Waiter};
 use super::wake::{deliver, discard};
 use crate::operation::Operation;
@@ -36,13 +37,13 @@ use crate::operation::Operation;
 ///
 /// When polled after it has resolved.
 #[must_use = "a push does nothing until it is awaited"]
-pub struct Push<'a, T> {
-    shared: &'a Shared<T>,
+pub struct Push<'a, T, S: Sharing = Threads> {
+    shared: &'a Shared<T, S>,
     waiter: Waiter<Offer<T>>,
 }
 
-impl<'a, T> Push<'a, T> {
-    pub(super) fn new(shared: &'a Shared<T>, value: T) -> Self {
+impl<'a, T, S: Sharing> Push<'a, T, S> {
+    pub(super) fn new(shared: &'a Shared<T, S>, value: T) -> Self {
         Self { shared, waiter: Waiter::new(Offer { value: Some(value), by_poll: false }) }
     }
 
@@ -90,7 +91,7 @@ impl<'a, T> Push<'a, T> {
     }
 }
 
-impl<T> Future for Push<'_, T> {
+impl<T, S: Sharing> Future for Push<'_, T, S> {
     type Output = Result<(), PushError<T>>;
 
     #[inline]
@@ -101,7 +102,7 @@ impl<T> Future for Push<'_, T> {
     }
 }
 
-impl<T> Operation for Push<'_, T> {
+impl<T, S: Sharing> Operation for Push<'_, T, S> {
     fn request_cancel(self: Pin<&mut Self>) {
         let this = self.into_ref().get_ref();
         if this.waiter.state() == State::Idle {
@@ -126,7 +127,7 @@ impl<T> Operation for Push<'_, T> {
 }
 
 #[cfg(all(test, not(any(millstream_loom, millstream_shuttle))))]
-impl<T> Push<'_, T> {
+impl<T, S: Sharing> Push<'_, T, S> {
     pub(super) fn state(&self) -> State {
         self.waiter.state()
     }
@@ -138,7 +139,7 @@ impl<T> Push<'_, T> {
     }
 }
 
-impl<T> Drop for Push<'_, T> {
+impl<T, S: Sharing> Drop for Push<'_, T, S> {
     fn drop(&mut self) {
         // SAFETY: (I3) this is the withdrawal that `poll` promises. The value, if it is still here, and the waker are
         // dropped afterwards, outside the lock (I7).
@@ -146,7 +147,7 @@ impl<T> Drop for Push<'_, T> {
     }
 }
 
-impl<T> fmt::Debug for Push<'_, T> {
+impl<T, S: Sharing> fmt::Debug for Push<'_, T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Push").field("state", &self.waiter.state()).finish_non_exhaustive()
     }

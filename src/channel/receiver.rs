@@ -9,8 +9,8 @@ use super::blocking;
 use super::error::{PopError, TryPopError};
 use super::pop::Pop;
 use super::shared::Shared;
+use super::sharing::{Pointer, Sharing, Threads};
 use super::stream::Place;
-use crate::sync::Arc;
 
 /// The popping end of a [`bounded`](super::bounded) channel; also a [`Stream`](futures_core::Stream).
 ///
@@ -20,18 +20,18 @@ use crate::sync::Arc;
 /// As a stream it keeps its place in line between polls: a receiver whose `poll_next` was pending is a waiting
 /// receiver until it is polled again, popped from by [`pop`](Self::pop) and the like, or dropped.
 #[doc(alias = "Rx")]
-pub struct Receiver<T> {
+pub struct Receiver<T, S: Sharing = Threads> {
     place: Place,
-    shared: Arc<Shared<T>>,
+    shared: S::Pointer<Shared<T, S>>,
 }
 
 // As for senders.
-impl<T> UnwindSafe for Receiver<T> {}
-impl<T> RefUnwindSafe for Receiver<T> {}
+impl<T, S: Sharing> UnwindSafe for Receiver<T, S> {}
+impl<T, S: Sharing> RefUnwindSafe for Receiver<T, S> {}
 
-impl<T> Receiver<T> {
+impl<T, S: Sharing> Receiver<T, S> {
     /// The one receiver that `shared` counts from the start.
-    pub(super) fn new(shared: Arc<Shared<T>>) -> Self {
+    pub(super) fn new(shared: S::Pointer<Shared<T, S>>) -> Self {
         Self { place: Place::new(), shared }
     }
 
@@ -63,7 +63,7 @@ impl<T> Receiver<T> {
     /// # }).unwrap();
     /// ```
     #[doc(alias = "recv")]
-    pub fn pop(&self) -> Pop<'_, T> {
+    pub fn pop(&self) -> Pop<'_, T, S> {
         self.place.leave(&self.shared);
         Pop::new(&self.shared)
     }
@@ -138,7 +138,10 @@ impl<T> Receiver<T> {
         match self.try_pop() {
             Ok(value) => Ok(value),
             Err(TryPopError::Closed) => Err(PopError::Closed),
-            Err(TryPopError::Empty) => blocking::wait(self.pop()),
+            Err(TryPopError::Empty) => {
+                blocking::assert_not_alone::<S>("pop_blocking");
+                blocking::wait(self.pop())
+            }
         }
     }
 
@@ -193,11 +196,11 @@ impl<T> Receiver<T> {
 
     /// Whether both are ends of one channel.
     pub fn same_channel(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
+        self.shared.same(&other.shared)
     }
 
     /// The place in line as a stream, and the channel to use it with.
-    pub(super) fn place_and_shared(&mut self) -> (&mut Place, &Shared<T>) {
+    pub(super) fn place_and_shared(&mut self) -> (&mut Place, &Shared<T, S>) {
         (&mut self.place, &self.shared)
     }
 
@@ -207,7 +210,7 @@ impl<T> Receiver<T> {
     }
 }
 
-impl<T> Clone for Receiver<T> {
+impl<T, S: Sharing> Clone for Receiver<T, S> {
     fn clone(&self) -> Self {
         let shared = self.shared.clone();
         shared.add_receiver();
@@ -215,14 +218,14 @@ impl<T> Clone for Receiver<T> {
     }
 }
 
-impl<T> Drop for Receiver<T> {
+impl<T, S: Sharing> Drop for Receiver<T, S> {
     fn drop(&mut self) {
         self.place.leave(&self.shared);
         self.shared.remove_receiver();
     }
 }
 
-impl<T> fmt::Debug for Receiver<T> {
+impl<T, S: Sharing> fmt::Debug for Receiver<T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.shared.describe("Receiver", f)
     }

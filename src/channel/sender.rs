@@ -9,25 +9,25 @@ use super::blocking;
 use super::error::{PushError, TryPushError};
 use super::push::Push;
 use super::shared::Shared;
-use crate::sync::Arc;
+use super::sharing::{Pointer, Sharing, Threads};
 
 /// The pushing end of a [`bounded`](super::bounded) channel.
 ///
 /// Clones are ends of the same channel. When the last one is dropped the channel closes: receivers get what is in it,
 /// then [`PopError::Closed`](super::PopError::Closed).
 #[doc(alias = "Tx")]
-pub struct Sender<T> {
-    shared: Arc<Shared<T>>,
+pub struct Sender<T, S: Sharing = Threads> {
+    shared: S::Pointer<Shared<T, S>>,
 }
 
 // Whatever panics while an end is borrowed, the channel is left consistent: no code of the user's runs halfway through
 // a change.
-impl<T> UnwindSafe for Sender<T> {}
-impl<T> RefUnwindSafe for Sender<T> {}
+impl<T, S: Sharing> UnwindSafe for Sender<T, S> {}
+impl<T, S: Sharing> RefUnwindSafe for Sender<T, S> {}
 
-impl<T> Sender<T> {
+impl<T, S: Sharing> Sender<T, S> {
     /// The one sender that `shared` counts from the start.
-    pub(super) fn new(shared: Arc<Shared<T>>) -> Self {
+    pub(super) fn new(shared: S::Pointer<Shared<T, S>>) -> Self {
         Self { shared }
     }
 
@@ -57,7 +57,7 @@ impl<T> Sender<T> {
     /// # }).unwrap();
     /// ```
     #[doc(alias = "send")]
-    pub fn push(&self, value: T) -> Push<'_, T> {
+    pub fn push(&self, value: T) -> Push<'_, T, S> {
         Push::new(&self.shared, value)
     }
 
@@ -119,7 +119,10 @@ impl<T> Sender<T> {
         match self.try_push(value) {
             Ok(()) => Ok(()),
             Err(TryPushError::Closed(value)) => Err(PushError::Closed(value)),
-            Err(TryPushError::Full(value)) => blocking::wait(self.push(value)),
+            Err(TryPushError::Full(value)) => {
+                blocking::assert_not_alone::<S>("push_blocking");
+                blocking::wait(self.push(value))
+            }
         }
     }
 
@@ -173,16 +176,16 @@ impl<T> Sender<T> {
 
     /// Whether both are ends of one channel.
     pub fn same_channel(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
+        self.shared.same(&other.shared)
     }
 
     #[cfg(all(test, not(any(millstream_loom, millstream_shuttle))))]
-    pub(super) fn shared(&self) -> &Shared<T> {
+    pub(super) fn shared(&self) -> &Shared<T, S> {
         &self.shared
     }
 }
 
-impl<T> Clone for Sender<T> {
+impl<T, S: Sharing> Clone for Sender<T, S> {
     fn clone(&self) -> Self {
         let shared = self.shared.clone();
         shared.add_sender();
@@ -190,13 +193,13 @@ impl<T> Clone for Sender<T> {
     }
 }
 
-impl<T> Drop for Sender<T> {
+impl<T, S: Sharing> Drop for Sender<T, S> {
     fn drop(&mut self) {
         self.shared.remove_sender();
     }
 }
 
-impl<T> fmt::Debug for Sender<T> {
+impl<T, S: Sharing> fmt::Debug for Sender<T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.shared.describe("Sender", f)
     }

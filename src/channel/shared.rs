@@ -10,37 +10,36 @@ use std::collections::VecDeque;
 
 use super::engine::{Closed, Engine, Offer, Refused, Step};
 use super::error::{PopError, PushError, TryPopError, TryPushError};
-use super::lock::Lock;
+use super::sharing::{Count, Exclusion, Sharing, Threads};
 use super::waiter::{State, Waiter};
 use super::wake::{contain, deliver, discard};
-use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::util::executor;
 
 /// One channel.
-pub(super) struct Shared<T> {
-    engine: Lock<Engine<T>>,
+pub(super) struct Shared<T, S: Sharing> {
+    engine: S::Lock<Engine<T>>,
     capacity: usize,
-    senders: AtomicUsize,
-    receivers: AtomicUsize,
+    senders: S::Count,
+    receivers: S::Count,
 }
 
 // SAFETY: (I5) values move between threads, hence `T: Send`. The raw links of the engine lead to waiters in pinned
 // futures and are followed only under the lock, which whoever unlinks and frees a waiter takes too.
-unsafe impl<T: Send> Send for Shared<T> {}
+unsafe impl<T: Send> Send for Shared<T, Threads> {}
 // SAFETY: (I5) as above; all access through `&Shared` is by the lock or by atomics, and no `&T` is ever handed out.
-unsafe impl<T: Send> Sync for Shared<T> {}
+unsafe impl<T: Send> Sync for Shared<T, Threads> {}
 
 /// Waiters told about a close under one hold of the lock.
 const END_BATCH: usize = 16;
 
-impl<T> Shared<T> {
+impl<T, S: Sharing> Shared<T, S> {
     /// A channel with one end of each kind.
     pub(super) fn new(ring: VecDeque<T>, capacity: usize) -> Self {
         Self {
-            engine: Lock::new(Engine::new(ring, capacity)),
+            engine: S::Lock::new(Engine::new(ring, capacity)),
             capacity,
-            senders: AtomicUsize::new(1),
-            receivers: AtomicUsize::new(1),
+            senders: S::Count::new(1),
+            receivers: S::Count::new(1),
         }
     }
 
@@ -303,26 +302,23 @@ impl<T> Shared<T> {
     // ---- counting the ends ----
 
     pub(super) fn add_sender(&self) {
-        // ORDERING: a new end comes from a living one, which keeps the count from reaching zero meanwhile. The `Arc`
-        // cloned beside it aborts long before this count could overflow.
-        self.senders.fetch_add(1, Ordering::Relaxed);
+        self.senders.increment();
     }
 
     pub(super) fn add_receiver(&self) {
-        // ORDERING: as for senders.
-        self.receivers.fetch_add(1, Ordering::Relaxed);
+        self.receivers.increment();
     }
 
     /// One sender is gone; the last closes.
     pub(super) fn remove_sender(&self) {
-        if is_last(&self.senders) {
+        if self.senders.decrement() {
             self.close();
         }
     }
 
     /// One receiver is gone; the last closes, and drops what nobody can pop any more.
     pub(super) fn remove_receiver(&self) {
-        if !is_last(&self.receivers) {
+        if !self.receivers.decrement() {
             return;
         }
         #[cfg(not(millstream_bug = "drains-before-it-closes"))]
@@ -333,20 +329,6 @@ impl<T> Shared<T> {
         while let Some(value) = queued.pop_front() {
             contain(|| drop(value)); // the rest is dropped whatever this one does
         }
-    }
-}
-
-fn is_last(count: &AtomicUsize) -> bool {
-    #[cfg(millstream_bug = "ends-counted-apart")]
-    {
-        let before = count.load(Ordering::SeqCst);
-        count.store(before - 1, Ordering::SeqCst);
-        before == 1
-    }
-    // ORDERING: `AcqRel` chains the ends' drops, so the last one comes after everything the others did.
-    #[cfg(not(millstream_bug = "ends-counted-apart"))]
-    {
-        count.fetch_sub(1, Ordering::AcqRel) == 1
     }
 }
 

@@ -10,6 +10,7 @@ use futures_core::{FusedStream, Stream};
 
 use super::receiver::Receiver;
 use super::shared::Shared;
+use super::sharing::Sharing;
 use super::waiter::{State, Waiter};
 use super::wake::discard;
 
@@ -29,7 +30,7 @@ impl Place {
     /// Gives the place up: the receiver is about to pop in another way, or goes away. A value that was counted for it
     /// stays in the channel.
     #[inline]
-    pub(super) fn leave<T>(&self, shared: &Shared<T>) {
+    pub(super) fn leave<T, S: Sharing>(&self, shared: &Shared<T, S>) {
         if let Some(waiter) = &self.waiter {
             // SAFETY: (I3) the waiter is used with its receiver's channel only. Several threads may do this at once;
             // the state decides under the lock who finds it still in line.
@@ -37,7 +38,7 @@ impl Place {
         }
     }
 
-    fn poll<T>(&mut self, shared: &Shared<T>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+    fn poll<T, S: Sharing>(&mut self, shared: &Shared<T, S>, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let waiter = self.waiter.get_or_insert_with(|| Box::pin(Waiter::new(()))).as_ref().get_ref();
         if !matches!(waiter.state(), State::Queued | State::Notified) {
             waiter.set(State::Idle); // the place it had before was used or given up
@@ -70,7 +71,7 @@ impl Place {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
 /// ```
-impl<T> Stream for Receiver<T> {
+impl<T, S: Sharing> Stream for Receiver<T, S> {
     type Item = T;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
@@ -84,7 +85,7 @@ impl<T> Stream for Receiver<T> {
     }
 }
 
-impl<T> FusedStream for Receiver<T> {
+impl<T, S: Sharing> FusedStream for Receiver<T, S> {
     /// Whether the channel is closed and drained.
     fn is_terminated(&self) -> bool {
         self.has_ended()

@@ -6,7 +6,7 @@
 
 use std::io;
 
-use crate::channel::{Pop, Push};
+use crate::channel::{Pop, Push, Sharing};
 use crate::combinators::operators::impl_operators;
 use crate::ops::requests::{All, ConnectTcp};
 use crate::ops::{Buf, Op, Request, Slice};
@@ -17,6 +17,6 @@ impl_operators! { all any then: [R: Request,] Op<R>; }
 impl_operators! {
     all any: [] ConnectTcp; [B: Buf, R: Request<Output = (io::Result<usize>, Slice<B>)>,] All<B, R>;
 }
-impl_operators! { all any: ['a, T,] Push<'a, T>; ['a, T,] Pop<'a, T>; }
+impl_operators! { all any: ['a, T, S: Sharing,] Push<'a, T, S>; ['a, T, S: Sharing,] Pop<'a, T, S>; }
 impl_operators! { all any: [] Sleep; ['a,] Tick<'a>; [F: Future,] time::Timeout<F>; }
 impl_operators! { all any: [T,] JoinHandle<T>; [T,] RemoteJoinHandle<T>; }

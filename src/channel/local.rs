@@ -1,0 +1,11 @@
+//! Channels within one thread.
+//!
+//! Knows: the ends, how they are shared. Does not know: the protocol.
+
+use super::sharing::Local;
+
+/// The pushing end of a [`local`](super::local()) channel.
+pub type Sender<T> = super::Sender<T, Local>;
+
+/// The popping end of a [`local`](super::local()) channel.
+pub type Receiver<T> = super::Receiver<T, Local>;

@@ -1,0 +1,246 @@
+//! Who may hold the ends of a channel: the tasks and threads of a process, or the tasks of one thread.
+//!
+//! Knows: `sync`, the lock. Does not know: what is locked, counted or pointed to.
+//!
+//! The protocol is one; what differs between [`bounded`](super::bounded) and [`local`](super::local) is the pointer to
+//! the channel, the lock around it and how ends are counted. The traits here name these three, and nothing else.
+#![allow(unsafe_code, reason = "the lock of a channel that never leaves its thread is none")]
+
+use core::cell::{Cell, UnsafeCell};
+use core::fmt::Debug;
+use core::ops::{Deref, DerefMut};
+use std::rc::Rc;
+
+use super::lock::{Guard, Lock};
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+
+/// Where the ends of a channel may be. Sealed: [`Threads`] and [`Local`].
+pub trait Sharing: Means {}
+
+/// Ends may be on any thread: the channel is behind a small lock.
+#[derive(Debug, Clone, Copy)]
+pub enum Threads {}
+
+/// All ends are on one thread: no lock, no atomic read-modify-write. The ends are not `Send`.
+#[derive(Debug, Clone, Copy)]
+pub enum Local {}
+
+impl Sharing for Threads {}
+impl Sharing for Local {}
+
+/// What a channel is made of. Not part of the interface: nobody outside can name it.
+pub trait Means: Debug + Sized + 'static {
+    /// From an end to what all ends share.
+    type Pointer<T>: Pointer<T>;
+    /// Around what only one end may touch at a time.
+    type Lock<T>: Exclusion<T>;
+    /// How many ends there are.
+    type Count: Count;
+    /// Whether an end that blocks its thread can be waited for by nobody but itself.
+    const ONE_THREAD: bool;
+}
+
+impl Means for Threads {
+    type Pointer<T> = Arc<T>;
+    type Lock<T> = Lock<T>;
+    type Count = AtomicUsize;
+    const ONE_THREAD: bool = false;
+}
+
+impl Means for Local {
+    type Pointer<T> = Rc<T>;
+    type Lock<T> = NoLock<T>;
+    type Count = Cell<usize>;
+    const ONE_THREAD: bool = true;
+}
+
+/// A counted pointer.
+pub trait Pointer<T>: Deref<Target = T> + Clone + Unpin {
+    fn new(value: T) -> Self;
+    fn same(&self, other: &Self) -> bool;
+}
+
+impl<T> Pointer<T> for Arc<T> {
+    fn new(value: T) -> Self {
+        Arc::new(value)
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(self, other)
+    }
+}
+
+impl<T> Pointer<T> for Rc<T> {
+    fn new(value: T) -> Self {
+        Rc::new(value)
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(self, other)
+    }
+}
+
+/// Exclusive access to a value, for as long as a guard lives. No code of the user's runs meanwhile (I7), and nobody
+/// who has a guard asks for another of the same lock.
+pub trait Exclusion<T> {
+    type Guard<'a>: DerefMut<Target = T>
+    where
+        Self: 'a,
+        T: 'a;
+
+    fn new(value: T) -> Self;
+    fn lock(&self) -> Self::Guard<'_>;
+}
+
+impl<T> Exclusion<T> for Lock<T> {
+    type Guard<'a>
+        = Guard<'a, T>
+    where
+        T: 'a;
+
+    fn new(value: T) -> Self {
+        Lock::new(value)
+    }
+
+    #[inline]
+    fn lock(&self) -> Guard<'_, T> {
+        Lock::lock(self)
+    }
+}
+
+/// The lock that one thread needs: none. A second guard beside the first would be a mistake in this module's users,
+/// which debug builds catch.
+#[derive(Debug)]
+pub struct NoLock<T> {
+    #[cfg(debug_assertions)]
+    held: Cell<bool>,
+    value: UnsafeCell<T>,
+}
+
+impl<T> Exclusion<T> for NoLock<T> {
+    type Guard<'a>
+        = NoGuard<'a, T>
+    where
+        T: 'a;
+
+    fn new(value: T) -> Self {
+        Self {
+            #[cfg(debug_assertions)]
+            held: Cell::new(false),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    #[inline]
+    fn lock(&self) -> NoGuard<'_, T> {
+        #[cfg(debug_assertions)]
+        assert!(!self.held.replace(true), "a channel was entered twice");
+        NoGuard(self)
+    }
+}
+
+/// Access to what a [`NoLock`] holds.
+#[derive(Debug)]
+pub struct NoGuard<'a, T>(&'a NoLock<T>);
+
+impl<T> Deref for NoGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: (I7) the only guard, by the contract of `Exclusion`: between the making of a guard and its end runs
+        // no code but this crate's, which makes no second one; and other threads cannot, since `UnsafeCell` is not `Sync`.
+        unsafe { &*self.0.value.get() }
+    }
+}
+
+impl<T> DerefMut for NoGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: (I7) as in `deref`, and the guard is borrowed exclusively.
+        unsafe { &mut *self.0.value.get() }
+    }
+}
+
+#[cfg(debug_assertions)]
+impl<T> Drop for NoGuard<'_, T> {
+    fn drop(&mut self) {
+        self.0.held.set(false);
+    }
+}
+
+/// How many ends of one kind there are.
+pub trait Count {
+    fn new(count: usize) -> Self;
+    fn get(&self) -> usize;
+    /// One more, made from one that exists.
+    fn increment(&self);
+    /// One more, unless there is none any more: `false`.
+    fn increment_if_any(&self) -> bool;
+    /// One less; `true` for the last.
+    fn decrement(&self) -> bool;
+}
+
+impl Count for AtomicUsize {
+    fn new(count: usize) -> Self {
+        AtomicUsize::new(count)
+    }
+
+    fn get(&self) -> usize {
+        self.load(Ordering::Relaxed) // ORDERING: a number to look at; it may be another one already
+    }
+
+    fn increment(&self) {
+        // ORDERING: a new end comes from a living one, which keeps the count from reaching zero meanwhile. The pointer
+        // cloned beside it aborts long before this count could overflow.
+        self.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn increment_if_any(&self) -> bool {
+        // ORDERING: as for `increment`; what the new end sees of the channel it sees through its lock.
+        self.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count > 0).then_some(count + 1))
+            .is_ok()
+    }
+
+    fn decrement(&self) -> bool {
+        #[cfg(millstream_bug = "ends-counted-apart")]
+        {
+            let before = self.load(Ordering::SeqCst);
+            self.store(before - 1, Ordering::SeqCst);
+            before == 1
+        }
+        // ORDERING: `AcqRel` chains the ends' drops, so the last one comes after everything the others did.
+        #[cfg(not(millstream_bug = "ends-counted-apart"))]
+        {
+            self.fetch_sub(1, Ordering::AcqRel) == 1
+        }
+    }
+}
+
+impl Count for Cell<usize> {
+    fn new(count: usize) -> Self {
+        Cell::new(count)
+    }
+
+    fn get(&self) -> usize {
+        self.get()
+    }
+
+    fn increment(&self) {
+        self.set(self.get() + 1);
+    }
+
+    fn increment_if_any(&self) -> bool {
+        let any = self.get() > 0;
+        if any {
+            self.increment();
+        }
+        any
+    }
+
+    fn decrement(&self) -> bool {
+        self.set(self.get() - 1);
+        self.get() == 0
+    }
+}
