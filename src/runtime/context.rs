@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::ptr;
 
 use super::core::{self, Core};
-use crate::util::executor::{self, Hooks};
+use crate::util::executor::Polling;
 
 thread_local! {
     /// Set by [`enter`], whose guard takes it back before the core can go.
@@ -26,21 +26,21 @@ pub(crate) fn with<R>(f: impl FnOnce(Option<&Core>) -> R) -> R {
 /// Makes `core` the one that runs on this thread, until the guard is dropped.
 pub(crate) fn enter(core: &Core) -> Entered<'_> {
     let core_before = CURRENT.replace(core);
-    let hooks_before = executor::install(Some(&core::HOOKS));
-    Entered { core_before, hooks_before, core: PhantomData }
+    let polling_before = Polling::new(&core::HOOKS, core.config.poll_budget).install();
+    Entered { core_before, polling_before, core: PhantomData }
 }
 
 /// The thread is back with what it ran before when this is dropped. Never forgotten: it lives on the stack of `enter`'s
 /// callers.
 pub(crate) struct Entered<'a> {
     core_before: *const Core,
-    hooks_before: Option<&'static Hooks>,
+    polling_before: Polling,
     core: PhantomData<&'a Core>,
 }
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
         CURRENT.set(self.core_before);
-        executor::install(self.hooks_before);
+        self.polling_before.install();
     }
 }

@@ -19,7 +19,7 @@ use super::spin::Spin;
 use super::stats::Counters;
 use super::task::{self, Header, Tasks};
 use super::timer::Timers;
-use super::waker::TaskId;
+use super::waker::{self, TaskId};
 use crate::util::contain::contain;
 use crate::util::executor::Hooks;
 
@@ -30,12 +30,6 @@ pub(crate) struct Config {
     pub(crate) spin: Duration,
     pub(crate) shutdown_deadline: Duration,
 }
-
-/// The budget outside a poll.
-pub(super) const UNLIMITED: i64 = i64::MAX;
-/// How often one poll is refused a unit before its budget begins anew: it does not return, for what asks is another
-/// executor inside it, which would ask for ever.
-const MOST_REFUSALS: i64 = 1024;
 
 /// The heart of one runtime. It stays at one address and on one thread from its making to its end (I5).
 pub(crate) struct Core {
@@ -48,8 +42,6 @@ pub(crate) struct Core {
     pub(super) spin: Spin,
     /// Wakes that leave this runtime, put off to the end of the poll.
     pub(super) deferred: Deferred,
-    /// What is left of the present poll's budget; below zero, how often more was asked for.
-    pub(super) budget: Cell<i64>,
     /// The loop is on this thread's stack.
     pub(super) running: Cell<bool>,
     pub(super) counters: Counters,
@@ -77,7 +69,6 @@ impl Core {
             config,
             spin: Spin::new(config.spin),
             deferred: Deferred::new(),
-            budget: Cell::new(UNLIMITED),
             running: Cell::new(false),
             counters: Counters::default(),
             stop: Cell::new(false),
@@ -135,18 +126,6 @@ impl Core {
         }
     }
 
-    /// Takes one unit of the present poll's budget; `false` when it is spent. Outside a poll there is no limit.
-    #[inline]
-    pub(crate) fn spend(&self) -> bool {
-        let left = self.budget.get();
-        if left > -MOST_REFUSALS {
-            self.budget.set(left - 1);
-            return left > 0;
-        }
-        self.budget.set(self.config.poll_budget.into());
-        true
-    }
-
     /// Gives a new task its slot and queues it.
     #[inline]
     pub(crate) fn admit(&self, task: NonNull<Header>) {
@@ -173,15 +152,11 @@ fn wake_foreign(waker: Waker) {
 }
 
 /// What channels see of the runtime that polls on this thread.
-pub(super) static HOOKS: Hooks = Hooks { wake: hook_wake, spend: hook_spend };
+pub(super) static HOOKS: Hooks = Hooks { wake: hook_wake, plain: &waker::VTABLE };
 
 fn hook_wake(waker: Waker) {
     context::with(|core| match core {
         Some(core) => core.wake_later(waker),
         None => waker.wake(),
     });
-}
-
-fn hook_spend() -> bool {
-    context::with(|core| core.is_none_or(Core::spend))
 }

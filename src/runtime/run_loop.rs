@@ -24,7 +24,7 @@ use std::mem::ManuallyDrop;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
-use super::core::{Core, UNLIMITED};
+use super::core::Core;
 use super::driver::Wait;
 use super::inbox::Taken;
 use super::registry::Remote;
@@ -34,6 +34,7 @@ use super::time::after;
 use super::timer::TimerKey;
 use super::waker::TaskId;
 use crate::util::contain::contain;
+use crate::util::executor;
 
 /// How many polls may pass before other threads, timers and the kernel's flags are looked at.
 const TURN: u32 = 64;
@@ -78,7 +79,7 @@ impl Core {
             && let Some((task, generation, slot)) = self.tasks.next_to_run()
         {
             polls += 1;
-            self.budget.set(self.config.poll_budget.into());
+            executor::begin_poll();
             // An id owns nothing: not dropping the waker saves an indirect call.
             let waker = ManuallyDrop::new(TaskId::new(self.index(), generation, slot).waker());
             // SAFETY: (local) in a slot, since `next_to_run` gave it; not being polled, since only this loop polls and
@@ -91,7 +92,7 @@ impl Core {
                 break;
             }
         }
-        self.budget.set(UNLIMITED);
+        executor::end_polls();
         add(&self.counters.polls, polls.into());
         self.since_enter.set(self.since_enter.get() + polls);
     }

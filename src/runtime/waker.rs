@@ -89,7 +89,8 @@ pub(crate) fn duplicate(waker: &Waker) -> Waker {
     }
 }
 
-static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake, drop);
+/// Of every waker that carries an id: it owns nothing.
+pub(super) static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake, drop);
 
 fn clone(data: *const ()) -> RawWaker {
     RawWaker::new(data, &VTABLE)

@@ -1,26 +1,70 @@
-//! What a channel may ask of whoever polls it: put a wake off to the end of the poll, and charge the poll's budget.
+//! What a channel may ask of whoever polls it: put a wake off to the end of the poll, charge the poll's budget, copy a
+//! waker for nothing.
 //!
 //! Knows: `Waker`. Does not know: the runtime, which fills the hooks in while it polls. On a foreign executor and on
-//! a plain thread the hooks are empty: wakes are delivered at once and the budget never ends.
+//! a plain thread there are none: wakes are delivered at once, the budget never ends, and every waker is cloned.
+#![allow(unsafe_code, reason = "copies wakers whose executor vouches for it")]
 
 use core::cell::Cell;
-use core::task::{Context, Waker};
+use core::ptr;
+use core::task::{Context, RawWakerVTable, Waker};
 
 /// What a runtime does for the channels its tasks poll. One static per runtime kind, so filling it in is one store.
 pub(crate) struct Hooks {
     /// Delivers the waker at the end of the current poll, once per target.
     pub(crate) wake: fn(Waker),
-    /// Takes one unit of the current poll's budget; `false` when it is spent.
-    pub(crate) spend: fn() -> bool,
+    /// Wakers with this vtable own nothing: a bitwise copy is a clone, and need not be dropped.
+    pub(crate) plain: &'static RawWakerVTable,
 }
+
+/// Who polls on this thread, and what the present poll may still do.
+#[derive(Clone, Copy)]
+pub(crate) struct Polling {
+    hooks: Option<&'static Hooks>,
+    /// What each poll begins with.
+    allowance: i64,
+    /// What is left of it; below zero, how often more was asked for.
+    budget: i64,
+}
+
+/// Outside a poll there is no limit.
+const UNLIMITED: i64 = i64::MAX;
+/// How often one poll is refused a unit before its budget begins anew: it does not return, for what asks is another
+/// executor inside it, which would ask for ever.
+const MOST_REFUSALS: i64 = 1024;
 
 thread_local! {
     static HOOKS: Cell<Option<&'static Hooks>> = const { Cell::new(None) };
+    static ALLOWANCE: Cell<i64> = const { Cell::new(UNLIMITED) };
+    static BUDGET: Cell<i64> = const { Cell::new(UNLIMITED) };
 }
 
-/// Installs the hooks of the runtime that begins to poll on this thread, and returns what was there before.
-pub(crate) fn install(hooks: Option<&'static Hooks>) -> Option<&'static Hooks> {
-    HOOKS.replace(hooks)
+impl Polling {
+    /// A runtime of this kind, outside its polls; each poll may do `allowance` operations that do not suspend.
+    pub(crate) fn new(hooks: &'static Hooks, allowance: u32) -> Self {
+        Self { hooks: Some(hooks), allowance: allowance.into(), budget: UNLIMITED }
+    }
+
+    /// Says who polls on this thread from now on, and returns who did before.
+    pub(crate) fn install(self) -> Self {
+        Self {
+            hooks: HOOKS.replace(self.hooks),
+            allowance: ALLOWANCE.replace(self.allowance),
+            budget: BUDGET.replace(self.budget),
+        }
+    }
+}
+
+/// A poll begins.
+#[inline]
+pub(crate) fn begin_poll() {
+    BUDGET.set(ALLOWANCE.get());
+}
+
+/// No poll follows for now.
+#[inline]
+pub(crate) fn end_polls() {
+    BUDGET.set(UNLIMITED);
 }
 
 /// Wakes: at the end of the poll when a runtime polls here, at once otherwise.
@@ -32,17 +76,37 @@ pub(crate) fn wake(waker: Waker) {
     }
 }
 
+/// A clone of the waker, if making and dropping it runs no code of anybody's.
+#[inline]
+pub(crate) fn copy(waker: &Waker) -> Option<Waker> {
+    let hooks = HOOKS.get()?;
+    // SAFETY: (I5) wakers with this vtable own nothing, as the hook promises, so a copy is as good as a clone.
+    ptr::eq(waker.vtable(), hooks.plain).then(|| unsafe { Waker::new(waker.data(), waker.vtable()) })
+}
+
 /// Charges one unit of the poll's budget for a success that did not suspend.
 ///
 /// `false` means the budget is spent: the task has been scheduled again, and the caller returns `Pending`.
 #[inline]
 pub(crate) fn spend(cx: &mut Context<'_>) -> bool {
-    match HOOKS.get() {
-        Some(hooks) if !(hooks.spend)() => {
-            cx.waker().wake_by_ref();
-            false
-        }
-        _ => true,
+    let left = BUDGET.get();
+    if left > 0 {
+        BUDGET.set(left - 1);
+        true
+    } else {
+        spend_more(cx, left)
+    }
+}
+
+#[cold]
+fn spend_more(cx: &mut Context<'_>, left: i64) -> bool {
+    if left > -MOST_REFUSALS {
+        BUDGET.set(left - 1);
+        cx.waker().wake_by_ref();
+        false
+    } else {
+        BUDGET.set(ALLOWANCE.get());
+        true
     }
 }
 
