@@ -1,13 +1,13 @@
 //! Pushes and pops as arms: cancelled, discarded, and committed only by their own poll.
 
 use core::pin::pin;
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll, RawWakerVTable, Waker};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::support::{Bell, Census, poll, poll_with};
 use crate::channel::{PopError, PushError, TryPopError, bounded};
 use crate::operation::Operation;
-use crate::util::executor::{self, Hooks};
+use crate::util::executor::{self, Hooks, Polling};
 
 fn cx() -> Context<'static> {
     Context::from_waker(Waker::noop())
@@ -287,16 +287,18 @@ fn try_pop_looks_behind_an_arm() {
 
 #[test]
 fn the_poll_budget_makes_a_ready_task_yield_before_anything_happens() {
-    static SPENT: Hooks = Hooks { wake: |waker| waker.wake(), spend: || false };
+    static NOBODYS: RawWakerVTable = RawWakerVTable::new(|_| unreachable!(), |_| (), |_| (), |_| ());
+    static HOOKS: Hooks = Hooks { wake: |waker| waker.wake(), plain: &NOBODYS };
     let (tx, rx) = bounded(2);
     tx.try_push(0).unwrap();
     let (bell, waker) = Bell::new();
     let (mut push, mut pop) = (pin!(tx.push(1)), pin!(rx.pop()));
-    let before = executor::install(Some(&SPENT));
+    let before = Polling::new(&HOOKS, 0).install();
+    executor::begin_poll();
     let polled =
         (poll_with(push.as_mut(), &waker).is_pending(), poll_with(pop.as_mut(), &waker).is_pending());
     let refused = catch_unwind(|| rx.pop_blocking()).and(catch_unwind(|| tx.push_blocking(1)));
-    executor::install(before);
+    before.install();
     assert_eq!(polled, (true, true));
     assert_eq!((bell.rings(), rx.len()), (2, 1));
     assert!(refused.is_err()); // no blocking where a runtime polls
