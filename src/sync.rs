@@ -15,7 +15,7 @@ pub(crate) use std_side::*;
 mod std_side {
     pub(crate) use std::hint;
     pub(crate) use std::sync::atomic;
-    pub(crate) use std::sync::{Arc, Mutex, MutexGuard};
+    pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
     pub(crate) use std::thread;
 }
 

@@ -51,6 +51,8 @@ mod sender;
 mod shared;
 mod sharing;
 mod stream;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
+pub mod time;
 mod waiter;
 mod wake;
 
@@ -69,6 +71,8 @@ pub use push::Push;
 pub use receiver::Receiver;
 pub use sender::Sender;
 pub use sharing::{Local, Sharing, Threads};
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
+pub use time::{after, at, never, tick};
 
 /// Makes a channel that holds `capacity` values: exactly, and `0` makes every push meet a pop.
 ///

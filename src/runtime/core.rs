@@ -10,6 +10,7 @@ use std::ptr::NonNull;
 use std::task::Waker;
 use std::time::Duration;
 
+use super::clock::CLOCK;
 use super::context;
 use super::deferred::Deferred;
 use super::driver::AnyDriver;
@@ -152,7 +153,7 @@ fn wake_foreign(waker: Waker) {
 }
 
 /// What channels see of the runtime that polls on this thread.
-pub(super) static HOOKS: Hooks = Hooks { wake: hook_wake, plain: &waker::VTABLE };
+pub(super) static HOOKS: Hooks = Hooks { wake: hook_wake, plain: &waker::VTABLE, clock: Some(&CLOCK) };
 
 fn hook_wake(waker: Waker) {
     context::with(|core| match core {

@@ -3,6 +3,7 @@
 //! Knows: the driver, ops in flight as nodes. Does not know: op kinds, channels.
 
 mod builder;
+mod clock;
 pub(crate) mod context;
 pub(crate) mod core;
 mod deferred;

@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
 
+use super::clock;
 use super::context;
 use super::core::Core;
-use super::registry::{self, Remote, RuntimeId};
+use super::registry::RuntimeId;
 use super::timer::TimerKey;
 use crate::operation::Operation;
 
@@ -102,14 +103,7 @@ impl Sleep {
     /// Takes the timer back, from whichever thread; the waker it had, if this is its own.
     fn disarm(&mut self) -> Option<std::task::Waker> {
         let State::Armed(id, key) = std::mem::replace(&mut self.state, State::Over) else { return None };
-        context::with(|core| match core {
-            Some(core) if core.id == id => core.timers.disarm(key),
-            _ => {
-                // A runtime that is gone has no timers any more.
-                let _ = registry::entry_of(id).post(id, Remote::DropTimer(key.0));
-                None
-            }
-        })
+        clock::disarm_on(id, key)
     }
 
     #[cold]

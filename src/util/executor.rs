@@ -1,13 +1,15 @@
 //! What a channel may ask of whoever polls it: put a wake off to the end of the poll, charge the poll's budget, copy a
-//! waker for nothing.
+//! waker for nothing, keep a timer.
 //!
 //! Knows: `Waker`. Does not know: the runtime, which fills the hooks in while it polls. On a foreign executor and on
-//! a plain thread there are none: wakes are delivered at once, the budget never ends, and every waker is cloned.
+//! a plain thread there are none: wakes are delivered at once, the budget never ends, every waker is cloned, and timers
+//! are kept by a thread of ours.
 #![allow(unsafe_code, reason = "copies wakers whose executor vouches for it")]
 
 use core::cell::Cell;
 use core::ptr;
 use core::task::{Context, RawWakerVTable, Waker};
+use std::time::Instant;
 
 /// What a runtime does for the channels its tasks poll. One static per runtime kind, so filling it in is one store.
 pub(crate) struct Hooks {
@@ -15,6 +17,28 @@ pub(crate) struct Hooks {
     pub(crate) wake: fn(Waker),
     /// Wakers with this vtable own nothing: a bitwise copy is a clone, and need not be dropped.
     pub(crate) plain: &'static RawWakerVTable,
+    /// Keeps timers for the tasks polled here.
+    pub(crate) clock: Option<&'static Clock>,
+}
+
+/// Who keeps timers. What it names it may be asked about on any thread, at any time.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    /// Arms a timer that wakes `waker` at the instant or later, once. `None`: it cannot promise that for this waker.
+    pub(crate) arm: fn(Instant, &Waker) -> Option<Timer>,
+    /// Whether the timer has not fired and the caller is where it can be kept; if so it is `waker` that it wakes.
+    pub(crate) keep: fn(&Timer, &Waker) -> bool,
+    /// Disarms the timer if it has not fired. The waker it had, if it can be had at once.
+    pub(crate) disarm: fn(&Timer) -> Option<Waker>,
+}
+
+/// Names a timer to the [`Clock`] that armed it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Timer {
+    pub(crate) instant: Instant,
+    /// Which of the clock's owners keeps it.
+    pub(crate) owner: u64,
+    pub(crate) key: u64,
 }
 
 /// Who polls on this thread, and what the present poll may still do.
@@ -114,4 +138,11 @@ fn spend_more(cx: &mut Context<'_>, left: i64) -> bool {
 #[inline]
 pub(crate) fn on_runtime_thread() -> bool {
     HOOKS.get().is_some()
+}
+
+/// Who keeps timers for what is polled here; `None`: nobody does.
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
+#[inline]
+pub(crate) fn clock() -> Option<&'static Clock> {
+    HOOKS.get()?.clock
 }

@@ -19,3 +19,5 @@ mod shuttle;
 mod stress;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod support;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
+mod time;
