@@ -8,7 +8,7 @@ use core::task::Waker;
 use std::collections::VecDeque;
 
 use super::waiter::{Line, State, Waiter};
-use super::wake::Wakes;
+use super::wake::{Keep, Wakes};
 
 /// Slots allocated beyond the capacity: values on their way to waiting receivers lie there. More are allocated if that
 /// many receivers wait at once.
@@ -114,35 +114,41 @@ impl<T> Engine<T> {
     // ---- push ----
 
     /// Pushes the value in `slot` if there is room; leaves it there otherwise.
-    #[inline]
     pub(super) fn try_push(&mut self, slot: &mut Option<T>) -> Result<Option<Waker>, Refused> {
-        if self.closed {
-            Err(Refused::Closed)
-        } else if !self.has_room(self.granted) {
-            Err(Refused::Full)
-        } else {
-            Ok(self.accept(slot))
-        }
+        self.push_now(slot).ok_or(if self.closed { Refused::Closed } else { Refused::Full })
+    }
+
+    /// As [`try_push`](Self::try_push), for who does not ask why not.
+    #[inline]
+    pub(super) fn push_now(&mut self, slot: &mut Option<T>) -> Option<Option<Waker>> {
+        (!self.closed && self.has_room(self.granted)).then(|| self.accept(slot))
     }
 
     /// Puts the value at the tail. If a popper waits, one value is now counted as the first one's.
+    #[inline]
     fn accept(&mut self, slot: &mut Option<T>) -> Option<Waker> {
         if let Some(value) = slot.take() {
             self.enqueue(value);
         }
-        self.assign()
+        if self.poppers.is_empty() { None } else { self.assign() }
     }
 
     #[inline]
     fn enqueue(&mut self, value: T) {
         if self.ring.len() == self.ring.capacity() {
-            // Only counted values come on top of the capacity, so the ring grows with their number, not by doubling.
-            self.ring.reserve_exact(HAND_OVER.max(self.assigned));
+            self.grow();
         }
         self.ring.push_back(value);
     }
 
+    /// Only counted values come on top of the capacity, so the ring grows with their number, not by doubling.
+    #[cold]
+    fn grow(&mut self) {
+        self.ring.reserve_exact(HAND_OVER.max(self.assigned));
+    }
+
     /// Counts one free value as the first waiting popper's, if one waits.
+    #[inline(never)]
     fn assign(&mut self) -> Option<Waker> {
         let ((), waker) = self.poppers.finish_front(State::Notified, |()| ())?;
         self.assigned += 1;
@@ -153,16 +159,16 @@ impl<T> Engine<T> {
     ///
     /// # Safety
     /// The caller owns the waiter, which belongs to this channel and fulfils the contract of `Line::push_back`.
+    #[inline(always)] // into the one place that calls it, for the sake of what it returns, which is large
     pub(super) unsafe fn poll_push(
         &mut self,
         waiter: &Waiter<Offer<T>>,
-        waker: &Waker,
-        spare: &mut Option<Waker>,
+        keep: &mut Keep<'_>,
     ) -> Step<Result<(), Closed>> {
         let state = waiter.state();
         let granted_to_others = match state {
             // SAFETY: (I3) the lock is held.
-            State::Queued => return unsafe { refresh(waiter, waker, spare) },
+            State::Queued => return unsafe { refresh(waiter, keep) },
             State::Taken => return Step::Ready(Ok(()), Wakes::default()),
             State::Closed => return Step::Ready(Err(Closed), Wakes::default()),
             State::Notified => self.granted - 1,
@@ -180,7 +186,7 @@ impl<T> Engine<T> {
             waiter.set(State::Taken);
             return Step::Ready(Ok(()), Wakes { popper, pusher: None });
         }
-        let Some(waker) = spare.take() else { return Step::NeedsWaker };
+        let Some(waker) = keep.take() else { return Step::NeedsWaker };
         self.granted = granted_to_others;
         // SAFETY: (I3) the waiter is not linked (`Queued` returned above); the rest is the caller's contract.
         unsafe {
@@ -246,8 +252,14 @@ impl<T> Engine<T> {
         Some((value, self.settle()))
     }
 
+    /// Pops a free value if no push waits for its slot: the common case, which wakes nobody.
+    #[inline(always)] // by value through registers: read back from memory in wider pieces than it was written, it stalls
+    pub(super) fn pop_now(&mut self) -> Option<T> {
+        if self.free() > 0 && self.pushers.is_empty() { self.ring.pop_front() } else { None }
+    }
+
     /// Pops for a popper that would otherwise wait: a free value, or the one the oldest parked push is due to give.
-    #[inline]
+    #[inline(always)]
     pub(super) fn pop_due(&mut self) -> Option<(T, Wakes)> {
         if let Some(popped) = self.pop_free() {
             return Some(popped);
@@ -278,15 +290,15 @@ impl<T> Engine<T> {
     ///
     /// # Safety
     /// As for [`poll_push`](Self::poll_push).
+    #[inline(always)] // as `poll_push`
     pub(super) unsafe fn poll_pop(
         &mut self,
         waiter: &Waiter<()>,
-        waker: &Waker,
-        spare: &mut Option<Waker>,
+        keep: &mut Keep<'_>,
     ) -> Step<Result<(T, bool), Closed>> {
         match waiter.state() {
             // SAFETY: (I3) the lock is held.
-            State::Queued => return unsafe { refresh(waiter, waker, spare) },
+            State::Queued => return unsafe { refresh(waiter, keep) },
             State::Closed => return Step::Ready(Err(Closed), Wakes::default()),
             State::Notified => {
                 if let Some(value) = self.ring.pop_front() {
@@ -301,7 +313,7 @@ impl<T> Engine<T> {
             State::Idle | State::Taken | State::Cancelled | State::Finished => {}
         }
         #[cfg(millstream_bug = "parks-on-an-old-look")]
-        if let Some(waker) = spare.take() {
+        if let Some(waker) = keep.take() {
             // SAFETY: (I3) as below.
             unsafe { self.poppers.push_back(waiter, waker, 0) };
             return Step::Parked(Wakes::default());
@@ -314,7 +326,7 @@ impl<T> Engine<T> {
             waiter.set(State::Closed);
             return Step::Ready(Err(Closed), Wakes::default());
         }
-        let Some(waker) = spare.take() else { return Step::NeedsWaker };
+        let Some(waker) = keep.take() else { return Step::NeedsWaker };
         // SAFETY: (I3) the waiter is not linked (`Queued` returned above); the rest is the caller's contract.
         unsafe { self.poppers.push_back(waiter, waker, 0) };
         Step::Parked(self.settle()) // a waiting popper is room for one push
@@ -358,6 +370,7 @@ impl<T> Engine<T> {
         self.give_room()
     }
 
+    #[inline(never)]
     fn give_room(&mut self) -> Wakes {
         match self.pushers.front() {
             None => Wakes::default(),
@@ -422,17 +435,17 @@ pub(super) enum Refused {
     Closed,
 }
 
-/// A waiter in line was polled again: its newest waker counts. The old one leaves through `spare`.
+/// A waiter in line was polled again: its newest waker counts. The old one leaves through `keep`.
 ///
 /// # Safety
 /// The caller owns the waiter, which is `Queued`, and holds the lock.
-unsafe fn refresh<P, R>(waiter: &Waiter<P>, waker: &Waker, spare: &mut Option<Waker>) -> Step<R> {
+unsafe fn refresh<P, R>(waiter: &Waiter<P>, keep: &mut Keep<'_>) -> Step<R> {
     // SAFETY: (I3) the lock is held.
     let current = unsafe { waiter.waker() };
-    if !current.will_wake(waker) {
-        let Some(newer) = spare else { return Step::NeedsWaker };
+    if !current.will_wake(keep.waker) {
+        let Some(newer) = keep.take() else { return Step::NeedsWaker };
         if !cfg!(millstream_bug = "keeps-its-first-waker") {
-            core::mem::swap(current, newer);
+            keep.clone = Some(core::mem::replace(current, newer));
         }
     }
     Step::Parked(Wakes::default())

@@ -10,9 +10,9 @@ use std::collections::VecDeque;
 
 use super::engine::{Closed, Engine, Offer, Refused, Step};
 use super::error::{PopError, PushError, TryPopError, TryPushError};
-use super::sharing::{Count, Exclusion, Sharing, Threads};
+use super::sharing::{Count, Exclusion, Means, Sharing, Threads};
 use super::waiter::{State, Waiter};
-use super::wake::{contain, deliver, discard};
+use super::wake::{Keep, contain, deliver, discard};
 use crate::util::executor;
 
 /// One channel.
@@ -22,6 +22,8 @@ pub(super) struct Shared<T, S: Sharing> {
     senders: S::Count,
     receivers: S::Count,
 }
+
+type Guard<'a, T, S> = <<S as Means>::Lock<Engine<T>> as Exclusion<Engine<T>>>::Guard<'a>;
 
 // SAFETY: (I5) values move between threads, hence `T: Send`. The raw links of the engine lead to waiters in pinned
 // futures and are followed only under the lock, which whoever unlinks and frees a waiter takes too.
@@ -89,32 +91,61 @@ impl<T, S: Sharing> Shared<T, S> {
         waiter: &Waiter<Offer<T>>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), PushError<T>>> {
-        let mut spare = None;
+        if !waiter.is_idle() {
+            // SAFETY: (I3) by this function's contract.
+            return unsafe { self.repoll_push(waiter, cx) };
+        }
+        if !executor::spend(cx) {
+            return Poll::Pending;
+        }
+        let mut engine = self.engine.lock();
+        // SAFETY: (I3) never parked: the owner's alone.
+        if let Some(popper) = engine.push_now(&mut unsafe { waiter.payload() }.value) {
+            drop(engine);
+            waiter.set(State::Finished);
+            deliver(popper);
+            return Poll::Ready(Ok(()));
+        }
+        // SAFETY: (I3) by this function's contract.
+        unsafe { self.wait_to_push(engine, waiter, cx) }
+    }
+
+    /// [`poll_push`](Self::poll_push) of a push that has begun.
+    ///
+    /// # Safety
+    /// As for [`poll_push`](Self::poll_push).
+    unsafe fn repoll_push(
+        &self,
+        waiter: &Waiter<Offer<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), PushError<T>>> {
         match waiter.state() {
-            State::Idle => {
-                if !executor::spend(cx) {
-                    return Poll::Pending;
-                }
-                // SAFETY: (I3) never parked: the owner's alone.
-                let outcome = self.engine.lock().try_push(&mut unsafe { waiter.payload() }.value);
-                if let Ok(popper) = outcome {
-                    waiter.set(State::Finished);
-                    deliver(popper);
-                    return Poll::Ready(Ok(()));
-                }
-                spare = Some(cx.waker().clone());
-            }
-            State::Queued | State::Notified => {}
+            // SAFETY: (I3) by this function's contract.
+            State::Idle | State::Queued | State::Notified => unsafe {
+                self.wait_to_push(self.engine.lock(), waiter, cx)
+            },
             State::Taken | State::Closed | State::Cancelled => {
                 // SAFETY: (I3) by this function's contract, and final.
-                return Poll::Ready(unsafe { resolve(waiter) });
+                Poll::Ready(unsafe { resolve(waiter) })
             }
             State::Finished => panic!("a push was polled after it had resolved"),
         }
+    }
+
+    /// The part of [`poll_push`](Self::poll_push) that may park.
+    ///
+    /// # Safety
+    /// As for [`poll_push`](Self::poll_push).
+    #[inline(never)]
+    unsafe fn wait_to_push<'a>(
+        &'a self,
+        engine: Guard<'a, T, S>,
+        waiter: &Waiter<Offer<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), PushError<T>>> {
         // SAFETY: (I3) by this function's contract; an attempt that is over leaves the waiter in a final state.
         unsafe {
-            self.attempt(cx, spare, |engine, waker, spare| engine.poll_push(waiter, waker, spare))
-                .map(|_| resolve(waiter))
+            self.attempt(engine, cx, |engine, keep| engine.poll_push(waiter, keep)).map(|_| resolve(waiter))
         }
     }
 
@@ -123,10 +154,17 @@ impl<T, S: Sharing> Shared<T, S> {
     ///
     /// # Safety
     /// As for [`poll_push`](Self::poll_push).
+    #[inline]
     pub(super) unsafe fn withdraw_push(&self, waiter: &Waiter<Offer<T>>) -> Option<Waker> {
-        if !matches!(waiter.state(), State::Queued | State::Notified) {
+        if !waiter.waits() {
             return None;
         }
+        // SAFETY: (I3) by this function's contract.
+        unsafe { self.withdraw_waiting_push(waiter) }
+    }
+
+    #[inline(never)]
+    unsafe fn withdraw_waiting_push(&self, waiter: &Waiter<Offer<T>>) -> Option<Waker> {
         // SAFETY: (I3) by this function's contract.
         let withdrawn = unsafe { self.engine.lock().withdraw_push(waiter) };
         withdrawn.wakes.deliver();
@@ -169,31 +207,56 @@ impl<T, S: Sharing> Shared<T, S> {
         waiter: &Waiter<()>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<T, PopError>> {
-        let mut spare = None;
+        if !waiter.is_idle() {
+            // SAFETY: (I3) by this function's contract.
+            return unsafe { self.repoll_pop(waiter, cx) };
+        }
+        if !executor::spend(cx) {
+            return Poll::Pending;
+        }
+        let mut engine = self.engine.lock();
+        if let Some(value) = engine.pop_now() {
+            drop(engine);
+            waiter.set(State::Finished);
+            return Poll::Ready(Ok(value));
+        }
+        // SAFETY: (I3) by this function's contract.
+        unsafe { self.wait_to_pop(engine, waiter, cx) }
+    }
+
+    /// [`poll_pop`](Self::poll_pop) of a pop that has begun.
+    ///
+    /// # Safety
+    /// As for [`poll_pop`](Self::poll_pop).
+    unsafe fn repoll_pop(&self, waiter: &Waiter<()>, cx: &mut Context<'_>) -> Poll<Result<T, PopError>> {
         match waiter.state() {
-            State::Idle => {
-                if !executor::spend(cx) {
-                    return Poll::Pending;
-                }
-                let popped = self.engine.lock().pop_due();
-                if let Some((value, wakes)) = popped {
-                    waiter.set(State::Finished);
-                    wakes.deliver();
-                    return Poll::Ready(Ok(value));
-                }
-                spare = Some(cx.waker().clone());
-            }
-            State::Queued | State::Notified => {}
+            // SAFETY: (I3) by this function's contract.
+            State::Idle | State::Queued | State::Notified => unsafe {
+                self.wait_to_pop(self.engine.lock(), waiter, cx)
+            },
             state @ (State::Closed | State::Cancelled) => {
                 waiter.set(State::Finished);
                 let closed = state == State::Closed;
-                return Poll::Ready(Err(if closed { PopError::Closed } else { PopError::Cancelled }));
+                Poll::Ready(Err(if closed { PopError::Closed } else { PopError::Cancelled }))
             }
             State::Taken | State::Finished => panic!("a pop was polled after it had resolved"),
         }
-        let step = self.attempt(cx, spare, |engine, waker, spare| {
+    }
+
+    /// The part of [`poll_pop`](Self::poll_pop) that may park.
+    ///
+    /// # Safety
+    /// As for [`poll_pop`](Self::poll_pop).
+    #[inline(never)]
+    unsafe fn wait_to_pop<'a>(
+        &'a self,
+        engine: Guard<'a, T, S>,
+        waiter: &Waiter<()>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<T, PopError>> {
+        let step = self.attempt(engine, cx, |engine, keep| {
             // SAFETY: (I3) by this function's contract.
-            unsafe { engine.poll_pop(waiter, waker, spare) }
+            unsafe { engine.poll_pop(waiter, keep) }
         });
         step.map(|popped| {
             waiter.set(State::Finished);
@@ -215,10 +278,17 @@ impl<T, S: Sharing> Shared<T, S> {
     /// # Safety
     /// As for [`poll_pop`](Self::poll_pop), except that the caller need not be alone with the waiter as long as nobody
     /// polls it: everything is decided and done under the lock.
+    #[inline]
     pub(super) unsafe fn withdraw_pop(&self, waiter: &Waiter<()>) -> Option<Waker> {
-        if !matches!(waiter.state(), State::Queued | State::Notified) {
+        if !waiter.waits() {
             return None;
         }
+        // SAFETY: (I3) by this function's contract.
+        unsafe { self.withdraw_waiting_pop(waiter) }
+    }
+
+    #[inline(never)]
+    unsafe fn withdraw_waiting_pop(&self, waiter: &Waiter<()>) -> Option<Waker> {
         // SAFETY: (I3) by this function's contract.
         let withdrawn = unsafe { self.engine.lock().withdraw_pop(waiter) };
         withdrawn.wakes.deliver();
@@ -250,29 +320,33 @@ impl<T, S: Sharing> Shared<T, S> {
 
     // ---- both ----
 
-    /// Runs an attempt under the lock; again, with a clone of the waker, if it turns out to need one. Cloning and
-    /// dropping wakers is the user's code, so it is done between.
-    fn attempt<R>(
-        &self,
+    /// Runs an attempt under the lock; again, with a clone of the waker, if it has to keep one that cannot be copied for
+    /// nothing. Cloning and dropping wakers is the user's code, so it is done between.
+    #[inline(always)]
+    fn attempt<'a, R>(
+        &'a self,
+        mut engine: Guard<'a, T, S>,
         cx: &mut Context<'_>,
-        mut spare: Option<Waker>,
-        mut attempt: impl FnMut(&mut Engine<T>, &Waker, &mut Option<Waker>) -> Step<R>,
+        mut attempt: impl FnMut(&mut Engine<T>, &mut Keep<'_>) -> Step<R>,
     ) -> Poll<R> {
+        let mut keep = Keep::new(cx.waker());
         loop {
-            let step = attempt(&mut self.engine.lock(), cx.waker(), &mut spare);
+            let step = attempt(&mut engine, &mut keep);
+            drop(engine);
             match step {
                 Step::Ready(outcome, wakes) => {
                     wakes.deliver();
-                    discard(spare);
+                    discard(keep.clone);
                     return Poll::Ready(outcome);
                 }
                 Step::Parked(wakes) => {
                     wakes.deliver();
-                    discard(spare);
+                    discard(keep.clone);
                     return Poll::Pending;
                 }
-                Step::NeedsWaker => spare = Some(cx.waker().clone()),
+                Step::NeedsWaker => keep.clone = Some(cx.waker().clone()),
             }
+            engine = self.engine.lock();
         }
     }
 

@@ -102,6 +102,21 @@ impl<P> Waiter<P> {
         State::from_u8(self.state.load(Ordering::Acquire))
     }
 
+    /// Whether the waiter stands in line or was notified: it has something to give up.
+    #[inline]
+    pub(super) fn waits(&self) -> bool {
+        const QUEUED: u8 = State::Queued as u8;
+        const NOTIFIED: u8 = State::Notified as u8;
+        // ORDERING: as in `state`; compared as it is, because every operation ends with this look.
+        matches!(self.state.load(Ordering::Acquire), QUEUED | NOTIFIED)
+    }
+
+    /// Whether the operation has not begun: the first look of most polls.
+    #[inline]
+    pub(super) fn is_idle(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == State::Idle as u8 // ORDERING: only its owner makes and ends this state
+    }
+
     /// Moves to `state`. Called by the owner of a waiter that is not linked, or under the lock.
     pub(super) fn set(&self, state: State) {
         // ORDERING: pairs with `state`.

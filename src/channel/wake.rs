@@ -24,16 +24,48 @@ pub(super) fn contain(f: impl FnOnce()) {
 /// Calls one waker, after the lock.
 #[inline]
 pub(super) fn deliver(waker: Option<Waker>) {
-    if let Some(waker) = waker {
-        contain(|| executor::wake(waker));
+    if let Some(waker) = waker
+        && let Err(waker) = executor::wake_later(waker)
+    {
+        wake_now(waker);
     }
+}
+
+#[cold] // to the executors of others it is a call like any other
+fn wake_now(waker: Waker) {
+    contain(|| waker.wake());
 }
 
 /// Drops a waker that is not needed, after the lock.
 #[inline]
 pub(super) fn discard(waker: Option<Waker>) {
     if let Some(waker) = waker {
-        contain(|| drop(waker));
+        discard_one(waker);
+    }
+}
+
+#[inline(never)] // as for `deliver`
+fn discard_one(waker: Waker) {
+    contain(|| drop(waker));
+}
+
+/// The waker of a poll, for a waiter to keep: a clone, which must not be made under the lock unless it is free.
+pub(super) struct Keep<'a> {
+    /// As it came with the poll.
+    pub(super) waker: &'a Waker,
+    /// A clone that was made outside the lock.
+    pub(super) clone: Option<Waker>,
+}
+
+impl<'a> Keep<'a> {
+    pub(super) fn new(waker: &'a Waker) -> Self {
+        Self { waker, clone: None }
+    }
+
+    /// One to keep; `None`: come again with a clone.
+    #[inline]
+    pub(super) fn take(&mut self) -> Option<Waker> {
+        self.clone.take().or_else(|| executor::copy(self.waker))
     }
 }
 

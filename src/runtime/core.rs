@@ -158,6 +158,6 @@ pub(super) static HOOKS: Hooks = Hooks { wake: hook_wake, plain: &waker::VTABLE,
 fn hook_wake(waker: Waker) {
     context::with(|core| match core {
         Some(core) => core.wake_later(waker),
-        None => waker.wake(),
+        None => wake_foreign(waker),
     });
 }

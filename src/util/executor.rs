@@ -13,7 +13,7 @@ use std::time::Instant;
 
 /// What a runtime does for the channels its tasks poll. One static per runtime kind, so filling it in is one store.
 pub(crate) struct Hooks {
-    /// Delivers the waker at the end of the current poll, once per target.
+    /// Delivers the waker at the end of the current poll, once per target. A panic in it is contained.
     pub(crate) wake: fn(Waker),
     /// Wakers with this vtable own nothing: a bitwise copy is a clone, and need not be dropped.
     pub(crate) plain: &'static RawWakerVTable,
@@ -91,12 +91,22 @@ pub(crate) fn end_polls() {
     BUDGET.set(UNLIMITED);
 }
 
-/// Wakes: at the end of the poll when a runtime polls here, at once otherwise.
+/// Wakes at the end of the poll, when a runtime polls here; gives the waker back otherwise, to be called now.
 #[inline]
-pub(crate) fn wake(waker: Waker) {
+pub(crate) fn wake_later(waker: Waker) -> Result<(), Waker> {
     match HOOKS.get() {
-        Some(hooks) => (hooks.wake)(waker),
-        None => waker.wake(),
+        Some(hooks) => {
+            (hooks.wake)(waker);
+            Ok(())
+        }
+        None => Err(waker),
+    }
+}
+
+/// Wakes: at the end of the poll when a runtime polls here, at once otherwise.
+pub(crate) fn wake(waker: Waker) {
+    if let Err(waker) = wake_later(waker) {
+        waker.wake();
     }
 }
 
