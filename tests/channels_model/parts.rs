@@ -1,0 +1,137 @@
+//! What every world is made of: values that are counted, wakers that say whom they woke, futures that keep their end.
+//!
+//! Knows: std. Does not know: channels.
+#![allow(unsafe_code, reason = "a future and the end that it borrows are kept together")]
+
+use std::any::Any;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+
+use millstream::Operation;
+
+// ---- values ----
+
+/// Counts the tokens that exist.
+#[derive(Clone, Default)]
+pub(crate) struct Census(Arc<AtomicUsize>);
+
+impl Census {
+    pub(crate) fn token(&self, id: u64) -> Token {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Token { id, census: self.clone() }
+    }
+
+    pub(crate) fn alive(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A value that is missed when it is lost, and found when it is there twice.
+pub(crate) struct Token {
+    pub(crate) id: u64,
+    census: Census,
+}
+
+impl Clone for Token {
+    fn clone(&self) -> Self {
+        self.census.token(self.id)
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        let before = self.census.0.fetch_sub(1, Ordering::Relaxed);
+        assert!(before > 0, "token {} was dropped twice", self.id);
+    }
+}
+
+// ---- wakers ----
+
+/// Every wake since the last look: which task, by which of its wakers.
+#[derive(Clone, Default)]
+pub(crate) struct Wakes(Arc<Mutex<Vec<(usize, usize)>>>);
+
+struct Bell {
+    wakes: Wakes,
+    task: usize,
+    generation: usize,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.wakes.0.lock().expect("no panic").push((self.task, self.generation));
+    }
+}
+
+impl Wakes {
+    pub(crate) fn waker(&self, task: usize, generation: usize) -> Waker {
+        Arc::new(Bell { wakes: self.clone(), task, generation }).into()
+    }
+
+    pub(crate) fn take(&self) -> Vec<(usize, usize)> {
+        std::mem::take(&mut *self.0.lock().expect("no panic"))
+    }
+}
+
+// ---- futures ----
+
+/// A future, and the end that it borrows for as long.
+pub(crate) struct Held<F> {
+    pub(crate) future: Pin<Box<F>>, // dropped first
+    pub(crate) end: Rc<dyn Any>,
+}
+
+impl<F> Held<F> {
+    /// `borrow` must keep the reference in the future that it returns, and nowhere else.
+    pub(crate) fn new<E: 'static>(end: &Rc<E>, borrow: impl FnOnce(&'static E) -> F) -> Self {
+        // SAFETY: (local) the end is alive and stays where it is until `self.end` is dropped, after the future.
+        let borrowed: &'static E = unsafe { &*Rc::as_ptr(end) };
+        Self { future: Box::pin(borrow(borrowed)), end: end.clone() }
+    }
+}
+
+/// An operation whose outcome is put into the terms of a world, so that unlike ones can be kept, and race, together.
+pub(crate) struct Mapped<F: Operation, R> {
+    pub(crate) future: Pin<Box<F>>,
+    map: fn(F::Output) -> R,
+}
+
+impl<F: Operation, R> Mapped<F, R> {
+    pub(crate) fn new(future: Pin<Box<F>>, map: fn(F::Output) -> R) -> Self {
+        Self { future, map }
+    }
+}
+
+impl<F: Operation, R> Future for Mapped<F, R> {
+    type Output = R;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
+        let map = self.map;
+        self.future.as_mut().poll(cx).map(map)
+    }
+}
+
+impl<F: Operation, R> Operation for Mapped<F, R> {
+    fn request_cancel(mut self: Pin<&mut Self>) {
+        self.future.as_mut().request_cancel();
+    }
+
+    fn poll_discard(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.future.as_mut().poll_discard(cx)
+    }
+
+    fn commit_on_poll(mut self: Pin<&mut Self>) {
+        self.future.as_mut().commit_on_poll();
+    }
+
+    fn is_decided(&self) -> bool {
+        self.future.is_decided()
+    }
+}

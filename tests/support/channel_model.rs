@@ -1,0 +1,350 @@
+//! What a channel with waiters is, without futures, locks or threads: a queue, two lines, and two rules.
+//!
+//! Knows: the documentation of `millstream::channel`. Does not know: the crate. `channels_model` runs it beside the real
+//! thing, `channels_linear` asks it which histories there can be.
+//!
+//! ```text
+//!   free = values that are not counted for a pop        room = capacity + waiting pops - free - granted slots
+//!
+//!   a free value and a waiting pop:   the value is counted as the pop's, which is told
+//!   room and a waiting push:          the push's value goes to the tail, and it is told; one that may take effect
+//!                                     only in its own poll is granted the slot instead, and told
+//! ```
+//!
+//! Whatever happens is a small change followed by [`settle`](Model::settle), which applies the rules until neither does.
+
+#![allow(dead_code, reason = "every test that includes this file uses its own part of it")]
+
+use std::collections::{BTreeMap, VecDeque};
+
+/// A waiter's name.
+pub(crate) type Id = usize;
+/// A value's name.
+pub(crate) type Value = u64;
+
+/// Why a push or a pop did not take effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Refused {
+    /// Nothing to do now: full, or empty.
+    NotNow,
+    Closed,
+    Cancelled,
+}
+
+/// ```text
+///   Fresh ──▶ InLine ──▶ Told (pop: a value is counted; push: a slot is granted) ──▶ Over
+///                └─────▶ Pulled | Closed | Cancelled ──────────────────────────────▶ Over
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Stage {
+    Fresh,
+    InLine,
+    Told,
+    Pulled,
+    Closed,
+    Cancelled,
+    Over,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Waiter {
+    stage: Stage,
+    /// What a push holds until it is in the channel.
+    value: Option<Value>,
+    /// A push that may take effect only in its own poll.
+    by_poll: bool,
+    /// When a push first stood in line; a void grant sends it back to that place.
+    ticket: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Model {
+    capacity: usize,
+    queue: VecDeque<Value>,
+    counted: usize,
+    granted: usize,
+    pushers: Vec<Id>,
+    poppers: Vec<Id>,
+    waiters: BTreeMap<Id, Waiter>,
+    tickets: u64,
+    closed: bool,
+    woken: Vec<Id>,
+}
+
+impl Model {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            queue: VecDeque::new(),
+            counted: 0,
+            granted: 0,
+            pushers: Vec::new(),
+            poppers: Vec::new(),
+            waiters: BTreeMap::new(),
+            tickets: 0,
+            closed: false,
+            woken: Vec::new(),
+        }
+    }
+
+    // ---- what can be seen ----
+
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        !self.has_room()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.closed && self.queue.is_empty()
+    }
+
+    pub(crate) fn stage(&self, id: Id) -> Stage {
+        self.waiters[&id].stage
+    }
+
+    /// Values that exist: in the queue, or still in a push.
+    pub(crate) fn values(&self) -> usize {
+        self.queue.len() + self.waiters.values().filter(|waiter| waiter.value.is_some()).count()
+    }
+
+    /// Who was told since the last call.
+    pub(crate) fn take_woken(&mut self) -> Vec<Id> {
+        std::mem::take(&mut self.woken)
+    }
+
+    // ---- the rules ----
+
+    fn free(&self) -> usize {
+        self.queue.len() - self.counted
+    }
+
+    fn has_room(&self) -> bool {
+        self.capacity + self.poppers.len() > self.free() + self.granted
+    }
+
+    fn tell(&mut self, id: Id, stage: Stage) {
+        self.waiters.get_mut(&id).expect("in line").stage = stage;
+        self.woken.push(id);
+    }
+
+    fn settle(&mut self) {
+        loop {
+            if self.free() > 0 && !self.poppers.is_empty() {
+                self.counted += 1;
+                let id = self.poppers.remove(0);
+                self.tell(id, Stage::Told);
+            } else if !self.closed && self.has_room() && !self.pushers.is_empty() {
+                let id = self.pushers.remove(0);
+                if self.waiters[&id].by_poll {
+                    self.granted += 1;
+                    self.tell(id, Stage::Told);
+                } else {
+                    self.pull(id);
+                }
+            } else {
+                break;
+            }
+        }
+        if self.closed {
+            for id in std::mem::take(&mut self.pushers) {
+                self.tell(id, Stage::Closed);
+            }
+            // Not before: a counted value may still be given back to them.
+            if self.queue.is_empty() {
+                for id in std::mem::take(&mut self.poppers) {
+                    self.tell(id, Stage::Closed);
+                }
+            }
+        }
+    }
+
+    fn pull(&mut self, id: Id) {
+        let value = self.waiters.get_mut(&id).and_then(|waiter| waiter.value.take());
+        self.queue.push_back(value.expect("a push in line has its value"));
+        self.tell(id, Stage::Pulled);
+    }
+
+    // ---- at once ----
+
+    pub(crate) fn try_push(&mut self, value: Value) -> Result<(), Refused> {
+        if self.closed {
+            return Err(Refused::Closed);
+        }
+        if !self.has_room() {
+            return Err(Refused::NotNow);
+        }
+        self.queue.push_back(value);
+        self.settle();
+        Ok(())
+    }
+
+    pub(crate) fn try_pop(&mut self) -> Result<Value, Refused> {
+        if self.free() > 0 {
+            let value = self.queue.pop_front().expect("free");
+            self.settle();
+            return Ok(value);
+        }
+        if self.has_ended() {
+            return Err(Refused::Closed);
+        }
+        // Nobody waits on behalf of this call: a push that only its own poll may complete is passed by.
+        let plain = self.pushers.iter().position(|id| !self.waiters[id].by_poll);
+        if let Some(at) = plain
+            && self.poppers.is_empty()
+        {
+            let id = self.pushers.remove(at);
+            self.pull(id);
+            return Ok(self.queue.pop_front().expect("just pulled"));
+        }
+        Err(Refused::NotNow)
+    }
+
+    /// Whether this call closed it.
+    pub(crate) fn close(&mut self) -> bool {
+        let first = !std::mem::replace(&mut self.closed, true);
+        self.settle();
+        first
+    }
+
+    /// The last receiver is gone: closed, and what is queued is dropped.
+    pub(crate) fn abandon(&mut self) {
+        self.close();
+        self.queue.clear();
+        self.counted = 0;
+        self.settle();
+    }
+
+    // ---- waiting ----
+
+    pub(crate) fn new_push(&mut self, id: Id, value: Value, by_poll: bool) {
+        let waiter = Waiter { stage: Stage::Fresh, value: Some(value), by_poll, ticket: 0 };
+        assert!(self.waiters.insert(id, waiter).is_none());
+    }
+
+    pub(crate) fn new_pop(&mut self, id: Id) {
+        let waiter = Waiter { stage: Stage::Fresh, value: None, by_poll: false, ticket: 0 };
+        assert!(self.waiters.insert(id, waiter).is_none());
+    }
+
+    fn over<R>(&mut self, id: Id, result: R) -> Option<R> {
+        self.waiters.remove(&id);
+        Some(result)
+    }
+
+    /// `None` is pending. A refusal gives the value back.
+    pub(crate) fn poll_push(&mut self, id: Id) -> Option<Result<(), Refused>> {
+        let stage = self.stage(id);
+        match stage {
+            Stage::InLine => return None,
+            Stage::Pulled => return self.over(id, Ok(())),
+            Stage::Closed => return self.over(id, Err(Refused::Closed)),
+            Stage::Cancelled => return self.over(id, Err(Refused::Cancelled)),
+            Stage::Told => self.granted -= 1,
+            Stage::Fresh | Stage::Over => {}
+        }
+        if self.closed {
+            return self.over(id, Err(Refused::Closed));
+        }
+        if self.has_room() {
+            let value = self.waiters[&id].value.expect("not pulled");
+            self.queue.push_back(value);
+            self.over(id, ());
+            self.settle();
+            return Some(Ok(()));
+        }
+        if stage == Stage::Fresh {
+            self.waiters.get_mut(&id).expect("polled").ticket = self.tickets;
+            self.tickets += 1;
+        }
+        let ticket = self.waiters[&id].ticket;
+        let behind = |other: &Id| self.waiters[other].ticket > ticket;
+        let at = self.pushers.iter().position(behind).unwrap_or(self.pushers.len());
+        self.pushers.insert(at, id);
+        self.waiters.get_mut(&id).expect("polled").stage = Stage::InLine;
+        None
+    }
+
+    /// `None` is pending.
+    pub(crate) fn poll_pop(&mut self, id: Id) -> Option<Result<Value, Refused>> {
+        match self.stage(id) {
+            Stage::InLine => return None,
+            Stage::Closed => return self.over(id, Err(Refused::Closed)),
+            Stage::Cancelled => return self.over(id, Err(Refused::Cancelled)),
+            Stage::Told => {}
+            _ if self.free() > 0 => {
+                let value = self.queue.pop_front().expect("free");
+                self.over(id, ());
+                self.settle();
+                return Some(Ok(value));
+            }
+            _ if self.has_ended() => return self.over(id, Err(Refused::Closed)),
+            _ => {
+                self.poppers.push(id);
+                self.waiters.get_mut(&id).expect("polled").stage = Stage::InLine;
+                self.settle();
+                if self.stage(id) != Stage::Told {
+                    return None;
+                }
+                self.woken.retain(|other| *other != id); // it is being polled
+            }
+        }
+        self.counted -= 1;
+        let value = self.queue.pop_front().expect("counted");
+        self.over(id, ());
+        self.settle();
+        Some(Ok(value))
+    }
+
+    /// Takes a waiter out of everything, as its drop does, and says where it stood.
+    pub(crate) fn withdraw(&mut self, id: Id) -> Stage {
+        let Some(waiter) = self.waiters.remove(&id) else { return Stage::Over };
+        self.pushers.retain(|other| *other != id);
+        self.poppers.retain(|other| *other != id);
+        if waiter.stage == Stage::Told {
+            if waiter.value.is_some() {
+                self.granted -= 1
+            } else {
+                self.counted -= 1
+            }
+            self.settle();
+        }
+        waiter.stage
+    }
+
+    /// `Push::cancel`: pushed, or why not.
+    pub(crate) fn cancel_push(&mut self, id: Id) -> Result<(), Refused> {
+        match self.withdraw(id) {
+            Stage::Pulled => Ok(()),
+            Stage::Closed => Err(Refused::Closed),
+            _ => Err(Refused::Cancelled),
+        }
+    }
+
+    /// `Operation::request_cancel`: it still resolves, and is told if it was in line. A pop that has a value counted
+    /// delivers it; a push that was granted a slot gives it on.
+    pub(crate) fn request_cancel(&mut self, id: Id) {
+        let Some(waiter) = self.waiters.get_mut(&id) else { return };
+        let is_push = waiter.value.is_some();
+        match waiter.stage {
+            Stage::Fresh => waiter.stage = Stage::Cancelled,
+            Stage::InLine => {
+                self.pushers.retain(|other| *other != id);
+                self.poppers.retain(|other| *other != id);
+                self.tell(id, Stage::Cancelled);
+            }
+            Stage::Told if is_push => {
+                waiter.stage = Stage::Cancelled;
+                self.granted -= 1;
+                self.settle();
+            }
+            _ => {}
+        }
+    }
+}
