@@ -305,9 +305,14 @@ fn a_timer_moves_with_its_pop() {
         other.block_on(crate::yield_now());
         (one.stats().timers, other.stats().timers, timer_thread::armed())
     };
+    let mut beside = after(HOUR);
+    let mut namesake = beside.pop();
+    assert!(poll_on(&other, &mut namesake).is_pending());
     assert!(poll_on(&one, &mut pop).is_pending());
-    assert_eq!(timers(&one, &other), (1, 0, 0));
+    assert_eq!(timers(&one, &other), (1, 1, 0), "two first timers, of one name on two wheels");
     assert!(poll_on(&other, &mut pop).is_pending());
+    assert_eq!(timers(&one, &other), (0, 2, 0));
+    drop(namesake);
     assert_eq!(timers(&one, &other), (0, 1, 0));
     assert!(poll(Pin::new(&mut pop)).is_pending());
     assert_eq!(timers(&one, &other), (0, 0, 1));
