@@ -67,6 +67,14 @@ wake-forgets-to-unpark channel::tests::loom::blocking_ends_meet
 fold-overwrites util::biased::tests::model::the_owners_handles_dropped_beside_it
 owner-is-not-told util::biased::tests::model::the_owners_handles_dropped_beside_it
 last-without-acquire util::biased::tests::model::binding_while_another_handle_goes
+oneshot-parks-on-an-old-look channel::tests::loom_oneshot::a_push_wakes_a_pop
+oneshot-parks-on-an-old-look channel::tests::loom_oneshot::the_senders_end_wakes_a_pop
+oneshot-parks-on-an-old-look channel::tests::loom_oneshot::the_receivers_end_wakes_closed
+oneshot-publishes-nothing channel::tests::loom_oneshot::a_value_arrives_whole
+oneshot-pushes-into-a-closed-channel channel::tests::loom_oneshot::a_push_beside_a_drop_loses_nothing
+oneshot-pushes-into-a-closed-channel channel::tests::loom_oneshot::a_push_beside_a_close_is_popped_or_comes_back
+oneshot-takes-its-waker-twice channel::tests::loom_oneshot::a_waker_has_one_owner
+oneshot-sits-beside-the-sender channel::tests::loom_oneshot::a_new_waker_misses_nothing
 BUGS
 fi
 

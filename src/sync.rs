@@ -13,6 +13,7 @@ pub(crate) use std_side::*;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 #[allow(unused_imports, reason = "a facade: each engine uses its own part")]
 mod std_side {
+    pub(crate) use super::plain_cell as cell;
     pub(crate) use std::hint;
     pub(crate) use std::sync::atomic;
     pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,7 @@ mod std_side {
 #[cfg(millstream_loom)]
 #[allow(unused_imports, reason = "a facade: each engine uses its own part")]
 mod loom_side {
+    pub(crate) use loom::cell;
     pub(crate) use loom::hint;
     pub(crate) use loom::sync::atomic;
     pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -31,8 +33,36 @@ mod loom_side {
 #[cfg(millstream_shuttle)]
 #[allow(unused_imports, reason = "a facade: each engine uses its own part")]
 mod shuttle_side {
+    pub(crate) use super::plain_cell as cell;
     pub(crate) use shuttle::hint;
     pub(crate) use shuttle::sync::atomic;
     pub(crate) use shuttle::sync::{Arc, Mutex, MutexGuard};
     pub(crate) use shuttle::thread;
+}
+
+/// A cell with the face of loom's, which sees two threads in one cell at a time.
+#[cfg(not(millstream_loom))]
+#[allow(dead_code, reason = "a facade: each engine uses its own part")]
+pub(crate) mod plain_cell {
+    #[derive(Debug)]
+    #[repr(transparent)]
+    pub(crate) struct UnsafeCell<T>(core::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        pub(crate) const fn new(value: T) -> Self {
+            Self(core::cell::UnsafeCell::new(value))
+        }
+
+        /// Calls `f` with where the value is, to read it.
+        #[inline]
+        pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+            f(self.0.get())
+        }
+
+        /// Calls `f` with where the value is, to write it.
+        #[inline]
+        pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+            f(self.0.get())
+        }
+    }
 }

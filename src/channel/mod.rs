@@ -44,6 +44,7 @@ mod engine;
 mod error;
 pub mod local;
 mod lock;
+pub mod oneshot;
 mod pop;
 mod push;
 mod receiver;
@@ -66,6 +67,7 @@ use shared::Shared;
 use sharing::Pointer;
 
 pub use error::{PopError, PushError, TryPopError, TryPushError};
+pub use oneshot::oneshot;
 pub use pop::Pop;
 pub use push::Push;
 pub use receiver::Receiver;

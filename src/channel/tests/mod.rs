@@ -11,6 +11,10 @@ mod golden;
 mod hostile;
 #[cfg(millstream_loom)]
 mod loom;
+#[cfg(millstream_loom)]
+mod loom_oneshot;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
+mod oneshot;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod operation;
 #[cfg(millstream_shuttle)]
