@@ -4,6 +4,12 @@
 //! Knows: waiters. Does not know: locks, endpoints, futures.
 #![allow(unsafe_code, reason = "links and reads waiters, which live in the futures that own them")]
 
+mod many;
+mod permit;
+mod watchers;
+
+pub(super) use many::Progress;
+
 use core::task::Waker;
 use std::collections::VecDeque;
 
@@ -18,7 +24,8 @@ pub(super) const HAND_OVER: usize = 4;
 pub(super) struct Offer<T> {
     /// The value, until it is in the channel.
     pub(super) value: Option<T>,
-    /// Whether only the push's own poll may put it there: it is granted a slot instead of being pulled.
+    /// Whether only the push's own poll may put it there: it is granted a slot instead of being pulled. So it is for an
+    /// arm of a race, and for whoever has no value here: a batch, a reservation.
     pub(super) by_poll: bool,
 }
 
@@ -52,7 +59,7 @@ pub(super) struct Closed;
 ///   len        values in the ring, oldest first
 ///   assigned   of those, how many notified poppers are entitled to one (to the head, whichever it is by then)
 ///   free       = len - assigned: what a newcomer may pop
-///   granted    slots that notified pushes are entitled to
+///   granted    slots that notified pushes are entitled to, and slots that permits hold
 ///   room       = capacity + waiting poppers - free - granted: how many pushes may take effect now
 ///
 ///   free > 0   =>  no popper waits        (a value goes to the waiter, or to the next comer)
@@ -62,6 +69,8 @@ pub(super) struct Closed;
 /// A value may be given back by a notified popper that is dropped: `free` then exceeds the capacity for a while and
 /// `room` is negative until pops have made up for it. A waiting popper that leaves takes the room it brought with it: a
 /// grant that was given on its account is void, and the granted push goes back to its place in line when it finds out.
+/// A permit is never void: it was handed out, so its value goes in all the same, and again `free` exceeds the capacity
+/// until pops have made up for it (see [`permit`]).
 pub(super) struct Engine<T> {
     ring: VecDeque<T>,
     capacity: usize,
@@ -69,6 +78,7 @@ pub(super) struct Engine<T> {
     granted: usize,
     pushers: Line<Offer<T>>,
     poppers: Line<()>,
+    watchers: Line<()>,
     next_ticket: u64,
     closed: bool,
 }
@@ -83,6 +93,7 @@ impl<T> Engine<T> {
             granted: 0,
             pushers: Line::new(),
             poppers: Line::new(),
+            watchers: Line::new(),
             next_ticket: 0,
             closed: false,
         }
@@ -101,7 +112,8 @@ impl<T> Engine<T> {
         !self.has_room(self.granted)
     }
 
-    fn free(&self) -> usize {
+    /// How many values a newcomer may pop.
+    pub(super) fn free(&self) -> usize {
         self.ring.len() - self.assigned
     }
 
@@ -402,23 +414,30 @@ impl<T> Engine<T> {
     /// Poppers are told only when the ring is empty: before, a counted value may still be given back to them.
     pub(super) fn end_some(&mut self, wakers: &mut [Option<Waker>]) -> bool {
         for slot in wakers {
-            let ended = if !self.closed {
-                None
-            } else if !cfg!(millstream_bug = "close-forgets-pushers")
-                && let Some(((), waker)) = self.pushers.finish_front(State::Closed, |_| ())
-            {
-                Some(waker)
-            } else if self.ring.is_empty() && !cfg!(millstream_bug = "close-forgets-poppers") {
-                self.poppers.finish_front(State::Closed, |()| ()).map(|((), waker)| waker)
-            } else {
-                None
-            };
-            if ended.is_none() {
+            *slot = if self.closed { self.end_one() } else { None };
+            if slot.is_none() {
                 return true;
             }
-            *slot = ended;
         }
         false
+    }
+
+    fn end_one(&mut self) -> Option<Waker> {
+        if !cfg!(millstream_bug = "close-forgets-pushers")
+            && let Some(((), waker)) = self.pushers.finish_front(State::Closed, |_| ())
+        {
+            return Some(waker);
+        }
+        if self.ring.is_empty()
+            && !cfg!(millstream_bug = "close-forgets-poppers")
+            && let Some(((), waker)) = self.poppers.finish_front(State::Closed, |()| ())
+        {
+            return Some(waker);
+        }
+        if cfg!(millstream_bug = "close-forgets-watchers") {
+            return None;
+        }
+        self.watchers.finish_front(State::Closed, |()| ()).map(|((), waker)| waker)
     }
 
     /// Takes everything that is queued, for the last receiver to drop outside the lock.
@@ -467,6 +486,7 @@ impl<T> Engine<T> {
         );
         assert!(!self.has_ended() || self.poppers.is_empty(), "a popper waits at the end");
         assert!(!self.closed || self.pushers.is_empty(), "a push waits at a closed channel");
+        assert!(!self.closed || self.watchers.is_empty(), "the close was not told to all");
     }
 
     /// Values counted for poppers, slots granted, waiting pushes, waiting pops.

@@ -9,3 +9,9 @@ pub type Sender<T> = super::Sender<T, Local>;
 
 /// The popping end of a [`local`](super::local()) channel.
 pub type Receiver<T> = super::Receiver<T, Local>;
+
+/// A sender that does not keep its channel open.
+pub type WeakSender<T> = super::WeakSender<T, Local>;
+
+/// A receiver that does not keep its channel open.
+pub type WeakReceiver<T> = super::WeakReceiver<T, Local>;

@@ -40,14 +40,19 @@
 //! them does not keep the others from running.
 
 mod blocking;
+mod closed;
 mod engine;
 mod error;
+mod iter;
 pub mod local;
 mod lock;
 pub mod oneshot;
 mod pop;
+mod pop_many;
 mod push;
+mod push_many;
 mod receiver;
+mod reserve;
 mod sender;
 mod shared;
 mod sharing;
@@ -56,6 +61,7 @@ mod stream;
 pub mod time;
 mod waiter;
 mod wake;
+mod weak;
 
 #[cfg(test)]
 mod tests;
@@ -66,15 +72,21 @@ use engine::HAND_OVER;
 use shared::Shared;
 use sharing::Pointer;
 
+pub use closed::Closed;
 pub use error::{PopError, PushError, TryPopError, TryPushError};
 pub use oneshot::oneshot;
+pub use iter::{Drain, IntoIter, Iter, TryIter};
 pub use pop::Pop;
+pub use pop_many::PopMany;
 pub use push::Push;
+pub use push_many::PushMany;
 pub use receiver::Receiver;
+pub use reserve::{Permit, Reserve};
 pub use sender::Sender;
 pub use sharing::{Local, Sharing, Threads};
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 pub use time::{after, at, never, tick};
+pub use weak::{WeakReceiver, WeakSender};
 
 /// Makes a channel that holds `capacity` values: exactly, and `0` makes every push meet a pop.
 ///

@@ -30,7 +30,7 @@ impl<T, S: Sharing> UnwindSafe for Receiver<T, S> {}
 impl<T, S: Sharing> RefUnwindSafe for Receiver<T, S> {}
 
 impl<T, S: Sharing> Receiver<T, S> {
-    /// The one receiver that `shared` counts from the start.
+    /// A receiver that `shared` counts already.
     pub(super) fn new(shared: S::Pointer<Shared<T, S>>) -> Self {
         Self { place: Place::new(), shared }
     }
@@ -197,6 +197,29 @@ impl<T, S: Sharing> Receiver<T, S> {
     /// Whether both are ends of one channel.
     pub fn same_channel(&self, other: &Self) -> bool {
         self.shared.same(&other.shared)
+    }
+
+    /// How many senders there are, weak ones left out. Others may come and go at any time.
+    #[doc(alias = "strong_count")]
+    pub fn sender_count(&self) -> usize {
+        self.shared.senders()
+    }
+
+    /// How many receivers there are: this one and its clones, weak ones left out. Others may come and go at any time.
+    #[doc(alias = "strong_count")]
+    pub fn receiver_count(&self) -> usize {
+        self.shared.receivers()
+    }
+
+    /// The channel, to pop from it in another way than as a stream.
+    pub(super) fn shared(&self) -> &Shared<T, S> {
+        self.place.leave(&self.shared);
+        &self.shared
+    }
+
+    /// The pointer to the channel, for another end.
+    pub(super) fn pointer(&self) -> &S::Pointer<Shared<T, S>> {
+        &self.shared
     }
 
     /// The place in line as a stream, and the channel to use it with.

@@ -26,7 +26,7 @@ impl<T, S: Sharing> UnwindSafe for Sender<T, S> {}
 impl<T, S: Sharing> RefUnwindSafe for Sender<T, S> {}
 
 impl<T, S: Sharing> Sender<T, S> {
-    /// The one sender that `shared` counts from the start.
+    /// A sender that `shared` counts already.
     pub(super) fn new(shared: S::Pointer<Shared<T, S>>) -> Self {
         Self { shared }
     }
@@ -179,8 +179,25 @@ impl<T, S: Sharing> Sender<T, S> {
         self.shared.same(&other.shared)
     }
 
-    #[cfg(all(test, not(any(millstream_loom, millstream_shuttle))))]
+    /// How many senders there are: this one and its clones, weak ones left out. Others may come and go at any time.
+    #[doc(alias = "strong_count")]
+    pub fn sender_count(&self) -> usize {
+        self.shared.senders()
+    }
+
+    /// How many receivers there are, weak ones left out. Others may come and go at any time.
+    #[doc(alias = "strong_count")]
+    pub fn receiver_count(&self) -> usize {
+        self.shared.receivers()
+    }
+
+    /// The channel, to do something with it.
     pub(super) fn shared(&self) -> &Shared<T, S> {
+        &self.shared
+    }
+
+    /// The pointer to the channel, for another end.
+    pub(super) fn pointer(&self) -> &S::Pointer<Shared<T, S>> {
         &self.shared
     }
 }

@@ -4,6 +4,10 @@
 //! Knows: the engine, the lock, wakes, the poll budget. Does not know: futures, endpoint types.
 #![allow(unsafe_code, reason = "hands waiters that live in futures to the engine")]
 
+mod many;
+mod permit;
+mod watchers;
+
 use core::fmt;
 use core::task::{Context, Poll, Waker};
 use std::collections::VecDeque;
@@ -381,6 +385,26 @@ impl<T, S: Sharing> Shared<T, S> {
 
     pub(super) fn add_receiver(&self) {
         self.receivers.increment();
+    }
+
+    /// One sender more if there is one; `false` otherwise.
+    pub(super) fn add_sender_if_any(&self) -> bool {
+        self.senders.increment_if_any()
+    }
+
+    /// One receiver more if there is one; `false` otherwise.
+    pub(super) fn add_receiver_if_any(&self) -> bool {
+        self.receivers.increment_if_any()
+    }
+
+    /// How many senders there are.
+    pub(super) fn senders(&self) -> usize {
+        self.senders.get()
+    }
+
+    /// How many receivers there are.
+    pub(super) fn receivers(&self) -> usize {
+        self.receivers.get()
     }
 
     /// One sender is gone; the last closes.

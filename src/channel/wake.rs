@@ -84,3 +84,36 @@ impl Wakes {
         deliver(self.popper);
     }
 }
+
+/// Who is to be woken after a change that may notify many: as many as are notified under one hold of the lock.
+#[must_use = "waiters were notified and must be woken"]
+pub(super) struct Batch {
+    wakers: [Option<Waker>; Self::SIZE],
+    len: usize,
+}
+
+impl Batch {
+    const SIZE: usize = 16;
+
+    pub(super) fn new() -> Self {
+        Self { wakers: [const { None }; Self::SIZE], len: 0 }
+    }
+
+    /// Whether what one more change notifies might not fit.
+    pub(super) fn is_full(&self) -> bool {
+        self.len + 2 > Self::SIZE
+    }
+
+    /// Adds what one change notified, after [`is_full`](Self::is_full) was false.
+    pub(super) fn add(&mut self, wakes: Wakes) {
+        for waker in [wakes.pusher, wakes.popper].into_iter().flatten() {
+            self.wakers[self.len] = Some(waker);
+            self.len += 1;
+        }
+    }
+
+    pub(super) fn deliver(mut self) {
+        let told = if cfg!(millstream_bug = "a-batch-wakes-one") { self.len.min(1) } else { self.len };
+        self.wakers[..told].iter_mut().for_each(|waker| deliver(waker.take()));
+    }
+}
