@@ -11,12 +11,11 @@
 //! long as others wait.) With values left it goes back to its place in line, before all who came later.
 #![allow(unsafe_code, reason = "links and reads waiters, which live in the futures that own them")]
 
-use core::task::Waker;
 use std::collections::VecDeque;
 
 use super::{Closed, Engine, HAND_OVER, Offer, Refused, Step, refresh};
 use crate::channel::waiter::{State, Waiter};
-use crate::channel::wake::{Batch, Wakes};
+use crate::channel::wake::{Batch, Keep, Wakes};
 
 /// What one hold of the lock did for a batch of pushes.
 pub(in crate::channel) enum Progress {
@@ -85,14 +84,13 @@ impl<T> Engine<T> {
         waiter: &Waiter<Offer<T>>,
         values: &mut VecDeque<T>,
         ticket: &mut bool,
-        waker: &Waker,
-        spare: &mut Option<Waker>,
+        keep: &mut Keep<'_>,
         wakes: &mut Batch,
     ) -> Progress {
         let granted_to_others = match waiter.state() {
             State::Queued => {
                 // SAFETY: (I3) the lock is held.
-                let refreshed: Step<()> = unsafe { refresh(waiter, waker, spare) };
+                let refreshed: Step<()> = unsafe { refresh(waiter, keep) };
                 return if let Step::NeedsWaker = refreshed {
                     Progress::NeedsWaker
                 } else {
@@ -121,7 +119,7 @@ impl<T> Engine<T> {
                 return Progress::Again;
             }
         }
-        let Some(waker) = spare.take() else { return Progress::NeedsWaker };
+        let Some(waker) = keep.take() else { return Progress::NeedsWaker };
         if waiter.state() == State::Notified {
             self.granted -= 1; // void
         }

@@ -27,7 +27,7 @@ use core::task::Waker;
 
 use super::{Closed, Engine, Offer, Refused, Step, refresh};
 use crate::channel::waiter::{State, Waiter};
-use crate::channel::wake::Wakes;
+use crate::channel::wake::{Keep, Wakes};
 
 impl<T> Engine<T> {
     /// Hands out a permit if there is room.
@@ -61,13 +61,12 @@ impl<T> Engine<T> {
     pub(in crate::channel) unsafe fn poll_reserve(
         &mut self,
         waiter: &Waiter<Offer<T>>,
-        waker: &Waker,
-        spare: &mut Option<Waker>,
+        keep: &mut Keep<'_>,
     ) -> Step<Result<(), Closed>> {
         let state = waiter.state();
         let granted_to_others = match state {
             // SAFETY: (I3) the lock is held.
-            State::Queued => return unsafe { refresh(waiter, waker, spare) },
+            State::Queued => return unsafe { refresh(waiter, keep) },
             State::Closed => return Step::Ready(Err(Closed), Wakes::default()),
             State::Notified => self.granted - 1,
             State::Idle | State::Taken | State::Cancelled | State::Finished => self.granted,
@@ -82,7 +81,7 @@ impl<T> Engine<T> {
             waiter.set(State::Taken);
             return Step::Ready(Ok(()), Wakes::default());
         }
-        let Some(waker) = spare.take() else { return Step::NeedsWaker };
+        let Some(waker) = keep.take() else { return Step::NeedsWaker };
         self.granted = granted_to_others;
         // SAFETY: (I3) the waiter is not linked (`Queued` returned above); the rest is the caller's contract.
         unsafe {

@@ -10,7 +10,7 @@ use core::task::Waker;
 
 use super::{Engine, Step, refresh};
 use crate::channel::waiter::{State, Waiter};
-use crate::channel::wake::Wakes;
+use crate::channel::wake::{Keep, Wakes};
 
 impl<T> Engine<T> {
     /// One look of a future that waits for the close.
@@ -20,12 +20,11 @@ impl<T> Engine<T> {
     pub(in crate::channel) unsafe fn poll_closed(
         &mut self,
         waiter: &Waiter<()>,
-        waker: &Waker,
-        spare: &mut Option<Waker>,
+        keep: &mut Keep<'_>,
     ) -> Step<()> {
         match waiter.state() {
             // SAFETY: (I3) the lock is held.
-            State::Queued => return unsafe { refresh(waiter, waker, spare) },
+            State::Queued => return unsafe { refresh(waiter, keep) },
             State::Closed => return Step::Ready((), Wakes::default()),
             _ => {}
         }
@@ -33,7 +32,7 @@ impl<T> Engine<T> {
             waiter.set(State::Closed);
             return Step::Ready((), Wakes::default());
         }
-        let Some(waker) = spare.take() else { return Step::NeedsWaker };
+        let Some(waker) = keep.take() else { return Step::NeedsWaker };
         // SAFETY: (I3) the waiter is not linked (`Queued` returned above); the rest is the caller's contract.
         unsafe { self.watchers.push_back(waiter, waker, 0) };
         Step::Parked(Wakes::default())

@@ -11,7 +11,7 @@ use crate::channel::engine::{Closed, Engine, Offer, Progress, Refused, Step};
 use crate::channel::error::{PopError, PushError, TryPopError, TryPushError};
 use crate::channel::sharing::{Exclusion, Sharing};
 use crate::channel::waiter::{State, Waiter};
-use crate::channel::wake::{Batch, Wakes, discard};
+use crate::channel::wake::{Batch, Keep, Wakes, discard};
 use crate::util::executor;
 
 /// How much room a batch of pops makes in its caller's buffer before it knows how much there is to pop.
@@ -80,24 +80,24 @@ impl<T, S: Sharing> Shared<T, S> {
             }
             State::Taken | State::Finished => panic!("a push of many was polled after it had resolved"),
         }
-        let mut spare = executor::copy(cx.waker());
+        let mut keep = Keep::new(cx.waker());
         loop {
             let mut wakes = Batch::new();
             // SAFETY: (I3) by this function's contract.
             let progress = unsafe {
                 let mut engine = self.engine.lock();
-                engine.poll_push_many(waiter, values, ticket, cx.waker(), &mut spare, &mut wakes)
+                engine.poll_push_many(waiter, values, ticket, &mut keep, &mut wakes)
             };
             wakes.deliver();
             match progress {
                 Progress::Again => {}
-                Progress::NeedsWaker => spare = Some(cx.waker().clone()),
+                Progress::NeedsWaker => keep.clone = Some(cx.waker().clone()),
                 Progress::Parked => {
-                    discard(spare);
+                    discard(keep.clone);
                     return Poll::Pending;
                 }
                 Progress::Over(outcome) => {
-                    discard(spare);
+                    discard(keep.clone);
                     waiter.set(State::Finished);
                     return Poll::Ready(outcome.map_err(|Closed| PushError::Closed(())));
                 }
@@ -173,9 +173,9 @@ impl<T, S: Sharing> Shared<T, S> {
         }
         let (room, before) = (make_room(out, most, FIRST_ROOM), out.len());
         let (mut more, mut wakes) = (0, Batch::new());
-        let step = self.attempt(cx, executor::copy(cx.waker()), |engine, waker, spare| {
+        let step = self.attempt(self.engine.lock(), cx, |engine, keep| {
             // SAFETY: (I3) by this function's contract.
-            let step = unsafe { engine.poll_pop(waiter, waker, spare) };
+            let step = unsafe { engine.poll_pop(waiter, keep) };
             match step {
                 Step::Ready(Ok((value, others_ended)), woken) => {
                     out.push(value);

@@ -68,9 +68,9 @@ impl<T, S: Sharing> Shared<T, S> {
             }
             State::Taken | State::Finished => panic!("a reservation was polled after it had resolved"),
         }
-        let step = self.attempt(cx, executor::copy(cx.waker()), |engine, waker, spare| {
+        let step = self.attempt(self.engine.lock(), cx, |engine, keep| {
             // SAFETY: (I3) by this function's contract.
-            unsafe { engine.poll_reserve(waiter, waker, spare) }
+            unsafe { engine.poll_reserve(waiter, keep) }
         });
         step.map(|outcome| {
             waiter.set(State::Finished);

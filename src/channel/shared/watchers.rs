@@ -8,7 +8,6 @@ use core::task::{Context, Poll, Waker};
 use super::Shared;
 use crate::channel::sharing::{Exclusion, Sharing};
 use crate::channel::waiter::{State, Waiter};
-use crate::util::executor;
 
 impl<T, S: Sharing> Shared<T, S> {
     /// Polls a future that waits for the close.
@@ -30,9 +29,9 @@ impl<T, S: Sharing> Shared<T, S> {
                 panic!("`closed` was polled after it had resolved")
             }
         }
-        let step = self.attempt(cx, executor::copy(cx.waker()), |engine, waker, spare| {
+        let step = self.attempt(self.engine.lock(), cx, |engine, keep| {
             // SAFETY: (I3) by this function's contract.
-            unsafe { engine.poll_closed(waiter, waker, spare) }
+            unsafe { engine.poll_closed(waiter, keep) }
         });
         step.map(|()| waiter.set(State::Finished))
     }
