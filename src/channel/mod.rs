@@ -74,8 +74,8 @@ use sharing::Pointer;
 
 pub use closed::Closed;
 pub use error::{PopError, PushError, TryPopError, TryPushError};
-pub use oneshot::oneshot;
 pub use iter::{Drain, IntoIter, Iter, TryIter};
+pub use oneshot::oneshot;
 pub use pop::Pop;
 pub use pop_many::PopMany;
 pub use push::Push;
