@@ -60,6 +60,12 @@ fn one_instant_comes_once() {
     assert_eq!(receiver.pop_blocking(), Err(PopError::Closed));
     assert_eq!(poll(pin!(receiver.pop())), Poll::Ready(Err(PopError::Closed)));
     assert!(!receiver.close());
+    let mut ticks = tick(Duration::from_nanos(1));
+    while ticks.is_empty() {}
+    assert!(ticks.close() && ticks.is_closed() && !ticks.is_terminated());
+    assert!(ticks.try_pop().is_ok(), "it was due before the close");
+    assert_eq!(ticks.try_pop(), Err(TryPopError::Closed));
+    assert!(ticks.is_terminated());
     assert_eq!(after(Duration::ZERO).iter().count(), 1);
 }
 

@@ -29,7 +29,7 @@
 //!   due ── pop, the instant has come ──► due one period later, or later by the whole periods that were missed
 //!    │                              └──► closed, without a period
 //!    ├── pop, it has not come: a timer is armed where the pop is polled
-//!    └── close ──► closed
+//!    └── close ──► closed, behind a value that is due already
 //! ```
 //!
 //! A task of a runtime of this crate has its timer on that runtime's wheel: no system call, and up to two milliseconds

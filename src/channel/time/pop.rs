@@ -19,7 +19,7 @@ use crate::operation::Operation;
 ///
 /// # Errors
 ///
-/// [`PopError::Closed`] once the channel is closed; [`PopError::Cancelled`] if the pop was asked to stop before it
+/// [`PopError::Closed`] once the channel is closed and nothing is due; [`PopError::Cancelled`] if the pop was asked to stop before it
 /// resolved, even if the value is due by then: it stays for the next pop.
 ///
 /// # Cancel safety

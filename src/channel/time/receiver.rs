@@ -9,6 +9,7 @@ use super::iter::{Iter, TryIter};
 use super::pop::Pop;
 use crate::channel::blocking;
 use crate::channel::error::{PopError, TryPopError};
+use crate::channel::wake::deliver;
 use crate::sync::thread;
 use crate::util::alarm::Alarm;
 use crate::util::executor;
@@ -41,7 +42,7 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// [`PopError::Closed`] once the channel is closed; [`PopError::Cancelled`] if the pop was asked to stop before.
+    /// [`PopError::Closed`] once the channel is closed and nothing is due.
     ///
     /// # Cancel safety
     ///
@@ -86,7 +87,7 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// [`TryPopError::Empty`] before it is due, [`TryPopError::Closed`] once the channel is closed.
+    /// [`TryPopError::Empty`] before it is due, [`TryPopError::Closed`] once the channel is closed and nothing is due.
     ///
     /// # Cancel safety
     ///
@@ -107,12 +108,14 @@ impl Receiver {
     #[doc(alias = "try_recv")]
     pub fn try_pop(&mut self) -> Result<Instant, TryPopError> {
         self.alarm.clear();
-        if self.closed {
-            return Err(TryPopError::Closed);
+        match self.due() {
+            Some((due, now)) => {
+                self.pass(due, now);
+                Ok(due)
+            }
+            None if self.closed => Err(TryPopError::Closed),
+            None => Err(TryPopError::Empty),
         }
-        let (due, now) = self.due().ok_or(TryPopError::Empty)?;
-        self.pass(due, now);
-        Ok(due)
     }
 
     /// As [`pop`](Self::pop), but blocks the calling thread: it sleeps until the instant, without a timer.
@@ -159,9 +162,9 @@ impl Receiver {
         }
     }
 
-    /// Closes the channel: nothing more comes out, not even what is due.
+    /// Closes the channel: nothing comes due from now on; what is due already can still be popped.
     ///
-    /// Returns whether this call closed it. Dropping the receiver does as well.
+    /// Returns whether this call closed it.
     ///
     /// # Cancel safety
     ///
@@ -182,15 +185,16 @@ impl Receiver {
     /// ```
     #[doc(alias("stop", "Stop"))]
     pub fn close(&mut self) -> bool {
-        self.next = None;
-        // Whoever polled it last as a stream is to see the end.
-        if let Some(waker) = self.alarm.cancel() {
-            crate::channel::wake::deliver(Some(waker));
+        if self.due().is_none() {
+            self.next = None;
         }
+        deliver(self.alarm.cancel()); // whoever polled it last as a stream is to see the end
         !std::mem::replace(&mut self.closed, true)
     }
 
     /// Whether the channel is closed: explicitly, or because its one value has been popped.
+    ///
+    /// What was due before it was closed can still be popped.
     pub fn is_closed(&self) -> bool {
         self.closed
     }
@@ -246,7 +250,11 @@ impl Receiver {
         self.missed
     }
 
-    /// The values as they come due, for a plain thread; ends when the channel is closed.
+    /// The values as they come due, for a plain thread; ends when the channel is closed and nothing is due.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the iterator loses nothing.
     ///
     /// # Panics
     ///
@@ -266,6 +274,10 @@ impl Receiver {
 
     /// What is due now; does not wait.
     ///
+    /// # Cancel safety
+    ///
+    /// Dropping the iterator loses nothing.
+    ///
     /// # Examples
     ///
     /// ```
@@ -280,9 +292,6 @@ impl Receiver {
 
     /// One poll of a pop, or of the stream.
     pub(super) fn poll_pop(&mut self, cx: &mut Context<'_>) -> Poll<Result<Instant, PopError>> {
-        if self.closed {
-            return Poll::Ready(Err(PopError::Closed));
-        }
         match self.due() {
             Some(_) if !executor::spend(cx) => Poll::Pending,
             Some((due, now)) => {
@@ -290,11 +299,17 @@ impl Receiver {
                 self.pass(due, now);
                 Poll::Ready(Ok(due))
             }
+            None if self.closed => Poll::Ready(Err(PopError::Closed)),
             None => {
                 self.alarm.set(self.next, cx.waker());
                 Poll::Pending
             }
         }
+    }
+
+    /// Nothing will ever come out again.
+    pub(super) fn has_ended(&self) -> bool {
+        self.closed && self.next.is_none()
     }
 
     /// Gives up waiting. Whom a timer would have woken, if that can be had.
@@ -310,7 +325,7 @@ impl Receiver {
 
     /// Moves on from the value that was due.
     fn pass(&mut self, due: Instant, now: Instant) {
-        let Some(period) = self.period else {
+        let Some(period) = self.period.filter(|_| !self.closed) else {
             self.closed = true;
             self.next = None;
             return;

@@ -10,7 +10,7 @@ use futures_core::{FusedStream, Stream};
 
 use super::receiver::Receiver;
 
-/// The instants as they come due; ends when the channel is closed.
+/// The instants as they come due; ends when the channel is closed and nothing is due.
 ///
 /// # Cancel safety
 ///
@@ -37,20 +37,14 @@ impl Stream for Receiver {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (
-            0,
-            if self.period().is_some() && !self.is_closed() {
-                None
-            } else {
-                Some(self.next_due().iter().len())
-            },
-        )
+        let goes_on = self.period().is_some() && !self.is_closed();
+        (0, (!goes_on).then(|| self.next_due().iter().len()))
     }
 }
 
 impl FusedStream for Receiver {
-    /// Whether the channel is closed.
+    /// Whether the channel is closed and nothing is due.
     fn is_terminated(&self) -> bool {
-        self.is_closed()
+        self.has_ended()
     }
 }
