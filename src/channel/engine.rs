@@ -171,7 +171,7 @@ impl<T> Engine<T> {
     ///
     /// # Safety
     /// The caller owns the waiter, which belongs to this channel and fulfils the contract of `Line::push_back`.
-    #[inline(always)] // into the one place that calls it, for the sake of what it returns, which is large
+    #[inline]
     pub(super) unsafe fn poll_push(
         &mut self,
         waiter: &Waiter<Offer<T>>,
@@ -180,7 +180,8 @@ impl<T> Engine<T> {
         let state = waiter.state();
         let granted_to_others = match state {
             // SAFETY: (I3) the lock is held.
-            State::Queued => return unsafe { refresh(waiter, keep) },
+            State::Queued if unsafe { refresh(waiter, keep) } => return Step::Parked(Wakes::default()),
+            State::Queued => return Step::NeedsWaker,
             State::Taken => return Step::Ready(Ok(()), Wakes::default()),
             State::Closed => return Step::Ready(Err(Closed), Wakes::default()),
             State::Notified => self.granted - 1,
@@ -205,11 +206,21 @@ impl<T> Engine<T> {
             if state == State::Notified {
                 self.pushers.put_back(waiter, waker);
             } else {
-                self.pushers.push_back(waiter, waker, self.next_ticket);
-                self.next_ticket += 1;
+                self.park_push(waiter, waker);
             }
         }
         Step::Parked(Wakes::default())
+    }
+
+    /// Puts a push that found no room in line.
+    ///
+    /// # Safety
+    /// As for [`poll_push`](Self::poll_push), and the waiter is not in line.
+    #[inline]
+    pub(super) unsafe fn park_push(&mut self, waiter: &Waiter<Offer<T>>, waker: Waker) {
+        // SAFETY: (I3) the caller's contract.
+        unsafe { self.pushers.push_back(waiter, waker, self.next_ticket) };
+        self.next_ticket += 1;
     }
 
     /// Takes a push that will not be polled to its end out of everything. Afterwards it is `Taken` if it took effect;
@@ -270,6 +281,14 @@ impl<T> Engine<T> {
         if self.free() > 0 && self.pushers.is_empty() { self.ring.pop_front() } else { None }
     }
 
+    /// Pops the value that was counted for a notified popper, or another that is the oldest by now.
+    #[inline(always)] // as `pop_now`
+    pub(super) fn pop_counted(&mut self) -> Option<T> {
+        let value = self.ring.pop_front();
+        self.assigned -= usize::from(value.is_some());
+        value
+    }
+
     /// Pops for a popper that would otherwise wait: a free value, or the one the oldest parked push is due to give.
     #[inline(always)]
     pub(super) fn pop_due(&mut self) -> Option<(T, Wakes)> {
@@ -291,10 +310,14 @@ impl<T> Engine<T> {
             return None; // the parked pushes are about to be told
         }
         let (pulled, pusher) = self.pushers.finish_first(State::Taken, accept, |offer| offer.value.take())?;
-        if let Some(pulled) = pulled {
-            self.enqueue(pulled);
-        }
-        let value = self.ring.pop_front()?;
+        let value = if self.ring.is_empty() {
+            pulled?
+        } else {
+            if let Some(pulled) = pulled {
+                self.enqueue(pulled);
+            }
+            self.ring.pop_front()?
+        };
         Some((value, Wakes { pusher: Some(pusher), popper: None }))
     }
 
@@ -302,7 +325,6 @@ impl<T> Engine<T> {
     ///
     /// # Safety
     /// As for [`poll_push`](Self::poll_push).
-    #[inline(always)] // as `poll_push`
     pub(super) unsafe fn poll_pop(
         &mut self,
         waiter: &Waiter<()>,
@@ -310,11 +332,11 @@ impl<T> Engine<T> {
     ) -> Step<Result<(T, bool), Closed>> {
         match waiter.state() {
             // SAFETY: (I3) the lock is held.
-            State::Queued => return unsafe { refresh(waiter, keep) },
+            State::Queued if unsafe { refresh(waiter, keep) } => return Step::Parked(Wakes::default()),
+            State::Queued => return Step::NeedsWaker,
             State::Closed => return Step::Ready(Err(Closed), Wakes::default()),
             State::Notified => {
-                if let Some(value) = self.ring.pop_front() {
-                    self.assigned -= 1;
+                if let Some(value) = self.pop_counted() {
                     waiter.set(State::Taken);
                     return Step::Ready(
                         Ok((value, self.has_ended() && !self.poppers.is_empty())),
@@ -327,8 +349,7 @@ impl<T> Engine<T> {
         #[cfg(millstream_bug = "parks-on-an-old-look")]
         if let Some(waker) = keep.take() {
             // SAFETY: (I3) as below.
-            unsafe { self.poppers.push_back(waiter, waker, 0) };
-            return Step::Parked(Wakes::default());
+            return Step::Parked(unsafe { self.park_pop(waiter, waker) });
         }
         if let Some((value, wakes)) = self.pop_due() {
             waiter.set(State::Taken);
@@ -340,8 +361,18 @@ impl<T> Engine<T> {
         }
         let Some(waker) = keep.take() else { return Step::NeedsWaker };
         // SAFETY: (I3) the waiter is not linked (`Queued` returned above); the rest is the caller's contract.
+        Step::Parked(unsafe { self.park_pop(waiter, waker) })
+    }
+
+    /// Puts a pop that found nothing in line. A waiting popper is room for one push, so there may be one to wake.
+    ///
+    /// # Safety
+    /// As for [`poll_push`](Self::poll_push), and the waiter is not in line.
+    #[inline]
+    pub(super) unsafe fn park_pop(&mut self, waiter: &Waiter<()>, waker: Waker) -> Wakes {
+        // SAFETY: (I3) the caller's contract.
         unsafe { self.poppers.push_back(waiter, waker, 0) };
-        Step::Parked(self.settle()) // a waiting popper is room for one push
+        self.settle()
     }
 
     /// Takes a pop that will not be polled to its end out of everything. A value that was counted for it goes to the
@@ -454,20 +485,21 @@ pub(super) enum Refused {
     Closed,
 }
 
-/// A waiter in line was polled again: its newest waker counts. The old one leaves through `keep`.
+/// A waiter in line was polled again: its newest waker counts. The old one leaves through `keep`. `false`: it needs a
+/// clone of the waker first.
 ///
 /// # Safety
 /// The caller owns the waiter, which is `Queued`, and holds the lock.
-unsafe fn refresh<P, R>(waiter: &Waiter<P>, keep: &mut Keep<'_>) -> Step<R> {
+unsafe fn refresh<P>(waiter: &Waiter<P>, keep: &mut Keep<'_>) -> bool {
     // SAFETY: (I3) the lock is held.
     let current = unsafe { waiter.waker() };
     if !current.will_wake(keep.waker) {
-        let Some(newer) = keep.take() else { return Step::NeedsWaker };
+        let Some(newer) = keep.take() else { return false };
         if !cfg!(millstream_bug = "keeps-its-first-waker") {
             keep.clone = Some(core::mem::replace(current, newer));
         }
     }
-    Step::Parked(Wakes::default())
+    true
 }
 
 #[cfg(all(test, not(any(millstream_loom, millstream_shuttle))))]

@@ -126,7 +126,7 @@ impl<T, S: Sharing> Shared<T, S> {
         match waiter.state() {
             // SAFETY: (I3) by this function's contract.
             State::Idle | State::Queued | State::Notified => unsafe {
-                self.wait_to_push(self.engine.lock(), waiter, cx)
+                self.attempt_push(self.engine.lock(), waiter, cx)
             },
             State::Taken | State::Closed | State::Cancelled => {
                 // SAFETY: (I3) by this function's contract, and final.
@@ -136,12 +136,33 @@ impl<T, S: Sharing> Shared<T, S> {
         }
     }
 
-    /// The part of [`poll_push`](Self::poll_push) that may park.
+    /// The part of [`poll_push`](Self::poll_push) of a new push that parks: first what is likely, in a straight line.
     ///
     /// # Safety
     /// As for [`poll_push`](Self::poll_push).
     #[inline(never)]
     unsafe fn wait_to_push<'a>(
+        &'a self,
+        mut engine: Guard<'a, T, S>,
+        waiter: &Waiter<Offer<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), PushError<T>>> {
+        if !engine.is_closed()
+            && let Some(waker) = executor::copy(cx.waker())
+        {
+            // SAFETY: (I3) a new push is not in line, and found no room; the rest is this function's contract.
+            unsafe { engine.park_push(waiter, waker) };
+            return Poll::Pending;
+        }
+        // SAFETY: (I3) by this function's contract.
+        unsafe { self.attempt_push(engine, waiter, cx) }
+    }
+
+    /// The general case of [`poll_push`](Self::poll_push).
+    ///
+    /// # Safety
+    /// As for [`poll_push`](Self::poll_push).
+    unsafe fn attempt_push<'a>(
         &'a self,
         engine: Guard<'a, T, S>,
         waiter: &Waiter<Offer<T>>,
@@ -234,25 +255,62 @@ impl<T, S: Sharing> Shared<T, S> {
     /// As for [`poll_pop`](Self::poll_pop).
     unsafe fn repoll_pop(&self, waiter: &Waiter<()>, cx: &mut Context<'_>) -> Poll<Result<T, PopError>> {
         match waiter.state() {
-            // SAFETY: (I3) by this function's contract.
-            State::Idle | State::Queued | State::Notified => unsafe {
-                self.wait_to_pop(self.engine.lock(), waiter, cx)
-            },
+            State::Idle | State::Queued | State::Notified => {}
             state @ (State::Closed | State::Cancelled) => {
                 waiter.set(State::Finished);
                 let closed = state == State::Closed;
-                Poll::Ready(Err(if closed { PopError::Closed } else { PopError::Cancelled }))
+                return Poll::Ready(Err(if closed { PopError::Closed } else { PopError::Cancelled }));
             }
             State::Taken | State::Finished => panic!("a pop was polled after it had resolved"),
         }
+        let mut engine = self.engine.lock();
+        if waiter.state() == State::Notified
+            && !engine.is_closed()
+            && let Some(value) = engine.pop_counted()
+        {
+            drop(engine);
+            waiter.set(State::Finished);
+            return Poll::Ready(Ok(value));
+        }
+        // SAFETY: (I3) by this function's contract.
+        unsafe { self.attempt_pop(engine, waiter, cx) }
     }
 
-    /// The part of [`poll_pop`](Self::poll_pop) that may park.
+    /// The part of [`poll_pop`](Self::poll_pop) of a new pop that may park: first what is likely, in a straight line.
     ///
     /// # Safety
     /// As for [`poll_pop`](Self::poll_pop).
     #[inline(never)]
     unsafe fn wait_to_pop<'a>(
+        &'a self,
+        mut engine: Guard<'a, T, S>,
+        waiter: &Waiter<()>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<T, PopError>> {
+        if let Some((value, wakes)) = engine.pop_due() {
+            drop(engine);
+            waiter.set(State::Finished);
+            wakes.deliver();
+            return Poll::Ready(Ok(value));
+        }
+        if !engine.has_ended()
+            && let Some(waker) = executor::copy(cx.waker())
+        {
+            // SAFETY: (I3) a new pop is not in line; the rest is this function's contract.
+            let wakes = unsafe { engine.park_pop(waiter, waker) };
+            drop(engine);
+            wakes.deliver();
+            return Poll::Pending;
+        }
+        // SAFETY: (I3) by this function's contract.
+        unsafe { self.attempt_pop(engine, waiter, cx) }
+    }
+
+    /// The general case of [`poll_pop`](Self::poll_pop).
+    ///
+    /// # Safety
+    /// As for [`poll_pop`](Self::poll_pop).
+    unsafe fn attempt_pop<'a>(
         &'a self,
         engine: Guard<'a, T, S>,
         waiter: &Waiter<()>,
@@ -326,7 +384,6 @@ impl<T, S: Sharing> Shared<T, S> {
 
     /// Runs an attempt under the lock; again, with a clone of the waker, if it has to keep one that cannot be copied for
     /// nothing. Cloning and dropping wakers is the user's code, so it is done between.
-    #[inline(always)]
     fn attempt<'a, R>(
         &'a self,
         mut engine: Guard<'a, T, S>,
