@@ -1,4 +1,4 @@
-//! Measures millstream against hand-written io_uring loops.
+//! Measures millstream against hand-written io_uring loops and against other crates.
 //!
 //! `cargo run --release -p millstream-bench -- --help`; the method is in `docs/benchmarks.md`.
 //!
@@ -9,7 +9,6 @@ mod cases;
 mod clock;
 mod floor;
 mod measure;
-#[cfg(feature = "peers")]
 mod peers;
 mod report;
 
@@ -24,7 +23,7 @@ use regex::Regex;
 use measure::{Limit, Plan};
 use report::Row;
 
-/// Measures millstream against hand-written io_uring loops.
+/// Measures millstream against hand-written io_uring loops and against other crates.
 #[derive(Debug, Parser)]
 #[command(version, subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
 struct Options {
@@ -37,9 +36,12 @@ struct Options {
     /// Writes every figure to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Puts the table into this file, between its `bench:begin` and `bench:end` comments.
+    /// Puts the tables into this file, each between its comments (`bench:begin` and `bench:end`, and so on).
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    /// Draws the channel cases into this directory, as SVG.
+    #[arg(long, value_name = "DIR")]
+    plots: Option<PathBuf>,
     /// Prints the names of the cases, and who runs them.
     #[arg(long)]
     list: bool,
@@ -109,16 +111,19 @@ fn bench(options: &Options) -> io::Result<()> {
         let limit = Limit { enough: now + end.saturating_duration_since(now) / left, end };
         let outcomes = measure::run(&case, plan, options.quick.then_some(limit));
         left -= 1;
-        let row = Row { case: case.name, clock: case.clock, target: case.target, outcomes };
+        let row = Row { case: case.name, clock: case.clock, targets: case.targets, outcomes };
         println!("{}", report::summary(&row));
         rows.push(row);
     }
-    print!("\n{}", report::table(&rows));
+    print!("{}", report::text(&rows));
     if let Some(path) = &options.json {
         report::write_json(path, &rows)?;
     }
     if let Some(path) = &options.markdown {
         report::write_markdown(path, &rows)?;
+    }
+    if let Some(directory) = &options.plots {
+        report::draw(directory, &rows)?;
     }
     Ok(())
 }

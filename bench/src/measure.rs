@@ -21,19 +21,42 @@ pub(crate) enum Clock {
     Wall,
 }
 
-/// What millstream's figure is held against.
+/// What a figure of ours is held against.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Target {
     /// At most this many times the floor's.
     Ratio(f64),
+    /// At most this many times that of the best contestant of these kinds.
+    Best(f64, &'static [Kind]),
     /// At most this many nanoseconds.
     Nanoseconds(f64),
     /// Reported only.
     None,
 }
 
-/// The name millstream's own figures go by.
+/// What a contestant is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Ours,
+    Floor,
+    /// A runtime of another crate; reported only.
+    Runtime,
+    /// A channel with many senders and many receivers.
+    Many,
+    /// A channel with many senders and one receiver.
+    One,
+    /// A channel with one sender and one receiver, on threads of their own.
+    Pair,
+    /// A channel with one receiver, within one thread.
+    Local,
+}
+
+/// The name millstream's own figures go by; of its channels, the bounded one's.
 pub(crate) const OURS: &str = "millstream";
+/// Its channel within a thread.
+pub(crate) const OURS_LOCAL: &str = "millstream-local";
+/// Its channel for two.
+pub(crate) const OURS_SPSC: &str = "millstream-spsc";
 /// With `no_spin()`, where spinning costs CPU time.
 pub(crate) const OURS_SLEEPY: &str = "millstream no_spin";
 /// The name of the hand-written loop.
@@ -41,31 +64,60 @@ pub(crate) const FLOOR: &str = "floor";
 
 type Round = Box<dyn Fn(&Plan) -> io::Result<Sample>>;
 
+/// Who runs a case, and how.
+struct Contestant {
+    who: String,
+    kind: Kind,
+    round: Round,
+}
+
 /// One workload and who runs it.
 pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) clock: Clock,
-    pub(crate) target: Target,
-    contestants: Vec<(&'static str, Round)>,
+    /// Who of ours is held against what.
+    pub(crate) targets: Vec<(&'static str, Target)>,
+    contestants: Vec<Contestant>,
 }
 
 impl Case {
+    /// The target is that of [`OURS`].
     pub(crate) fn new(name: impl Into<String>, clock: Clock, target: Target) -> Case {
-        Case { name: name.into(), clock, target, contestants: Vec::new() }
+        let name = name.into();
+        Case { name, clock, targets: Vec::new(), contestants: Vec::new() }.target(OURS, target)
     }
 
-    /// Adds who runs this case, and how. An error of kind `Unsupported` is a case that cannot run here, not a failure.
-    pub(crate) fn with(
-        mut self,
-        who: &'static str,
-        round: impl Fn(&Plan) -> io::Result<Sample> + 'static,
-    ) -> Case {
-        self.contestants.push((who, Box::new(round)));
+    /// Adds what another one of ours is held against, or something else that the same one is.
+    pub(crate) fn target(mut self, who: &'static str, target: Target) -> Case {
+        if target != Target::None {
+            self.targets.push((who, target));
+        }
         self
     }
 
-    pub(crate) fn contestants(&self) -> impl Iterator<Item = &'static str> {
-        self.contestants.iter().map(|(who, _)| *who)
+    /// Adds who runs this case, and how. An error of kind `Unsupported` is a case that cannot run here, not a failure.
+    pub(crate) fn with(self, who: &str, round: impl Fn(&Plan) -> io::Result<Sample> + 'static) -> Case {
+        let kind = match who {
+            FLOOR => Kind::Floor,
+            OURS | OURS_SLEEPY => Kind::Ours,
+            _ => Kind::Runtime,
+        };
+        self.with_kind(who, kind, round)
+    }
+
+    /// The same for those that targets look for by what they are.
+    pub(crate) fn with_kind(
+        mut self,
+        who: impl Into<String>,
+        kind: Kind,
+        round: impl Fn(&Plan) -> io::Result<Sample> + 'static,
+    ) -> Case {
+        self.contestants.push(Contestant { who: who.into(), kind, round: Box::new(round) });
+        self
+    }
+
+    pub(crate) fn contestants(&self) -> impl Iterator<Item = &str> {
+        self.contestants.iter().map(|contestant| &*contestant.who)
     }
 }
 
@@ -82,20 +134,26 @@ impl Plan {
         (budget / estimate).max(1.0) as u64
     }
 
+    /// How many nanoseconds a round of a channel takes: there are many, and none needs long.
+    pub(crate) fn short_round(&self) -> f64 {
+        if self.quick { 12e6 } else { 100e6 }
+    }
+
     fn rounds(&self) -> usize {
         if self.quick { 3 } else { 9 }
     }
 
     /// How long a round may take before it counts as stalled.
     fn patience(&self) -> Duration {
-        Duration::from_secs(if self.quick { 5 } else { 60 })
+        Duration::from_secs(if self.quick { 2 } else { 30 })
     }
 }
 
 /// How one contestant did in one case.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    pub(crate) who: &'static str,
+    pub(crate) who: String,
+    pub(crate) kind: Kind,
     /// The case's figure in each round, in nanoseconds, sorted.
     pub(crate) figures: Vec<f64>,
     /// Why there are no (more) figures.
@@ -148,8 +206,13 @@ pub(crate) struct Limit {
 
 /// Runs all rounds of one case, contestants taking turns, each round begun by the next one.
 pub(crate) fn run(case: &Case, plan: Plan, limit: Option<Limit>) -> Vec<Outcome> {
-    let mut outcomes: Vec<Outcome> =
-        case.contestants().map(|who| Outcome { who, figures: Vec::new(), trouble: None }).collect();
+    let nothing_yet = |contestant: &Contestant| Outcome {
+        who: contestant.who.clone(),
+        kind: contestant.kind,
+        figures: Vec::new(),
+        trouble: None,
+    };
+    let mut outcomes: Vec<Outcome> = case.contestants.iter().map(nothing_yet).collect();
     let contestants = outcomes.len();
     for round in 0..plan.rounds() {
         if round > 0 && limit.is_some_and(|limit| Instant::now() > limit.enough) {
@@ -160,7 +223,7 @@ pub(crate) fn run(case: &Case, plan: Plan, limit: Option<Limit>) -> Vec<Outcome>
             if outcome.trouble.is_some() {
                 continue;
             }
-            match run_round(case, outcome.who, plan, limit) {
+            match run_round(case, &outcome.who, plan, limit) {
                 Ok(sample) => outcome.figures.push(match case.clock {
                     Clock::Cpu => sample.cpu,
                     Clock::Wall => sample.wall,
@@ -229,9 +292,9 @@ pub(crate) fn answer_round(cases: &[Case], name: &str, who: &str, plan: Plan) {
     let round = cases
         .iter()
         .find(|case| case.name == name)
-        .and_then(|case| case.contestants.iter().find(|(contestant, _)| *contestant == who));
+        .and_then(|case| case.contestants.iter().find(|contestant| contestant.who == who));
     let result = match round {
-        Some((_, round)) => round(&plan),
+        Some(contestant) => (contestant.round)(&plan),
         None => Err(io::Error::other("there is no such case")),
     };
     match result {
@@ -247,7 +310,12 @@ mod tests {
 
     #[test]
     fn the_median_is_the_middle_or_between_the_two() {
-        let outcome = |figures: &[f64]| Outcome { who: OURS, figures: figures.to_vec(), trouble: None };
+        let outcome = |figures: &[f64]| Outcome {
+            who: OURS.to_owned(),
+            kind: Kind::Ours,
+            figures: figures.to_vec(),
+            trouble: None,
+        };
         assert_eq!(outcome(&[]).median(), None);
         assert_eq!(outcome(&[1.0, 2.0, 9.0]).median(), Some(2.0));
         assert_eq!(outcome(&[1.0, 2.0, 4.0, 9.0]).median(), Some(3.0));

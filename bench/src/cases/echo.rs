@@ -15,7 +15,6 @@ use super::{default_runtime, sleepy_runtime};
 use crate::clock::{self, Sample};
 use crate::floor;
 use crate::measure::{Case, Clock, FLOOR, OURS, OURS_SLEEPY, Plan, Target};
-#[cfg(feature = "peers")]
 use crate::peers::{monoio, tokio};
 
 pub(super) fn cases() -> Vec<Case> {
@@ -27,7 +26,6 @@ pub(super) fn cases() -> Vec<Case> {
                 .with(FLOOR, round(Kind::Floor))
                 .with(OURS, round(Kind::Millstream))
                 .with(OURS_SLEEPY, round(Kind::Sleepy));
-            #[cfg(feature = "peers")]
             let case = case.with(monoio::NAME, round(Kind::Monoio)).with(tokio::NAME, round(Kind::Tokio));
             cases.push(case);
         }
@@ -41,9 +39,7 @@ enum Kind {
     Floor,
     Millstream,
     Sleepy,
-    #[cfg(feature = "peers")]
     Monoio,
-    #[cfg(feature = "peers")]
     Tokio,
 }
 
@@ -64,9 +60,7 @@ impl Server {
             Kind::Floor => floor::echo::serve(&listener, self.connections),
             Kind::Millstream => default_runtime()?.block_on(serve(listener, self.connections)),
             Kind::Sleepy => sleepy_runtime()?.block_on(serve(listener, self.connections)),
-            #[cfg(feature = "peers")]
             Kind::Monoio => monoio::serve(listener, self.connections),
-            #[cfg(feature = "peers")]
             Kind::Tokio => tokio::serve(listener, self.connections),
         }
     }

@@ -17,7 +17,6 @@ use millstream::ops::{self, Buf, BufMut, Fd, IntoResult};
 use super::{Shuffle, alone, cache_directory, default_runtime, on_millstream, sleepy_runtime, tasks};
 use crate::floor;
 use crate::measure::{Case, Clock, FLOOR, OURS, OURS_SLEEPY, Plan, Target};
-#[cfg(feature = "peers")]
 use crate::peers::monoio;
 
 /// Bytes of one read; also what O_DIRECT wants buffers and offsets aligned to, on every common file system.
@@ -69,14 +68,12 @@ fn case(kind: &'static str, clock: Clock, depth: usize) -> Case {
     if !cached {
         return case.with(OURS_SLEEPY, ours(sleepy_runtime));
     }
-    #[cfg(feature = "peers")]
-    let case = case.with(monoio::NAME, move |plan| {
+    case.with(monoio::NAME, move |plan| {
         alone()?;
         let mut data = open(plan)?;
         let file = data.file.try_clone()?;
         monoio::reads(file, BLOCK, depth, plan.units(estimate), move || data.offset())
-    });
-    case
+    })
 }
 
 async fn reads(file: Fd, data: Rc<RefCell<Data>>, count: u64) -> io::Result<()> {

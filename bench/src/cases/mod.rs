@@ -2,6 +2,7 @@
 //!
 //! Knows: every case. Does not know: how rounds are run.
 
+mod channel;
 pub(crate) mod echo;
 mod file;
 mod ops;
@@ -11,18 +12,26 @@ mod wake;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Barrier;
+use std::thread;
 
 use millstream::Runtime;
 
-use crate::clock::{Sample, Stopwatch};
+use crate::clock::{self, Sample, Stopwatch};
 use crate::measure::Case;
 
 /// Every case, in the order of the table.
 pub(crate) fn all() -> Vec<Case> {
-    [ops::cases(), file::cases(), task::cases(), echo::cases(), treesum::cases(), wake::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let families = [
+        ops::cases(),
+        file::cases(),
+        task::cases(),
+        echo::cases(),
+        treesum::cases(),
+        wake::cases(),
+        channel::cases(),
+    ];
+    families.into_iter().flatten().collect()
 }
 
 /// Makes the files that the chosen cases read, unless they are there from an earlier run.
@@ -48,10 +57,30 @@ fn cache_directory() -> io::Result<PathBuf> {
 
 /// Pins a case of one thread to the last CPU, away from where the parent and most of the machine's interrupts are.
 fn alone() -> io::Result<()> {
-    match crate::clock::cpus()?.last() {
-        Some(&cpu) => crate::clock::pin(cpu),
+    match clock::cpus()?.last() {
+        Some(&cpu) => clock::pin(cpu),
         None => Ok(()),
     }
+}
+
+/// Runs two sides on threads and CPUs of their own, the first one here. Each meets the other at the barrier, once, when it
+/// has made ready.
+fn two_threads<A, B: Send>(
+    first: impl FnOnce(&Barrier) -> io::Result<A>,
+    second: impl FnOnce(&Barrier) -> io::Result<B> + Send,
+) -> io::Result<(A, B)> {
+    let (here, there) = clock::two_cpus()?;
+    clock::pin(here)?;
+    let both_ready = Barrier::new(2);
+    thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let pinned = clock::pin(there);
+            let result = second(&both_ready);
+            pinned.and(result)
+        });
+        let result = first(&both_ready)?;
+        Ok((result, other.join().expect("the second side panicked")?))
+    })
 }
 
 /// Times `pass` over a number of units in a runtime of ours, after a pass over a tenth of them.

@@ -11,7 +11,6 @@ use millstream::ops::{self, Fd, IntoResult};
 use super::{alone, default_runtime, on_millstream, tasks};
 use crate::floor;
 use crate::measure::{Case, Clock, FLOOR, OURS, Target};
-#[cfg(feature = "peers")]
 use crate::peers::monoio;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -56,12 +55,10 @@ fn zero_case(depth: usize, estimate: f64) -> Case {
                 tasks(depth, move || reads(zero.clone(), units / depth as u64))
             })
         });
-    #[cfg(feature = "peers")]
-    let case = case.with(monoio::NAME, move |plan| {
+    case.with(monoio::NAME, move |plan| {
         alone()?;
         monoio::reads(open()?, 1, depth, plan.units(estimate), || CURRENT)
-    });
-    case
+    })
 }
 
 async fn nops(count: u64) -> io::Result<()> {

@@ -10,7 +10,6 @@ use super::{alone, default_runtime, on_millstream};
 use crate::clock::{Sample, Stopwatch};
 use crate::floor::executor;
 use crate::measure::{Case, Clock, FLOOR, OURS, Plan, Target};
-#[cfg(feature = "peers")]
 use crate::peers::{monoio, tokio};
 
 pub(super) fn cases() -> Vec<Case> {
@@ -40,11 +39,8 @@ fn yield_case(name: &str, tasks: u64) -> Case {
                 super::tasks(tasks as usize, move || our_yields(units / tasks))
             })
         });
-    #[cfg(feature = "peers")]
-    let case = case
-        .with(monoio::NAME, move |plan| alone().and_then(|()| monoio::yields(tasks, each(plan))))
-        .with(tokio::NAME, move |plan| alone().and_then(|()| tokio::yields(tasks, each(plan))));
-    case
+    case.with(monoio::NAME, move |plan| alone().and_then(|()| monoio::yields(tasks, each(plan))))
+        .with(tokio::NAME, move |plan| alone().and_then(|()| tokio::yields(tasks, each(plan))))
 }
 
 fn spawn_case(name: &str, batch: u64) -> Case {
@@ -64,11 +60,8 @@ fn spawn_case(name: &str, batch: u64) -> Case {
                 our_spawns(batch, units / batch)
             })
         });
-    #[cfg(feature = "peers")]
-    let case = case
-        .with(monoio::NAME, move |plan| alone().and_then(|()| monoio::spawns(batch, batches(plan))))
-        .with(tokio::NAME, move |plan| alone().and_then(|()| tokio::spawns(batch, batches(plan))));
-    case
+    case.with(monoio::NAME, move |plan| alone().and_then(|()| monoio::spawns(batch, batches(plan))))
+        .with(tokio::NAME, move |plan| alone().and_then(|()| tokio::spawns(batch, batches(plan))))
 }
 
 /// Runs a future on the floor's executor, which has no outputs, and hands its output out.

@@ -7,13 +7,12 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, OnceLock};
 use std::task::{Poll, Waker};
-use std::thread;
 use std::time::Duration;
 
 use millstream::{Runtime, channel};
 
-use super::sleepy_runtime;
-use crate::clock::{self, Sample, Stopwatch};
+use super::{sleepy_runtime, two_threads};
+use crate::clock::{Sample, Stopwatch};
 use crate::floor;
 use crate::measure::{Case, Clock, FLOOR, OURS, Plan, Target};
 
@@ -55,25 +54,20 @@ where
     A: Future<Output = ()> + 'static,
     B: Future<Output = ()> + 'static,
 {
-    let (here, there) = clock::two_cpus()?;
-    let both_ready = Barrier::new(2);
-    thread::scope(|scope| {
-        let other = scope.spawn(|| -> io::Result<()> {
-            clock::pin(there)?;
-            let runtime = runtime();
-            both_ready.wait();
-            runtime?.block_on(second());
-            Ok(())
-        });
-        clock::pin(here)?;
+    let first = |ready: &Barrier| {
         let runtime = runtime();
-        both_ready.wait();
+        ready.wait();
         let watch = Stopwatch::start();
         runtime?.block_on(first());
-        let sample = watch.stop(trips);
-        other.join().expect("the second side panicked")?;
-        Ok(sample)
-    })
+        Ok(watch.stop(trips))
+    };
+    let second = |ready: &Barrier| {
+        let runtime = runtime();
+        ready.wait();
+        runtime?.block_on(second());
+        Ok(())
+    };
+    Ok(two_threads(first, second)?.0)
 }
 
 /// A turn that two tasks pass to each other, and how to wake the one whose turn it is. Each says its waker once: that of

@@ -1,7 +1,9 @@
-//! The same work on other crates, where they can do it. Only with `--features peers`, so that nobody else builds them.
+//! The same work on other crates, where they can do it. Nobody builds them but this program.
 //!
-//! Knows: monoio, tokio. Does not know: millstream.
+//! Knows: runtimes and channels of other crates. Does not know: what is measured.
 
+pub(crate) mod channels;
+pub(crate) mod executors;
 pub(crate) mod monoio;
 pub(crate) mod tokio;
 

@@ -1,0 +1,56 @@
+//! The channels of this crate: the same names everywhere.
+//!
+//! Knows: millstream. Does not know: other channels.
+
+use millstream::channel;
+
+use super::{Answer, Blocking, Channel, Ends, Message};
+use crate::measure::{Kind, OURS, OURS_LOCAL};
+
+macro_rules! ours {
+    ($($name:ident = $who:expr, $new:path => $sender:path, $receiver:path;)*) => {$(
+        #[derive(Debug)]
+        pub(crate) struct $name;
+
+        impl<T: Message> Ends<T> for $name {
+            const NAME: &'static str = $who;
+            const KIND: Kind = Kind::Ours;
+            const RENDEZVOUS: bool = true;
+            type Sender = $sender;
+            type Receiver = $receiver;
+        }
+
+        impl<T: Message> Channel<T> for $name {
+            fn new(capacity: usize) -> (Self::Sender, Self::Receiver) {
+                $new(capacity)
+            }
+
+            fn push(sender: &mut Self::Sender, value: T) -> impl Future<Output: Answer<()>> {
+                sender.push(value)
+            }
+
+            fn pop(receiver: &mut Self::Receiver) -> impl Future<Output: Answer<T>> {
+                receiver.pop()
+            }
+        }
+    )*};
+}
+
+ours! {
+    Bounded = OURS, channel::bounded => channel::Sender<T>, channel::Receiver<T>;
+    Local = OURS_LOCAL, channel::local => channel::local::Sender<T>, channel::local::Receiver<T>;
+}
+
+impl<T: Message> Blocking<T> for Bounded {
+    fn new(capacity: usize) -> (Self::Sender, Self::Receiver) {
+        channel::bounded(capacity)
+    }
+
+    fn push(sender: &mut Self::Sender, value: T) -> impl Answer<()> {
+        sender.push_blocking(value)
+    }
+
+    fn pop(receiver: &mut Self::Receiver) -> impl Answer<T> {
+        receiver.pop_blocking()
+    }
+}

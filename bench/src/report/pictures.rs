@@ -1,0 +1,191 @@
+//! Pictures of the channel cases: grouped bars, an SVG file per family.
+//!
+//! Knows: rows, plotters. Does not know: targets.
+
+use std::io;
+use std::path::Path;
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+
+use super::channels::contender;
+use super::{Row, digits};
+
+/// A file, and the charts in it: a title and what the names of its cases begin with.
+type Picture = (&'static str, &'static [(&'static str, &'static str)]);
+
+const PICTURES: &[Picture] = &[
+    (
+        "same",
+        &[
+            ("one producer, one consumer, one thread", "channel/same/1x/"),
+            ("64 producers, 64 consumers, one channel, one thread", "channel/same/64x/"),
+        ],
+    ),
+    (
+        "threads",
+        &[
+            ("one producer and one consumer, a runtime each", "channel/threads/1x1/"),
+            ("16 such pairs across two runtimes", "channel/threads/16pairs/"),
+            ("2 producers, 2 consumers, one channel, two runtimes", "channel/threads/2x2/"),
+            ("4 producers, 4 consumers, one channel, two runtimes", "channel/threads/4x4/"),
+        ],
+    ),
+    (
+        "parked",
+        &[
+            (
+                "sleeping at once: one producer and one consumer, a runtime each",
+                "channel/parked/threads/1x1/",
+            ),
+            ("16 such pairs across two runtimes", "channel/parked/threads/16pairs/"),
+            ("2 producers, 2 consumers, one channel, two runtimes", "channel/parked/threads/2x2/"),
+            ("4 producers, 4 consumers, one channel, two runtimes", "channel/parked/threads/4x4/"),
+        ],
+    ),
+    (
+        "blocking",
+        &[
+            ("plain threads: one producer, one consumer", "channel/blocking/1x1/"),
+            ("2 producers, 2 consumers", "channel/blocking/2x2/"),
+            ("4 producers, 4 consumers", "channel/blocking/4x4/"),
+        ],
+    ),
+    (
+        "others",
+        &[
+            ("round trip, one thread or two", "channel/pingpong/"),
+            ("a pop polled and dropped while others wait", "channel/cancel/"),
+            ("batches of 32 at capacity 1024: two runtimes, one", "channel/batch/"),
+        ],
+    ),
+];
+
+const WIDTH: u32 = 1100;
+const CHART_HEIGHT: u32 = 300;
+const LEGEND_HEIGHT: u32 = 44;
+const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
+const GRID: RGBColor = RGBColor(0xdd, 0xdd, 0xdd);
+
+/// Who is drawn in which colour: ours in blues, the others apart from them and from each other.
+const COLOURS: &[(&str, RGBColor)] = &[
+    ("millstream-local", RGBColor(0x08, 0x30, 0x6b)),
+    ("millstream-spsc", RGBColor(0x21, 0x71, 0xb5)),
+    ("millstream", RGBColor(0x6b, 0xae, 0xd6)),
+    ("kanal", RGBColor(0xd9, 0x5f, 0x02)),
+    ("crossfire", RGBColor(0x1b, 0x9e, 0x77)),
+    ("crossfire-spsc", RGBColor(0x74, 0xc4, 0x76)),
+    ("flume", RGBColor(0x75, 0x70, 0xb3)),
+    ("async-channel", RGBColor(0xe7, 0x29, 0x8a)),
+    ("tokio", RGBColor(0x99, 0x99, 0x99)),
+    ("unsync", RGBColor(0xe6, 0xab, 0x02)),
+    ("async-unsync", RGBColor(0xa6, 0x76, 0x1d)),
+    ("crossbeam-channel", RGBColor(0xb1, 0x59, 0x28)),
+    ("std", RGBColor(0x55, 0x55, 0x55)),
+];
+
+/// Draws what was measured; a family without figures is left out.
+pub(crate) fn draw(directory: &Path, rows: &[Row]) -> io::Result<()> {
+    std::fs::create_dir_all(directory)?;
+    for (file, charts) in PICTURES {
+        let charts: Vec<(&str, Vec<Group<'_>>)> = charts
+            .iter()
+            .map(|(title, prefix)| (*title, groups(rows, prefix)))
+            .filter(|(_, groups)| !groups.is_empty())
+            .collect();
+        if !charts.is_empty() {
+            picture(&directory.join(format!("channels-{file}.svg")), &charts)
+                .map_err(|error| io::Error::other(error.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The bars of one case, in the order of [`COLOURS`].
+struct Group<'a> {
+    label: &'a str,
+    bars: Vec<(RGBColor, f64)>,
+}
+
+fn groups<'a>(rows: &'a [Row], prefix: &str) -> Vec<Group<'a>> {
+    let group = |row: &'a Row| {
+        let label = row.case.strip_prefix(prefix)?;
+        let bar = |&(who, colour): &(&str, RGBColor)| Some((colour, contender(row, who)?.median()?));
+        let bars: Vec<_> = COLOURS.iter().filter_map(bar).collect();
+        (!bars.is_empty()).then_some(Group { label, bars })
+    };
+    rows.iter().filter_map(group).collect()
+}
+
+type Drawing<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Drawn = Result<(), Box<dyn std::error::Error>>;
+
+fn picture(path: &Path, charts: &[(&str, Vec<Group<'_>>)]) -> Drawn {
+    let height = LEGEND_HEIGHT + CHART_HEIGHT * charts.len() as u32;
+    let root = SVGBackend::new(path, (WIDTH, height)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let (legend_area, body) = root.split_vertically(LEGEND_HEIGHT);
+    legend(&legend_area, charts)?;
+    for (area, (title, groups)) in body.split_evenly((charts.len(), 1)).iter().zip(charts) {
+        chart(area, title, groups)?;
+    }
+    root.present()?;
+    Ok(())
+}
+
+fn legend(area: &Drawing<'_>, charts: &[(&str, Vec<Group<'_>>)]) -> Drawn {
+    let shown = |colour: &RGBColor| {
+        charts
+            .iter()
+            .any(|(_, groups)| groups.iter().any(|group| group.bars.iter().any(|bar| bar.0 == *colour)))
+    };
+    let font = ("sans-serif", 14).into_font().color(&INK);
+    let mut x = 20;
+    for (who, colour) in COLOURS.iter().filter(|(_, colour)| shown(colour)) {
+        area.draw(&Rectangle::new([(x, 16), (x + 12, 28)], colour.filled()))?;
+        area.draw(&Text::new(*who, (x + 17, 15), font.clone()))?;
+        x += 34 + 8 * who.len() as i32;
+    }
+    Ok(())
+}
+
+/// Bars from the bottom of a logarithmic scale, each with its figure: the best and the worst lie a thousand times apart.
+fn chart(area: &Drawing<'_>, title: &str, groups: &[Group<'_>]) -> Drawn {
+    let figures = || groups.iter().flat_map(|group| group.bars.iter().map(|bar| bar.1));
+    let bottom = figures().fold(f64::INFINITY, f64::min) / 2.0;
+    let top = figures().fold(0.0, f64::max) * 2.0;
+    let mut chart = ChartBuilder::on(area)
+        .caption(title, ("sans-serif", 17).into_font().color(&INK))
+        .margin(10)
+        .x_label_area_size(28)
+        .y_label_area_size(60)
+        .build_cartesian_2d(0.0..groups.len() as f64, (bottom..top).log_scale())?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .disable_x_axis()
+        .light_line_style(WHITE)
+        .bold_line_style(GRID)
+        .axis_style(INK)
+        .y_labels(6)
+        .y_desc("ns")
+        .y_label_formatter(&|ns| digits(*ns))
+        .label_style(("sans-serif", 13).into_font().color(&INK))
+        .draw()?;
+    let figure_font = ("sans-serif", 10).into_font().color(&INK);
+    let label_font = ("sans-serif", 14).into_font().color(&INK);
+    for (at, group) in groups.iter().enumerate() {
+        let width = 0.9 / group.bars.len() as f64;
+        for (nth, &(colour, ns)) in group.bars.iter().enumerate() {
+            let left = at as f64 + 0.05 + width * nth as f64;
+            let right = left + 0.9 * width;
+            chart.draw_series([Rectangle::new([(left, bottom), (right, ns)], colour.filled())])?;
+            let figure = EmptyElement::at((left, ns)) + Text::new(digits(ns), (0, -12), figure_font.clone());
+            chart.draw_series([figure])?;
+        }
+        let label = EmptyElement::at((at as f64 + 0.45, bottom))
+            + Text::new(group.label.to_owned(), (0, 8), label_font.clone());
+        chart.plotting_area().draw(&label)?;
+    }
+    Ok(())
+}
