@@ -180,8 +180,7 @@ impl<T> Engine<T> {
         let state = waiter.state();
         let granted_to_others = match state {
             // SAFETY: (I3) the lock is held.
-            State::Queued if unsafe { refresh(waiter, keep) } => return Step::Parked(Wakes::default()),
-            State::Queued => return Step::NeedsWaker,
+            State::Queued => return unsafe { refresh(waiter, keep) },
             State::Taken => return Step::Ready(Ok(()), Wakes::default()),
             State::Closed => return Step::Ready(Err(Closed), Wakes::default()),
             State::Notified => self.granted - 1,
@@ -332,8 +331,7 @@ impl<T> Engine<T> {
     ) -> Step<Result<(T, bool), Closed>> {
         match waiter.state() {
             // SAFETY: (I3) the lock is held.
-            State::Queued if unsafe { refresh(waiter, keep) } => return Step::Parked(Wakes::default()),
-            State::Queued => return Step::NeedsWaker,
+            State::Queued => return unsafe { refresh(waiter, keep) },
             State::Closed => return Step::Ready(Err(Closed), Wakes::default()),
             State::Notified => {
                 if let Some(value) = self.pop_counted() {
@@ -485,21 +483,20 @@ pub(super) enum Refused {
     Closed,
 }
 
-/// A waiter in line was polled again: its newest waker counts. The old one leaves through `keep`. `false`: it needs a
-/// clone of the waker first.
+/// A waiter in line was polled again: its newest waker counts. The old one leaves through `keep`.
 ///
 /// # Safety
 /// The caller owns the waiter, which is `Queued`, and holds the lock.
-unsafe fn refresh<P>(waiter: &Waiter<P>, keep: &mut Keep<'_>) -> bool {
+unsafe fn refresh<P, R>(waiter: &Waiter<P>, keep: &mut Keep<'_>) -> Step<R> {
     // SAFETY: (I3) the lock is held.
     let current = unsafe { waiter.waker() };
     if !current.will_wake(keep.waker) {
-        let Some(newer) = keep.take() else { return false };
+        let Some(newer) = keep.take() else { return Step::NeedsWaker };
         if !cfg!(millstream_bug = "keeps-its-first-waker") {
             keep.clone = Some(core::mem::replace(current, newer));
         }
     }
-    true
+    Step::Parked(Wakes::default())
 }
 
 #[cfg(all(test, not(any(millstream_loom, millstream_shuttle))))]
