@@ -63,23 +63,24 @@ fn alone() -> io::Result<()> {
     }
 }
 
-/// Runs two sides on threads and CPUs of their own, the first one here. Each meets the other at the barrier, once, when it
-/// has made ready.
-fn two_threads<A, B: Send>(
-    first: impl FnOnce(&Barrier) -> io::Result<A>,
+/// Runs two sides on threads and CPUs of their own. Each meets the other at the barrier, once, when it has made ready.
+fn two_threads<A: Send, B: Send>(
+    first: impl FnOnce(&Barrier) -> io::Result<A> + Send,
     second: impl FnOnce(&Barrier) -> io::Result<B> + Send,
 ) -> io::Result<(A, B)> {
-    let (here, there) = clock::two_cpus()?;
-    clock::pin(here)?;
-    let both_ready = Barrier::new(2);
+    let (one, other) = clock::two_cpus()?;
+    let both_ready = &Barrier::new(2);
     thread::scope(|scope| {
-        let other = scope.spawn(|| {
-            let pinned = clock::pin(there);
-            let result = second(&both_ready);
-            pinned.and(result)
+        let first = scope.spawn(move || {
+            let pinned = clock::pin(one);
+            first(both_ready).and_then(|result| pinned.map(|()| result))
         });
-        let result = first(&both_ready)?;
-        Ok((result, other.join().expect("the second side panicked")?))
+        let second = scope.spawn(move || {
+            let pinned = clock::pin(other);
+            second(both_ready).and_then(|result| pinned.map(|()| result))
+        });
+        let first = first.join().expect("the first side panicked")?;
+        Ok((first, second.join().expect("the second side panicked")?))
     })
 }
 

@@ -47,7 +47,7 @@ fn spinning_runtime() -> io::Result<Runtime> {
 fn two_runtimes<A, B>(
     trips: u64,
     runtime: fn() -> io::Result<Runtime>,
-    first: impl FnOnce() -> A,
+    first: impl FnOnce() -> A + Send,
     second: impl FnOnce() -> B + Send,
 ) -> io::Result<Sample>
 where

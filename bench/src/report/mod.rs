@@ -11,7 +11,7 @@ mod table;
 use std::fmt::Write as _;
 use std::fs;
 
-use crate::measure::{Clock, Kind, Outcome, Target};
+use crate::measure::{Clock, Kind, Outcome, Target, Trouble};
 
 pub(crate) use page::{write_json, write_markdown};
 pub(crate) use pictures::draw;
@@ -50,11 +50,12 @@ impl Row {
         of_kind.min_by(|a, b| figure(a).total_cmp(&figure(b))).filter(|best| best.median().is_some())
     }
 
+    /// Every target there is somebody to hold against.
     fn verdicts(&self) -> impl Iterator<Item = Verdict<'_>> {
         self.targets.iter().filter_map(|&(who, target)| {
             let rival = match target {
-                Target::Ratio(_) => self.best(&[Kind::Floor]),
-                Target::Best(_, kinds) => self.best(kinds),
+                Target::Ratio(_) => Some(self.best(&[Kind::Floor])?),
+                Target::Best(_, kinds) => Some(self.best(kinds)?),
                 Target::Nanoseconds(_) | Target::None => None,
             };
             Some(Verdict { ours: self.outcome(who)?, target, rival })
@@ -83,6 +84,14 @@ impl Verdict<'_> {
         }
     }
 
+    /// Whether it is above its target, or has failed where others have not.
+    fn missed(&self) -> bool {
+        match (&self.ours.trouble, self.excess()) {
+            (Some(Trouble::Failed(_) | Trouble::Stalled(_)), _) => true,
+            (_, excess) => excess.is_some_and(|excess| excess > 1.0),
+        }
+    }
+
     fn target(&self) -> String {
         match self.target {
             Target::Ratio(most) | Target::Best(most, _) => format!("{most:.2}"),
@@ -94,7 +103,7 @@ impl Verdict<'_> {
     fn says(&self) -> String {
         match (&self.ours.trouble, self.excess()) {
             (Some(trouble), _) => trouble.to_string(),
-            (None, Some(excess)) if excess > 1.0 => "MISSED".to_owned(),
+            (None, Some(_)) if self.missed() => "MISSED".to_owned(),
             (None, Some(_)) => "ok".to_owned(),
             (None, None) => String::new(),
         }
@@ -125,7 +134,7 @@ pub(crate) fn text(rows: &[Row]) -> String {
     let mut missed: Vec<_> =
         rows.iter().flat_map(|row| row.verdicts().map(move |verdict| (row, verdict))).collect();
     let all = missed.len();
-    missed.retain(|one| excess(one) > 1.0);
+    missed.retain(|(_, verdict)| verdict.missed());
     missed.sort_by(|a, b| excess(b).total_cmp(&excess(a)));
     let _ = writeln!(text, "\n{} of {all} targets missed, the worst first:", missed.len());
     for (row, verdict) in missed {
@@ -164,7 +173,7 @@ pub(crate) fn summary(row: &Row) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::{FLOOR, OURS, Trouble};
+    use crate::measure::{FLOOR, OURS};
 
     pub(super) fn outcome(who: &str, kind: Kind, figures: &[f64]) -> Outcome {
         Outcome { who: who.to_owned(), kind, figures: figures.to_vec(), trouble: None }

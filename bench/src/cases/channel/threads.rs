@@ -96,7 +96,7 @@ fn run<E: Executor, C: Channel<T, Sender: Send, Receiver: Send>, T: Message>(
 pub(super) fn between<E: Executor, P, C>(
     messages: u64,
     producers: Vec<impl FnOnce() -> P + Send>,
-    consumers: Vec<impl FnOnce() -> C>,
+    consumers: Vec<impl FnOnce() -> C + Send>,
 ) -> io::Result<Sample>
 where
     P: Future<Output = ()> + 'static,
