@@ -1,0 +1,84 @@
+//! What the flavors have in common, as far as the workers need it.
+//!
+//! Knows: the ends of every flavor. Does not know: what is done with them.
+
+use std::pin::Pin;
+
+use futures::stream::FusedStream;
+use millstream::Operation;
+use millstream::channel::{PopError, Push, PushError, Receiver, Sender, Sharing, TryPopError, TryPushError};
+
+use crate::ledger::Message;
+
+pub(crate) trait Pushing {
+    type Push<'a>: Operation<Output = Result<(), PushError<Message>>>
+    where
+        Self: 'a;
+
+    fn push(&mut self, message: Message) -> Self::Push<'_>;
+    fn cancel(push: Pin<&mut Self::Push<'_>>) -> Result<(), PushError<Message>>;
+    fn try_push(&mut self, message: Message) -> Result<(), TryPushError<Message>>;
+    fn push_blocking(&mut self, message: Message) -> Result<(), PushError<Message>>;
+    fn close(&self) -> bool;
+}
+
+pub(crate) trait Popping: FusedStream<Item = Message> + Unpin {
+    type Pop<'a>: Operation<Output = Result<Message, PopError>>
+    where
+        Self: 'a;
+
+    fn pop(&mut self) -> Self::Pop<'_>;
+    fn try_pop(&mut self) -> Result<Message, TryPopError>;
+    fn pop_blocking(&mut self) -> Result<Message, PopError>;
+    fn close(&self) -> bool;
+}
+
+impl<S: Sharing> Pushing for Sender<Message, S> {
+    type Push<'a>
+        = Push<'a, Message, S>
+    where
+        S: 'a;
+
+    fn push(&mut self, message: Message) -> Self::Push<'_> {
+        Sender::push(self, message)
+    }
+
+    fn cancel(push: Pin<&mut Self::Push<'_>>) -> Result<(), PushError<Message>> {
+        push.cancel()
+    }
+
+    fn try_push(&mut self, message: Message) -> Result<(), TryPushError<Message>> {
+        Sender::try_push(self, message)
+    }
+
+    fn push_blocking(&mut self, message: Message) -> Result<(), PushError<Message>> {
+        Sender::push_blocking(self, message)
+    }
+
+    fn close(&self) -> bool {
+        Sender::close(self)
+    }
+}
+
+impl<S: Sharing> Popping for Receiver<Message, S> {
+    type Pop<'a>
+        = millstream::channel::Pop<'a, Message, S>
+    where
+        S: 'a;
+
+    fn pop(&mut self) -> Self::Pop<'_> {
+        Receiver::pop(self)
+    }
+
+    fn try_pop(&mut self) -> Result<Message, TryPopError> {
+        Receiver::try_pop(self)
+    }
+
+    fn pop_blocking(&mut self) -> Result<Message, PopError> {
+        Receiver::pop_blocking(self)
+    }
+
+    fn close(&self) -> bool {
+        Receiver::close(self)
+    }
+}
