@@ -7,56 +7,56 @@ use std::path::Path;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::Row;
 use super::channels::contender;
-use super::{Row, digits};
 
-/// A file, and the charts in it: a title and what the names of its cases begin with.
-type Picture = (&'static str, &'static [(&'static str, &'static str)]);
+/// A chart: its title, and what its cases begin and end with. What is left of a name between the two stands below the bars
+/// and has no slash.
+type Chart = (&'static str, &'static str, &'static str);
 
-const PICTURES: &[Picture] = &[
+const PICTURES: &[(&str, &[Chart])] = &[
     (
         "same",
         &[
-            ("one producer, one consumer, one thread", "channel/same/1x/"),
-            ("64 producers, 64 consumers, one channel, one thread", "channel/same/64x/"),
+            ("one producer, one consumer, one thread; by capacity", "channel/same/1x/", ""),
+            ("64 producers, 64 consumers, one channel, one thread; by capacity", "channel/same/64x/", ""),
+            ("one producer, one consumer, one thread, messages of 256 bytes", "channel/same/1x/", "/256"),
         ],
     ),
     (
         "threads",
         &[
-            ("one producer and one consumer, a runtime each", "channel/threads/1x1/"),
-            ("16 such pairs across two runtimes", "channel/threads/16pairs/"),
-            ("2 producers, 2 consumers, one channel, two runtimes", "channel/threads/2x2/"),
-            ("4 producers, 4 consumers, one channel, two runtimes", "channel/threads/4x4/"),
+            ("one producer and one consumer, a runtime each; by capacity", "channel/threads/1x1/", ""),
+            ("16 such pairs across two runtimes", "channel/threads/16pairs/", ""),
+            ("2 producers, 2 consumers, one channel, two runtimes", "channel/threads/2x2/", ""),
+            ("4 producers, 4 consumers, one channel, two runtimes", "channel/threads/4x4/", ""),
         ],
     ),
     (
         "parked",
         &[
-            (
-                "sleeping at once: one producer and one consumer, a runtime each",
-                "channel/parked/threads/1x1/",
-            ),
-            ("16 such pairs across two runtimes", "channel/parked/threads/16pairs/"),
-            ("2 producers, 2 consumers, one channel, two runtimes", "channel/parked/threads/2x2/"),
-            ("4 producers, 4 consumers, one channel, two runtimes", "channel/parked/threads/4x4/"),
+            ("sleeping at once: one producer, one consumer; by capacity", "channel/parked/threads/1x1/", ""),
+            ("16 such pairs across two runtimes", "channel/parked/threads/16pairs/", ""),
+            ("2 producers, 2 consumers, one channel, two runtimes", "channel/parked/threads/2x2/", ""),
+            ("4 producers, 4 consumers, one channel, two runtimes", "channel/parked/threads/4x4/", ""),
         ],
     ),
     (
         "blocking",
         &[
-            ("plain threads: one producer, one consumer", "channel/blocking/1x1/"),
-            ("2 producers, 2 consumers", "channel/blocking/2x2/"),
-            ("4 producers, 4 consumers", "channel/blocking/4x4/"),
+            ("plain threads: one producer, one consumer; by capacity", "channel/blocking/1x1/", ""),
+            ("2 producers, 2 consumers", "channel/blocking/2x2/", ""),
+            ("4 producers, 4 consumers", "channel/blocking/4x4/", ""),
         ],
     ),
     (
         "others",
         &[
-            ("round trip, one thread or two", "channel/pingpong/"),
-            ("a pop polled and dropped while others wait", "channel/cancel/"),
-            ("batches of 32 at capacity 1024: two runtimes, one", "channel/batch/"),
+            ("a round trip, on one thread and between two", "channel/pingpong/", ""),
+            ("a pop polled and dropped, by how many others wait", "channel/cancel/", ""),
+            ("in batches at capacity 1024, two runtimes; by size", "channel/batch/", ""),
         ],
     ),
 ];
@@ -90,7 +90,7 @@ pub(crate) fn draw(directory: &Path, rows: &[Row]) -> io::Result<()> {
     for (file, charts) in PICTURES {
         let charts: Vec<(&str, Vec<Group<'_>>)> = charts
             .iter()
-            .map(|(title, prefix)| (*title, groups(rows, prefix)))
+            .map(|&(title, begin, end)| (title, groups(rows, begin, end)))
             .filter(|(_, groups)| !groups.is_empty())
             .collect();
         if !charts.is_empty() {
@@ -107,9 +107,9 @@ struct Group<'a> {
     bars: Vec<(RGBColor, f64)>,
 }
 
-fn groups<'a>(rows: &'a [Row], prefix: &str) -> Vec<Group<'a>> {
+fn groups<'a>(rows: &'a [Row], begin: &str, end: &str) -> Vec<Group<'a>> {
     let group = |row: &'a Row| {
-        let label = row.case.strip_prefix(prefix)?;
+        let label = row.case.strip_prefix(begin)?.strip_suffix(end).filter(|label| !label.contains('/'))?;
         let bar = |&(who, colour): &(&str, RGBColor)| Some((colour, contender(row, who)?.median()?));
         let bars: Vec<_> = COLOURS.iter().filter_map(bar).collect();
         (!bars.is_empty()).then_some(Group { label, bars })
@@ -149,6 +149,15 @@ fn legend(area: &Drawing<'_>, charts: &[(&str, Vec<Group<'_>>)]) -> Drawn {
     Ok(())
 }
 
+/// Two digits are all a bar is good for.
+fn short(nanoseconds: f64) -> String {
+    match nanoseconds {
+        ns if ns < 9.95 => format!("{ns:.1}"),
+        ns if ns < 9_950.0 => format!("{ns:.0}"),
+        ns => format!("{:.0}k", ns / 1000.0),
+    }
+}
+
 /// Bars from the bottom of a logarithmic scale, each with its figure: the best and the worst lie a thousand times apart.
 fn chart(area: &Drawing<'_>, title: &str, groups: &[Group<'_>]) -> Drawn {
     let figures = || groups.iter().flat_map(|group| group.bars.iter().map(|bar| bar.1));
@@ -168,22 +177,24 @@ fn chart(area: &Drawing<'_>, title: &str, groups: &[Group<'_>]) -> Drawn {
         .bold_line_style(GRID)
         .axis_style(INK)
         .y_labels(6)
-        .y_desc("ns")
-        .y_label_formatter(&|ns| digits(*ns))
+        .y_desc("ns, logarithmic")
+        .y_label_formatter(&|ns| short(*ns))
         .label_style(("sans-serif", 13).into_font().color(&INK))
         .draw()?;
     let figure_font = ("sans-serif", 10).into_font().color(&INK);
-    let label_font = ("sans-serif", 14).into_font().color(&INK);
+    let label_font = ("sans-serif", 14).into_font().color(&INK).pos(Pos::new(HPos::Center, VPos::Top));
     for (at, group) in groups.iter().enumerate() {
         let width = 0.9 / group.bars.len() as f64;
-        for (nth, &(colour, ns)) in group.bars.iter().enumerate() {
-            let left = at as f64 + 0.05 + width * nth as f64;
-            let right = left + 0.9 * width;
-            chart.draw_series([Rectangle::new([(left, bottom), (right, ns)], colour.filled())])?;
-            let figure = EmptyElement::at((left, ns)) + Text::new(digits(ns), (0, -12), figure_font.clone());
-            chart.draw_series([figure])?;
-        }
-        let label = EmptyElement::at((at as f64 + 0.45, bottom))
+        let left = |nth: usize| at as f64 + 0.05 + width * nth as f64;
+        chart.draw_series(group.bars.iter().enumerate().map(|(nth, &(colour, ns))| {
+            Rectangle::new([(left(nth), bottom), (left(nth) + 0.9 * width, ns)], colour.filled())
+        }))?;
+        // After all bars, so that none hides the figure beside it.
+        chart.draw_series(group.bars.iter().enumerate().map(|(nth, &(_, ns))| {
+            let font = figure_font.pos(Pos::new(HPos::Center, VPos::Bottom));
+            EmptyElement::at((left(nth) + 0.45 * width, ns)) + Text::new(short(ns), (0, -2), font)
+        }))?;
+        let label = EmptyElement::at((at as f64 + 0.5, bottom))
             + Text::new(group.label.to_owned(), (0, 8), label_font.clone());
         chart.plotting_area().draw(&label)?;
     }

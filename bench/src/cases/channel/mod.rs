@@ -76,7 +76,7 @@ fn suffix<T>() -> String {
 /// a thousand.
 fn paced(plan: &Plan, measure: impl Fn(u64) -> io::Result<Sample>) -> io::Result<Sample> {
     let enough = plan.short_round();
-    let mut messages = 1024;
+    let mut messages = 256;
     loop {
         let sample = measure(messages)?;
         let took = sample.wall * messages as f64;

@@ -2,6 +2,8 @@
 //!
 //! Knows: millstream. Does not know: other channels.
 
+use std::collections::VecDeque;
+
 use millstream::channel;
 
 use super::{Answer, Blocking, Channel, Ends, Message};
@@ -31,6 +33,14 @@ macro_rules! ours {
 
             fn pop(receiver: &mut Self::Receiver) -> impl Future<Output: Answer<T>> {
                 receiver.pop()
+            }
+
+            async fn push_many(sender: &mut Self::Sender, values: &mut VecDeque<T>) -> Option<()> {
+                sender.push_many(values).await.ok()
+            }
+
+            async fn pop_many(receiver: &mut Self::Receiver, values: &mut Vec<T>, most: usize) -> Option<()> {
+                receiver.pop_many(values, most).await.ok().map(drop)
             }
         }
     )*};
