@@ -94,4 +94,6 @@ mod prose {
     mod readme {}
     #[doc = include_str!("../docs/guide.md")]
     mod guide {}
+    #[doc = include_str!("../docs/guide/channels.md")]
+    mod channels {}
 }

@@ -6,7 +6,7 @@
 
 use std::io;
 
-use crate::channel::{Pop, Push, Sharing};
+use crate::channel::{self, Closed, Pop, PopMany, Push, PushMany, Reserve, Sharing, oneshot};
 use crate::combinators::operators::impl_operators;
 use crate::ops::requests::{All, ConnectTcp};
 use crate::ops::{Buf, Op, Request, Slice};
@@ -18,5 +18,11 @@ impl_operators! {
     all any: [] ConnectTcp; [B: Buf, R: Request<Output = (io::Result<usize>, Slice<B>)>,] All<B, R>;
 }
 impl_operators! { all any: ['a, T, S: Sharing,] Push<'a, T, S>; ['a, T, S: Sharing,] Pop<'a, T, S>; }
+impl_operators! { all any: ['a, T, S: Sharing,] PushMany<'a, T, S>; ['a, T, S: Sharing,] PopMany<'a, T, S>; }
+impl_operators! { all any: ['a, T, S: Sharing,] Reserve<'a, T, S>; ['a, T, S: Sharing,] Closed<'a, T, S>; }
+impl_operators! {
+    all any: [T,] oneshot::Receiver<T>; ['a, T,] oneshot::Pop<'a, T>; ['a, T,] oneshot::Closed<'a, T>;
+}
+impl_operators! { all any: ['a,] channel::time::Pop<'a>; }
 impl_operators! { all any: [] Sleep; ['a,] Tick<'a>; [F: Future,] time::Timeout<F>; }
 impl_operators! { all any: [T,] JoinHandle<T>; [T,] RemoteJoinHandle<T>; }
