@@ -308,6 +308,49 @@ fn an_op_says_what_dropping_it_does() {
     assert_none(&findings, "waiting functions whose docs do not say what dropping them does");
 }
 
+/// A channel's operations are methods of its ends and named futures, and say what becomes of a value when they are dropped;
+/// what does not wait says that.
+#[test]
+fn a_channels_operation_says_what_dropping_it_does() {
+    let sources = rust_files(&["src/channel"]);
+    let implements = |text: &str| text.contains("Future for ") || text.contains("Operation for ");
+    let is_impl = |line: &&str| line.starts_with("impl") && line.ends_with('{');
+    let futures: Vec<(&str, &str)> = (sources.iter())
+        .flat_map(|source| source.text.lines().filter(is_impl).map(|line| (source.path.as_str(), line)))
+        .filter(|(_, line)| implements(line))
+        .filter_map(|(path, line)| Some((path, line.rsplit_once(" for ")?.1)))
+        .filter_map(|(path, name)| Some((path, name.split(['<', ' ']).next()?)))
+        .collect();
+    assert!(futures.len() > 10, "the futures were not found: {futures:?}");
+    let mut findings = Vec::new();
+    for source in sources.iter().filter(|source| !source.path.contains("/tests")) {
+        let lines: Vec<_> = source.text.lines().collect();
+        for (number, line) in lines.iter().map(|line| line.trim()).enumerate() {
+            let name = |rest: &'static str| line.strip_prefix(rest)?.split(['<', '(', ' ', ';']).next();
+            let says_so = if let Some(name) = name("pub struct ") {
+                futures.contains(&(source.path.as_str(), name))
+            } else if let Some(name) = name("pub fn ") {
+                let end = lines[number..].iter().position(|l| l.contains('{')).unwrap_or(0);
+                let signature = lines[number..=number + end].join(" ");
+                let output = signature.rsplit_once("->").map_or("", |(_, output)| output.trim());
+                let head = output.split(['<', ' ', '(']).next();
+                // A oneshot's receiver is a future, too; the other receivers are only ends.
+                let waits = futures.iter().any(|(_, future)| *future != "Receiver" && head == Some(future));
+                let is_named_so = matches!(name, "drain" | "iter" | "try_iter")
+                    || name.starts_with("try_")
+                    || name.ends_with("_blocking");
+                waits || is_named_so
+            } else {
+                line.starts_with("impl") && line.contains("Stream for ") && !line.contains("FusedStream")
+            };
+            if says_so && !docs_above(&lines, number).iter().any(|doc| doc.contains("# Cancel safety")) {
+                findings.push(format!("{}:{}: {line}", source.path, number + 1));
+            }
+        }
+    }
+    assert_none(&findings, "operations of channels whose docs have no `# Cancel safety`");
+}
+
 fn docs_above<'a>(lines: &[&'a str], number: usize) -> Vec<&'a str> {
     let above = lines[..number].iter().rev().map(|line| line.trim());
     above.take_while(|line| line.starts_with("///") || line.starts_with("#[")).collect()

@@ -107,8 +107,9 @@ pub fn at(instant: Instant) -> Receiver {
 ///
 /// The values are the instants `start + period`, `start + 2 * period` and so on, so late pops add up to no drift. There is
 /// never more than one value to pop: what came due while an older one had not been popped is left out, and counted in
-/// [`Receiver::missed`]. So a slow popper gets the oldest tick it missed, at once, and then the next one in step. It never
-/// closes by itself; when the next tick lies beyond what the clock can say, no more come.
+/// [`Receiver::missed`]. So a slow popper gets the oldest tick it missed, at once, and then the next one in step. A period
+/// shorter than timers are late (two milliseconds in a task of a runtime) makes every popper a slow one. It never closes
+/// by itself; when the next tick lies beyond what the clock can say, no more come.
 ///
 /// # Panics
 ///
