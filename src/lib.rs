@@ -56,6 +56,7 @@
 //! |---|---|---|
 //! | `macros` | yes | `#[millstream::main]`, `#[millstream::test]`, `race!`, `join!`, `chain!` |
 //! | `bytes` | no | `Bytes` and `BytesMut` as buffers |
+//! | `sink` | no | `futures`' `Sink` on the senders of channels |
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("millstream is built on io_uring and needs Linux");

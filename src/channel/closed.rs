@@ -37,7 +37,7 @@ impl<T, S: Sharing> Sender<T, S> {
     /// # });
     /// ```
     pub fn closed(&self) -> Closed<'_, T, S> {
-        Closed { shared: self.shared(), waiter: Waiter::new(()) }
+        Closed { shared: self.pointer(), waiter: Waiter::new(()) }
     }
 }
 

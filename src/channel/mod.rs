@@ -56,6 +56,8 @@ mod reserve;
 mod sender;
 mod shared;
 mod sharing;
+#[cfg(feature = "sink")]
+mod sink;
 mod stream;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 pub mod time;

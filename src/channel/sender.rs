@@ -10,6 +10,8 @@ use super::error::{PushError, TryPushError};
 use super::push::Push;
 use super::shared::Shared;
 use super::sharing::{Pointer, Sharing, Threads};
+#[cfg(feature = "sink")]
+use super::sink::Seat;
 
 /// The pushing end of a [`bounded`](super::bounded) channel.
 ///
@@ -18,6 +20,8 @@ use super::sharing::{Pointer, Sharing, Threads};
 #[doc(alias = "Tx")]
 pub struct Sender<T, S: Sharing = Threads> {
     shared: S::Pointer<Shared<T, S>>,
+    #[cfg(feature = "sink")]
+    seat: Seat<T>,
 }
 
 // Whatever panics while an end is borrowed, the channel is left consistent: no code of the user's runs halfway through
@@ -28,7 +32,11 @@ impl<T, S: Sharing> RefUnwindSafe for Sender<T, S> {}
 impl<T, S: Sharing> Sender<T, S> {
     /// A sender that `shared` counts already.
     pub(super) fn new(shared: S::Pointer<Shared<T, S>>) -> Self {
-        Self { shared }
+        Self {
+            shared,
+            #[cfg(feature = "sink")]
+            seat: Seat::new(false),
+        }
     }
 
     /// Puts `value` at the end of the channel, waiting for room first.
@@ -58,7 +66,7 @@ impl<T, S: Sharing> Sender<T, S> {
     /// ```
     #[doc(alias = "send")]
     pub fn push(&self, value: T) -> Push<'_, T, S> {
-        Push::new(&self.shared, value)
+        Push::new(self.shared(), value)
     }
 
     /// Puts `value` at the end of the channel if there is room now.
@@ -87,7 +95,7 @@ impl<T, S: Sharing> Sender<T, S> {
     /// ```
     #[doc(alias = "try_send")]
     pub fn try_push(&self, value: T) -> Result<(), TryPushError<T>> {
-        self.shared.try_push(value)
+        self.shared().try_push(value)
     }
 
     /// As [`push`](Self::push), but blocks the calling thread: for plain threads beside a runtime.
@@ -191,8 +199,11 @@ impl<T, S: Sharing> Sender<T, S> {
         self.shared.receivers()
     }
 
-    /// The channel, to do something with it.
+    /// The channel, to push into it in another way than as a sink.
+    #[inline]
     pub(super) fn shared(&self) -> &Shared<T, S> {
+        #[cfg(feature = "sink")]
+        self.seat.leave(&self.shared);
         &self.shared
     }
 
@@ -202,17 +213,43 @@ impl<T, S: Sharing> Sender<T, S> {
     }
 }
 
+/// What a sender is as a sink; without the feature it is none.
+impl<T, S: Sharing> Sender<T, S> {
+    /// The place as a sink, and the channel to use it with.
+    #[cfg(feature = "sink")]
+    pub(super) fn seat_and_shared(&mut self) -> (&mut Seat<T>, &Shared<T, S>) {
+        (&mut self.seat, &self.shared)
+    }
+
+    /// Whether it counts as a sender: all do that were not closed as sinks.
+    fn is_counted(&self) -> bool {
+        #[cfg(feature = "sink")]
+        return !self.seat.left;
+        #[cfg(not(feature = "sink"))]
+        true
+    }
+}
+
 impl<T, S: Sharing> Clone for Sender<T, S> {
     fn clone(&self) -> Self {
         let shared = self.shared.clone();
-        shared.add_sender();
-        Self { shared }
+        if self.is_counted() {
+            shared.add_sender();
+        }
+        Self {
+            shared,
+            #[cfg(feature = "sink")]
+            seat: Seat::new(self.seat.left),
+        }
     }
 }
 
 impl<T, S: Sharing> Drop for Sender<T, S> {
     fn drop(&mut self) {
-        self.shared.remove_sender();
+        let shared = self.shared();
+        if self.is_counted() {
+            shared.remove_sender();
+        }
     }
 }
 
