@@ -4,6 +4,8 @@
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod contract;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
+mod ends;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod fuzz;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod golden;
@@ -14,9 +16,13 @@ mod loom;
 #[cfg(millstream_loom)]
 mod loom_oneshot;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
+mod many;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod oneshot;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod operation;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
+mod permit;
 #[cfg(millstream_shuttle)]
 mod shuttle;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]

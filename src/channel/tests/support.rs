@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
 
+use crate::channel::{Receiver, Sender, Sharing};
+
 /// A waker that counts how often it was called.
 #[derive(Default)]
 pub(super) struct Bell(AtomicUsize);
@@ -95,4 +97,47 @@ impl Rng {
 /// A seed from `MILLSTREAM_SEED`, or a fixed one: a failure prints it.
 pub(super) fn seed() -> u64 {
     std::env::var("MILLSTREAM_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0x6d69_6c6c)
+}
+
+/// Makes a test of each function `name<S: Sharing>(capacity)` for both kinds of sharing, at capacities that differ in kind.
+macro_rules! on_every_channel {
+    ($($name:ident)*) => {
+        on_every_channel!(threads: Threads, $($name)*);
+        on_every_channel!(local: Local, $($name)*);
+    };
+    ($module:ident: $sharing:ident, $($name:ident)*) => {
+        mod $module {
+            $(
+                #[test]
+                fn $name() {
+                    for capacity in [0, 1, 2, 64] {
+                        super::$name::<$crate::channel::$sharing>(capacity);
+                    }
+                }
+            )*
+        }
+    };
+}
+pub(super) use on_every_channel;
+
+/// As [`bounded`](crate::channel::bounded) and [`local`](crate::channel::local()).
+pub(super) fn channel<T, S: Sharing>(capacity: usize) -> (Sender<T, S>, Receiver<T, S>) {
+    crate::channel::ends(capacity)
+}
+
+/// Holds the engine to its rules, and tells what it counts.
+pub(super) fn audit<T, S: Sharing>(tx: &Sender<T, S>) -> Counts {
+    tx.pointer().look(|engine| {
+        engine.audit();
+        let (assigned, granted, pushers, poppers) = engine.counts();
+        Counts { assigned, granted, pushers, poppers }
+    })
+}
+
+#[derive(Debug, PartialEq, Eq, Default)]
+pub(super) struct Counts {
+    pub(super) assigned: usize,
+    pub(super) granted: usize,
+    pub(super) pushers: usize,
+    pub(super) poppers: usize,
 }
