@@ -25,6 +25,8 @@ mod operation;
 mod permit;
 #[cfg(millstream_shuttle)]
 mod shuttle;
+#[cfg(all(feature = "sink", not(any(millstream_loom, millstream_shuttle))))]
+mod sink;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod stress;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]

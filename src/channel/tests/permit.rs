@@ -20,6 +20,21 @@ on_every_channel! {
     a_resolved_reservation_panics
 }
 
+/// What these tests ask of a poll: that it was ready, and what is then to be done.
+trait Then<T> {
+    fn ready_then(self, f: impl FnOnce(T)) -> bool;
+}
+
+impl<T> Then<T> for Poll<T> {
+    fn ready_then(self, f: impl FnOnce(T)) -> bool {
+        match self {
+            Poll::Ready(value) => f(value),
+            Poll::Pending => return false,
+        }
+        true
+    }
+}
+
 fn a_permit_is_a_slot<S: Sharing>(capacity: usize) {
     let (tx, rx) = channel::<_, S>(capacity);
     let mut permits: Vec<_> = (0..capacity).map(|_| tx.try_reserve().unwrap()).collect();
@@ -63,7 +78,7 @@ fn a_dropped_permit_gives_its_slot_on<S: Sharing>(capacity: usize) {
             assert!(poll_with(next.as_mut(), &waker).is_pending());
             drop(permit);
             assert_eq!(bell.rings(), 1);
-            assert!(poll(next).is_ready_and(|permit| permit.unwrap().push(5).unwrap()));
+            assert!(poll(next).ready_then(|permit| permit.unwrap().push(5).unwrap()));
         } else {
             let mut next = pin!(tx.push(5));
             assert!(poll_with(next.as_mut(), &waker).is_pending());
@@ -78,21 +93,6 @@ fn a_dropped_permit_gives_its_slot_on<S: Sharing>(capacity: usize) {
             assert!(rx.try_iter().eq(zeros.chain([5])));
         }
         assert_eq!(audit(&tx), Default::default());
-    }
-}
-
-/// What these tests ask of a poll: that it was ready, and what is then to be done.
-trait Then<T> {
-    fn is_ready_and(self, f: impl FnOnce(T)) -> bool;
-}
-
-impl<T> Then<T> for Poll<T> {
-    fn is_ready_and(self, f: impl FnOnce(T)) -> bool {
-        match self {
-            Poll::Ready(value) => f(value),
-            Poll::Pending => return false,
-        }
-        true
     }
 }
 
@@ -112,11 +112,11 @@ fn reservations_stand_in_line_with_pushes<S: Sharing>(capacity: usize) {
         if popped.is_pending() {
             // All that is before the reservation is out, and what is behind it waits.
             assert!(poll(third.as_mut()).is_pending());
-            assert!(poll(second.as_mut()).is_ready_and(|permit| permit.unwrap().push(2).unwrap()));
+            assert!(poll(second.as_mut()).ready_then(|permit| permit.unwrap().push(2).unwrap()));
             popped = poll(pop.as_mut());
         } else if got.len() + 1 == capacity + 1 && capacity > 0 {
             // The slot of `1` is the reservation's; `3` may have got the one that came free after it.
-            assert!(poll(second.as_mut()).is_ready_and(|permit| permit.unwrap().push(2).unwrap()));
+            assert!(poll(second.as_mut()).ready_then(|permit| permit.unwrap().push(2).unwrap()));
         }
         got.push(popped);
         audit(&tx);
@@ -208,7 +208,7 @@ fn a_reservation_whose_room_left_keeps_its_place<S: Sharing>(capacity: usize) {
     }
     let mut pop = pin!(rx.pop());
     let popped = poll(pop.as_mut());
-    assert!(poll(first).is_ready_and(|permit| permit.unwrap().push(1).unwrap()));
+    assert!(poll(first).ready_then(|permit| permit.unwrap().push(1).unwrap()));
     let popped = if capacity == 0 { poll(pop) } else { popped };
     assert_eq!(popped, Poll::Ready(Ok(usize::from(capacity == 0))));
 }
@@ -225,10 +225,10 @@ fn a_close_gives_the_value_back<S: Sharing>(capacity: usize) {
     rx.close();
     assert_eq!(permit.push(1), Err(PushError::Closed(1)));
     drop(kept);
-    assert!(poll(pin!(unused)).is_ready_and(|closed| assert!(closed.unwrap_err().is_closed())));
+    assert!(poll(pin!(unused)).ready_then(|closed| assert!(closed.unwrap_err().is_closed())));
     assert!(tx.try_reserve().unwrap_err().is_closed());
     let last = waits.last_mut().unwrap();
-    assert!(poll(last.as_mut()).is_ready_and(|closed| assert!(closed.unwrap_err().is_closed())));
+    assert!(poll(last.as_mut()).ready_then(|closed| assert!(closed.unwrap_err().is_closed())));
     assert_eq!(audit(&tx), Default::default());
 }
 
