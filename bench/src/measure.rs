@@ -39,8 +39,8 @@ pub(crate) enum Target {
 pub(crate) enum Kind {
     Ours,
     Floor,
-    /// A runtime of another crate; reported only.
-    Runtime,
+    /// Reported only.
+    Apart,
     /// A channel with many senders and many receivers.
     Many,
     /// A channel with many senders and one receiver.
@@ -100,7 +100,7 @@ impl Case {
         let kind = match who {
             FLOOR => Kind::Floor,
             OURS | OURS_SLEEPY => Kind::Ours,
-            _ => Kind::Runtime,
+            _ => Kind::Apart,
         };
         self.with_kind(who, kind, round)
     }

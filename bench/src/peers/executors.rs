@@ -10,8 +10,8 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 
 /// Runs tasks on the calling thread.
 pub(crate) trait Executor: Sized + 'static {
-    /// Of the names of cases that run on it.
-    const PREFIX: &'static str = "";
+    /// Whether it looks for work for a while before it sleeps.
+    const SPINS: bool = false;
 
     fn new() -> io::Result<Self>;
 
@@ -26,6 +26,8 @@ pub(crate) trait Executor: Sized + 'static {
 pub(crate) struct Spinning(Runtime);
 
 impl Executor for Spinning {
+    const SPINS: bool = true;
+
     fn new() -> io::Result<Self> {
         let builder = Runtime::builder().spin(Duration::from_micros(5));
         Ok(Self(builder.build().map_err(io::Error::other)?))
@@ -46,8 +48,6 @@ impl Executor for Spinning {
 pub(crate) struct Parked(Runtime);
 
 impl Executor for Parked {
-    const PREFIX: &'static str = "parked/";
-
     fn new() -> io::Result<Self> {
         Ok(Self(Runtime::builder().no_spin().build().map_err(io::Error::other)?))
     }

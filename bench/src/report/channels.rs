@@ -6,6 +6,10 @@ use super::table::Table;
 use super::{Row, digits};
 use crate::measure::{Kind, Outcome, Trouble};
 
+/// Where they come from.
+pub(super) const CRATES: &[&str] =
+    &["async-channel", "async-unsync", "crossbeam-channel", "crossfire", "flume", "kanal", "tokio", "unsync"];
+
 /// A line for each target.
 pub(super) fn verdicts(rows: &[&Row]) -> Table {
     let mut table = Table::new([

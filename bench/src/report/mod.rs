@@ -157,6 +157,16 @@ pub(crate) fn machine() -> String {
     format!("{model}, {cpus} CPUs, Linux {}", kernel.trim())
 }
 
+/// The crates measured, each with its version: figures without would say nothing in a year.
+fn versions(crates: &[&str]) -> String {
+    let lock = include_str!("../../../Cargo.lock");
+    let version = |name: &&str| {
+        let (_, rest) = lock.split_once(&format!("name = \"{name}\"\nversion = \""))?;
+        Some(format!("{name} {}", rest.split('"').next()?))
+    };
+    crates.iter().filter_map(version).collect::<Vec<_>>().join(", ")
+}
+
 /// One line while the run goes on.
 pub(crate) fn summary(row: &Row) -> String {
     let mut text = row.case.clone();
@@ -201,6 +211,12 @@ mod tests {
         assert_eq!(missed(Target::Nanoseconds(106.0), &[107.0]), Some(true));
         assert_eq!(missed(Target::None, &[107.0]), None);
         assert_eq!(missed(Target::Ratio(1.06), &[]), None);
+    }
+
+    #[test]
+    fn versions_come_from_the_lock_file() {
+        let versions = versions(&["kanal", "no such crate", "flume"]);
+        assert!(versions.starts_with("kanal 0.") && versions.contains(", flume 0."), "{versions}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{Row, channels, floors, machine};
+use super::{Row, channels, floors, machine, versions};
 use crate::measure::Outcome;
 
 /// Puts the tables into a Markdown file, each between its two markers; a table whose cases did not run stays as it is.
@@ -18,16 +18,17 @@ use crate::measure::Outcome;
 /// The file lacks the markers of a table.
 pub(crate) fn write_markdown(path: &Path, rows: &[Row]) -> io::Result<()> {
     let (channels, floors): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.is_channel());
+    let with_versions = format!("{}; {}", machine(), versions(channels::CRATES));
     let tables = [
-        ("bench", floors::table(&floors)),
-        ("channels", channels::verdicts(&channels)),
-        ("channel-figures", channels::figures(&channels)),
+        ("bench", machine(), floors::table(&floors)),
+        ("channels", with_versions, channels::verdicts(&channels)),
+        ("channel-figures", String::new(), channels::figures(&channels)),
     ];
     let mut page = fs::read_to_string(path)?;
-    for (name, table) in tables {
+    for (name, about, table) in tables {
         if !table.is_empty() {
-            page = replace(&page, name, &format!("{}\n\n{}", machine(), table.markdown()))
-                .ok_or_else(|| no_markers(path, name))?;
+            let table = format!("{about}\n\n{}", table.markdown());
+            page = replace(&page, name, table.trim()).ok_or_else(|| no_markers(path, name))?;
         }
     }
     fs::write(path, page)
@@ -46,7 +47,7 @@ fn replace(page: &str, name: &str, table: &str) -> Option<String> {
     let (begin, end) = markers(name);
     let (before, rest) = page.split_once(&begin)?;
     let (_, after) = rest.split_once(&end)?;
-    Some(format!("{before}{begin}\n\n{table}\n{end}{after}"))
+    Some(format!("{before}{begin}\n\n{table}\n\n{end}{after}"))
 }
 
 /// One object per case and contestant.

@@ -28,7 +28,7 @@ fn threads() -> Case {
         .target(OURS, Target::Best(0.4, SHARED))
         .target(OURS_SPSC, Target::Nanoseconds(2.5));
     with_channels!(many one, C => {
-        case = case.channel::<C, u64>(across::<Spinning, C>, across::<OnTokio, C>);
+        case = case.channel::<Spinning, C, u64>(CAPACITY, across::<Spinning, C>, across::<OnTokio, C>);
     });
     case
 }
@@ -36,7 +36,7 @@ fn threads() -> Case {
 fn same() -> Case {
     let mut case = Case::new(format!("channel/batch/same/{BATCH}"), Clock::Cpu, Target::None).bounded(1.15);
     with_channels!(local_many many one local_one, C => {
-        case = case.channel::<C, u64>(one_thread::<Spinning, C>, one_thread::<OnTokio, C>);
+        case = case.channel::<Spinning, C, u64>(CAPACITY, one_thread::<Spinning, C>, one_thread::<OnTokio, C>);
     });
     case
 }

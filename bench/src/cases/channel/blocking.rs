@@ -7,7 +7,7 @@ use std::sync::Barrier;
 use std::thread;
 
 use super::load::{Tally, consume_blocking, pairs, produce_blocking, shared, shares};
-use super::{can_have, paced};
+use super::paced;
 use crate::clock::{self, Sample, Stopwatch};
 use crate::measure::{Case, Clock, Target};
 use crate::peers::channels::{Blocking, Ends, with_channels};
@@ -21,16 +21,16 @@ pub(super) fn cases() -> Vec<Case> {
 
 fn one_pair(capacity: usize) -> Case {
     let mut case = case(1, capacity).spsc(1.3);
-    with_channels!(blocking_many blocking_one, C => if can_have::<C, u64>(capacity) {
-        case = enter::<C>(case, move |messages| run::<C>(pairs(1, || C::new(capacity)), messages));
+    with_channels!(blocking_many blocking_one, C => {
+        case = enter::<C>(case, capacity, move |messages| run::<C>(pairs(1, || C::new(capacity)), messages));
     });
     case
 }
 
 fn crowd(ends: usize, capacity: usize) -> Case {
     let mut case = case(ends, capacity);
-    with_channels!(blocking_many, C => if can_have::<C, u64>(capacity) {
-        case = enter::<C>(case, move |messages| run::<C>(shared(C::new(capacity), ends, ends), messages));
+    with_channels!(blocking_many, C => {
+        case = enter::<C>(case, capacity, move |messages| run::<C>(shared(C::new(capacity), ends, ends), messages));
     });
     case
 }
@@ -39,7 +39,14 @@ fn case(ends: usize, capacity: usize) -> Case {
     Case::new(format!("channel/blocking/{ends}x{ends}/{capacity}"), Clock::Wall, Target::None).bounded(1.3)
 }
 
-fn enter<C: Ends<u64>>(case: Case, run: impl Fn(u64) -> io::Result<Sample> + 'static) -> Case {
+fn enter<C: Ends<u64>>(
+    case: Case,
+    capacity: usize,
+    run: impl Fn(u64) -> io::Result<Sample> + 'static,
+) -> Case {
+    if capacity == 0 && !C::RENDEZVOUS {
+        return case;
+    }
     case.with_kind(C::NAME, C::KIND, move |plan| paced(plan, &run))
 }
 

@@ -30,7 +30,8 @@ fn case(waiters: usize) -> Case {
 fn alone_there() -> Case {
     let mut case = case(0);
     with_channels!(local_many many one local_one, C => {
-        case = case.channel::<C, u64>(
+        case = case.channel::<Spinning, C, u64>(
+            CAPACITY,
             |pops| run::<Spinning, C>(pairs(1, || C::new(CAPACITY)), pops),
             |pops| run::<OnTokio, C>(pairs(1, || C::new(CAPACITY)), pops),
         );
@@ -41,7 +42,8 @@ fn alone_there() -> Case {
 fn among(waiters: usize) -> Case {
     let mut case = case(waiters);
     with_channels!(local_many many, C => {
-        case = case.channel::<C, u64>(
+        case = case.channel::<Spinning, C, u64>(
+            CAPACITY,
             move |pops| run::<Spinning, C>(shared(C::new(CAPACITY), 1, 1 + waiters), pops),
             move |pops| run::<OnTokio, C>(shared(C::new(CAPACITY), 1, 1 + waiters), pops),
         );

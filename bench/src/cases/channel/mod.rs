@@ -19,6 +19,7 @@ use std::io;
 use crate::clock::Sample;
 use crate::measure::{Case, Kind, OURS, OURS_SPSC, Plan, Target};
 use crate::peers::channels::Ends;
+use crate::peers::executors::Executor;
 
 pub(super) fn cases() -> Vec<Case> {
     let families = [
@@ -48,23 +49,30 @@ impl Case {
         self.target(OURS_SPSC, Target::Best(most, BETWEEN_THREADS))
     }
 
-    /// Adds a channel, on our executor and, unless it is ours, on tokio's.
-    fn channel<C: Ends<T>, T>(
+    /// Adds a channel on an executor of ours and, unless it is ours, on tokio's; nothing if it cannot have the capacity.
+    fn channel<E: Executor, C: Ends<T>, T>(
         self,
+        capacity: usize,
         ours: impl Fn(u64) -> io::Result<Sample> + 'static,
         tokios: impl Fn(u64) -> io::Result<Sample> + 'static,
     ) -> Case {
-        let case = self.with_kind(C::NAME, C::KIND, move |plan| paced(plan, &ours));
-        if C::KIND == Kind::Ours {
+        if capacity == 0 && !C::RENDEZVOUS {
+            return self;
+        }
+        // Among those that sleep at once, one that spins by itself is shown, and is nobody's measure.
+        let spins = !E::SPINS && capacity < C::SPINS_BELOW;
+        let kind = if spins { Kind::Apart } else { C::KIND };
+        let case = self.with_kind(C::NAME, kind, move |plan| paced(plan, &ours));
+        if kind == Kind::Ours {
             return case;
         }
-        case.with_kind(format!("{}@tokio", C::NAME), C::KIND, move |plan| paced(plan, &tokios))
+        case.with_kind(format!("{}@tokio", C::NAME), kind, move |plan| paced(plan, &tokios))
     }
 }
 
-/// Whether a channel can have this capacity.
-fn can_have<C: Ends<T>, T>(capacity: usize) -> bool {
-    capacity > 0 || C::RENDEZVOUS
+/// What the names of cases begin with on runtimes that sleep at once.
+fn parked<E: Executor>() -> &'static str {
+    if E::SPINS { "" } else { "parked/" }
 }
 
 /// The suffix of a case whose messages are not words.

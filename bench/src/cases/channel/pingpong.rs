@@ -5,11 +5,14 @@
 use std::io;
 use std::sync::Barrier;
 
+use super::parked;
 use crate::cases::{alone, two_threads};
 use crate::clock::{Sample, Stopwatch};
 use crate::measure::{Case, Clock, Kind, OURS_LOCAL, Target};
 use crate::peers::channels::{Answer, Channel, with_channels};
 use crate::peers::executors::{Executor, OnTokio, Parked, Spinning};
+
+const CAPACITY: usize = 1;
 
 pub(super) fn cases() -> Vec<Case> {
     let same = same().bounded(1.15).target(OURS_LOCAL, Target::Best(1.0, &[Kind::Local]));
@@ -21,23 +24,23 @@ pub(super) fn cases() -> Vec<Case> {
 fn same() -> Case {
     let mut case = Case::new("channel/pingpong/same", Clock::Cpu, Target::None);
     with_channels!(local_many many one local_one, C => {
-        case = case.channel::<C, u64>(one_thread::<Spinning, C>, one_thread::<OnTokio, C>);
+        case = case.channel::<Spinning, C, u64>(CAPACITY, one_thread::<Spinning, C>, one_thread::<OnTokio, C>);
     });
     case
 }
 
 fn threads<E: Executor>() -> Case {
-    let mut case = Case::new(format!("channel/{}pingpong/threads", E::PREFIX), Clock::Wall, Target::None);
+    let mut case = Case::new(format!("channel/{}pingpong/threads", parked::<E>()), Clock::Wall, Target::None);
     with_channels!(many one, C => {
-        case = case.channel::<C, u64>(across::<E, C>, across::<OnTokio, C>);
+        case = case.channel::<E, C, u64>(CAPACITY, across::<E, C>, across::<OnTokio, C>);
     });
     case
 }
 
 fn one_thread<E: Executor, C: Channel<u64>>(trips: u64) -> io::Result<Sample> {
     alone()?;
-    let (ping, pings) = C::new(1);
-    let (pong, pongs) = C::new(1);
+    let (ping, pings) = C::new(CAPACITY);
+    let (pong, pongs) = C::new(CAPACITY);
     E::new()?.block_on(async {
         let back = E::spawn(answer::<C>(pings, pong));
         let there = E::spawn(async move {
@@ -51,8 +54,8 @@ fn one_thread<E: Executor, C: Channel<u64>>(trips: u64) -> io::Result<Sample> {
 }
 
 fn across<E: Executor, C: Channel<u64, Sender: Send, Receiver: Send>>(trips: u64) -> io::Result<Sample> {
-    let (ping, pings) = C::new(1);
-    let (pong, pongs) = C::new(1);
+    let (ping, pings) = C::new(CAPACITY);
+    let (pong, pongs) = C::new(CAPACITY);
     let there = |ready: &Barrier| {
         let executor = E::new();
         ready.wait();

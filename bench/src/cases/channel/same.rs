@@ -5,7 +5,7 @@
 use std::io;
 
 use super::load::{Tally, consume, pairs, produce, shared, shares};
-use super::{can_have, suffix};
+use super::suffix;
 use crate::cases::alone;
 use crate::clock::{Sample, Stopwatch};
 use crate::measure::{Case, Clock, Kind, OURS_LOCAL, Target};
@@ -28,8 +28,9 @@ fn one_pair<T: Message>(capacity: usize) -> Case {
     let mut case = Case::new(name, Clock::Cpu, Target::None)
         .bounded(1.15)
         .target(OURS_LOCAL, Target::Best(1.0, &[Kind::Local]));
-    with_channels!(local_many many one local_one, C => if can_have::<C, T>(capacity) {
-        case = case.channel::<C, T>(
+    with_channels!(local_many many one local_one, C => {
+        case = case.channel::<Spinning, C, T>(
+            capacity,
             move |messages| run::<Spinning, C, T>(pairs(1, || C::new(capacity)), messages),
             move |messages| run::<OnTokio, C, T>(pairs(1, || C::new(capacity)), messages),
         );
@@ -39,8 +40,9 @@ fn one_pair<T: Message>(capacity: usize) -> Case {
 
 fn many_pairs(capacity: usize) -> Case {
     let mut case = Case::new(format!("channel/same/64x/{capacity}"), Clock::Cpu, Target::None).bounded(1.15);
-    with_channels!(local_many many, C => if can_have::<C, u64>(capacity) {
-        case = case.channel::<C, u64>(
+    with_channels!(local_many many, C => {
+        case = case.channel::<Spinning, C, u64>(
+            capacity,
             move |messages| run::<Spinning, C, u64>(shared(C::new(capacity), 64, 64), messages),
             move |messages| run::<OnTokio, C, u64>(shared(C::new(capacity), 64, 64), messages),
         );

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Barrier;
 
 use super::load::{Tally, consume, pairs, produce, shared, shares};
-use super::{can_have, suffix};
+use super::{parked, suffix};
 use crate::cases::two_threads;
 use crate::clock::{Sample, Stopwatch};
 use crate::measure::{Case, Clock, Target};
@@ -53,8 +53,9 @@ pub(super) fn cases() -> Vec<Case> {
 fn pair<E: Executor, T: Message>(count: usize, capacity: usize) -> Case {
     let who = if count == 1 { "1x1".to_owned() } else { format!("{count}pairs") };
     let mut case = case::<E, T>(&who, capacity);
-    with_channels!(many one, C => if can_have::<C, T>(capacity) {
-        case = case.channel::<C, T>(
+    with_channels!(many one, C => {
+        case = case.channel::<E, C, T>(
+            capacity,
             move |messages| run::<E, C, T>(pairs(count, || C::new(capacity)), messages),
             move |messages| run::<OnTokio, C, T>(pairs(count, || C::new(capacity)), messages),
         );
@@ -65,8 +66,9 @@ fn pair<E: Executor, T: Message>(count: usize, capacity: usize) -> Case {
 /// One channel with a number of producers and as many consumers.
 fn crowd<E: Executor, T: Message>(ends: usize, capacity: usize) -> Case {
     let mut case = case::<E, T>(&format!("{ends}x{ends}"), capacity);
-    with_channels!(many, C => if can_have::<C, T>(capacity) {
-        case = case.channel::<C, T>(
+    with_channels!(many, C => {
+        case = case.channel::<E, C, T>(
+            capacity,
             move |messages| run::<E, C, T>(shared(C::new(capacity), ends, ends), messages),
             move |messages| run::<OnTokio, C, T>(shared(C::new(capacity), ends, ends), messages),
         );
@@ -75,7 +77,7 @@ fn crowd<E: Executor, T: Message>(ends: usize, capacity: usize) -> Case {
 }
 
 fn case<E: Executor, T>(who: &str, capacity: usize) -> Case {
-    let name = format!("channel/{}threads/{who}/{capacity}{}", E::PREFIX, suffix::<T>());
+    let name = format!("channel/{}threads/{who}/{capacity}{}", parked::<E>(), suffix::<T>());
     Case::new(name, Clock::Wall, Target::None)
 }
 

@@ -14,6 +14,7 @@ impl<T: Message> Ends<T> for Crossfire {
     const NAME: &'static str = "crossfire";
     const KIND: Kind = Kind::Many;
     const RENDEZVOUS: bool = false;
+    const SPINS_BELOW: usize = 10;
     type Sender = MAsyncTx<mpmc::Array<T>>;
     type Receiver = MAsyncRx<mpmc::Array<T>>;
 }
@@ -39,6 +40,7 @@ impl<T: Message> Ends<T> for CrossfireSpsc {
     const NAME: &'static str = "crossfire-spsc";
     const KIND: Kind = Kind::Pair;
     const RENDEZVOUS: bool = false;
+    const SPINS_BELOW: usize = 10;
     type Sender = AsyncTx<spsc::Array<T>>;
     type Receiver = AsyncRx<spsc::Array<T>>;
 }

@@ -110,6 +110,8 @@ pub(crate) trait Ends<T> {
     const KIND: Kind;
     /// Whether capacity 0 makes every push meet a pop.
     const RENDEZVOUS: bool;
+    /// Below this capacity a wait begins with a spin of the channel's own, whatever the executor does.
+    const SPINS_BELOW: usize = 0;
     type Sender: 'static;
     type Receiver: 'static;
 }
