@@ -119,11 +119,12 @@ fn bench(options: &Options) -> io::Result<()> {
     if let Some(path) = &options.json {
         report::write_json(path, &rows)?;
     }
+    let pictures = match &options.plots {
+        Some(directory) => report::draw(directory, &rows)?,
+        None => Vec::new(),
+    };
     if let Some(path) = &options.markdown {
-        report::write_markdown(path, &rows)?;
-    }
-    if let Some(directory) = &options.plots {
-        report::draw(directory, &rows)?;
+        report::write_markdown(path, &rows, &pictures)?;
     }
     Ok(())
 }

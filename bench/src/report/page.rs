@@ -4,34 +4,48 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::{Row, channels, floors, machine, versions};
 use crate::measure::Outcome;
 
-/// Puts the tables into a Markdown file, each between its two markers; a table whose cases did not run stays as it is.
+/// Puts the tables and links to the pictures into a Markdown file, each between its two markers; what did not run stays as
+/// it is.
 ///
 /// # Errors
 ///
 /// The file lacks the markers of a table.
-pub(crate) fn write_markdown(path: &Path, rows: &[Row]) -> io::Result<()> {
+pub(crate) fn write_markdown(path: &Path, rows: &[Row], pictures: &[PathBuf]) -> io::Result<()> {
     let (channels, floors): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.is_channel());
-    let with_versions = format!("{}; {}", machine(), versions(channels::CRATES));
-    let tables = [
-        ("bench", machine(), floors::table(&floors)),
-        ("channels", with_versions, channels::verdicts(&channels)),
-        ("channel-figures", String::new(), channels::figures(&channels)),
+    let (about, crates) = (machine(), versions(channels::CRATES));
+    let parts = [
+        ("bench", format!("{about}\n\n{}", floors::table(&floors).markdown()), floors.is_empty()),
+        (
+            "channels",
+            format!("{about}; {crates}\n\n{}", channels::verdicts(&channels).markdown()),
+            channels.is_empty(),
+        ),
+        ("channel-figures", channels::figures(&channels).markdown(), channels.is_empty()),
+        ("channel-pictures", links(path, pictures), pictures.is_empty()),
     ];
     let mut page = fs::read_to_string(path)?;
-    for (name, about, table) in tables {
-        if !table.is_empty() {
-            let table = format!("{about}\n\n{}", table.markdown());
-            page = replace(&page, name, table.trim()).ok_or_else(|| no_markers(path, name))?;
-        }
+    for (name, part, _) in parts.iter().filter(|(_, _, nothing)| !nothing) {
+        page = replace(&page, name, part.trim_end()).ok_or_else(|| no_markers(path, name))?;
     }
     fs::write(path, page)
+}
+
+/// The pictures as seen from the page.
+fn links(page: &Path, pictures: &[PathBuf]) -> String {
+    let directory = page.parent().unwrap_or(Path::new(""));
+    let link = |picture: &PathBuf| {
+        let path = picture.strip_prefix(directory).unwrap_or(picture);
+        let name = picture.file_stem().unwrap_or_default().to_string_lossy();
+        format!("![{name}]({})\n", path.display())
+    };
+    pictures.iter().map(link).collect()
 }
 
 fn markers(name: &str) -> (String, String) {
@@ -75,15 +89,22 @@ mod tests {
     use crate::measure::Target;
 
     #[test]
+    fn a_picture_is_linked_from_where_the_page_is() {
+        let links =
+            links(Path::new("docs/page.md"), &["docs/pictures/one.svg".into(), "/tmp/two.svg".into()]);
+        assert_eq!(links, "![one](pictures/one.svg)\n![two](/tmp/two.svg)\n");
+    }
+
+    #[test]
     fn a_page_keeps_what_is_around_its_tables() -> io::Result<()> {
         let path = std::env::temp_dir().join(format!("millstream-bench-{}.md", std::process::id()));
         let rest = "after\n<!-- channels:begin -->\nother\n<!-- channels:end -->\n";
         fs::write(&path, format!("before\n<!-- bench:begin -->\nold\n<!-- bench:end -->\n{rest}"))?;
         let rows = [row(Target::None, &[120.0])];
-        write_markdown(&path, &rows)?;
+        write_markdown(&path, &rows, &[])?;
         let page = fs::read_to_string(&path)?;
         fs::write(&path, "no markers")?;
-        let refused = write_markdown(&path, &rows);
+        let refused = write_markdown(&path, &rows, &[]);
         fs::remove_file(&path)?;
         assert!(
             page.starts_with("before\n") && page.ends_with(&format!("<!-- bench:end -->\n{rest}")),

@@ -3,7 +3,7 @@
 //! Knows: rows, plotters. Does not know: targets.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -84,9 +84,10 @@ const COLOURS: &[(&str, RGBColor)] = &[
     ("std", RGBColor(0x55, 0x55, 0x55)),
 ];
 
-/// Draws what was measured; a family without figures is left out.
-pub(crate) fn draw(directory: &Path, rows: &[Row]) -> io::Result<()> {
+/// Draws what was measured, and says where; a family without figures is left out.
+pub(crate) fn draw(directory: &Path, rows: &[Row]) -> io::Result<Vec<PathBuf>> {
     std::fs::create_dir_all(directory)?;
+    let mut drawn = Vec::new();
     for (file, charts) in PICTURES {
         let charts: Vec<(&str, Vec<Group<'_>>)> = charts
             .iter()
@@ -94,11 +95,12 @@ pub(crate) fn draw(directory: &Path, rows: &[Row]) -> io::Result<()> {
             .filter(|(_, groups)| !groups.is_empty())
             .collect();
         if !charts.is_empty() {
-            picture(&directory.join(format!("channels-{file}.svg")), &charts)
-                .map_err(|error| io::Error::other(error.to_string()))?;
+            let path = directory.join(format!("channels-{file}.svg"));
+            picture(&path, &charts).map_err(|error| io::Error::other(error.to_string()))?;
+            drawn.push(path);
         }
     }
-    Ok(())
+    Ok(drawn)
 }
 
 /// The bars of one case, in the order of [`COLOURS`].
