@@ -1,4 +1,4 @@
-//! What runs the tasks of the channel cases: a runtime of ours that spins or parks, or tokio's.
+//! What runs the tasks of the channel cases: a runtime of ours, or tokio's.
 //!
 //! Knows: millstream, tokio. Does not know: channels.
 
@@ -8,12 +8,18 @@ use std::time::Duration;
 use millstream::Runtime;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 
+/// What a thread does that has nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Idle {
+    /// Looks for work for 5 microseconds, then sleeps.
+    Spins,
+    /// Sleeps at once.
+    Sleeps,
+}
+
 /// Runs tasks on the calling thread.
 pub(crate) trait Executor: Sized + 'static {
-    /// Whether it looks for work for a while before it sleeps.
-    const SPINS: bool = false;
-
-    fn new() -> io::Result<Self>;
+    fn new(idle: Idle) -> io::Result<Self>;
 
     fn block_on<F: Future>(&self, future: F) -> F::Output;
 
@@ -21,15 +27,15 @@ pub(crate) trait Executor: Sized + 'static {
     fn spawn<F: Future + 'static>(future: F) -> impl Future<Output = F::Output>;
 }
 
-/// Looks for work for 5 microseconds before it sleeps.
 #[derive(Debug)]
-pub(crate) struct Spinning(Runtime);
+pub(crate) struct OnMillstream(Runtime);
 
-impl Executor for Spinning {
-    const SPINS: bool = true;
-
-    fn new() -> io::Result<Self> {
-        let builder = Runtime::builder().spin(Duration::from_micros(5));
+impl Executor for OnMillstream {
+    fn new(idle: Idle) -> io::Result<Self> {
+        let builder = match idle {
+            Idle::Spins => Runtime::builder().spin(Duration::from_micros(5)),
+            Idle::Sleeps => Runtime::builder().no_spin(),
+        };
         Ok(Self(builder.build().map_err(io::Error::other)?))
     }
 
@@ -43,30 +49,12 @@ impl Executor for Spinning {
     }
 }
 
-/// Sleeps at once when there is nothing to do.
-#[derive(Debug)]
-pub(crate) struct Parked(Runtime);
-
-impl Executor for Parked {
-    fn new() -> io::Result<Self> {
-        Ok(Self(Runtime::builder().no_spin().build().map_err(io::Error::other)?))
-    }
-
-    fn block_on<F: Future>(&self, future: F) -> F::Output {
-        self.0.block_on(future)
-    }
-
-    fn spawn<F: Future + 'static>(future: F) -> impl Future<Output = F::Output> {
-        Spinning::spawn(future)
-    }
-}
-
-/// tokio on one thread, without its drivers: nothing is cheaper there.
+/// On one thread, without its drivers: nothing is cheaper there. It always sleeps at once.
 #[derive(Debug)]
 pub(crate) struct OnTokio(LocalRuntime);
 
 impl Executor for OnTokio {
-    fn new() -> io::Result<Self> {
+    fn new(_: Idle) -> io::Result<Self> {
         Ok(Self(Builder::new_current_thread().build_local(LocalOptions::default())?))
     }
 

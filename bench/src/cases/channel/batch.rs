@@ -14,7 +14,7 @@ use crate::cases::alone;
 use crate::clock::{Sample, Stopwatch};
 use crate::measure::{Case, Clock, OURS, OURS_SPSC, Target};
 use crate::peers::channels::{Channel, with_channels};
-use crate::peers::executors::{Executor, OnTokio, Spinning};
+use crate::peers::executors::{Executor, Idle, OnMillstream, OnTokio};
 
 const CAPACITY: usize = 1024;
 const BATCH: usize = 32;
@@ -28,7 +28,7 @@ fn threads() -> Case {
         .target(OURS, Target::Best(0.4, SHARED))
         .target(OURS_SPSC, Target::Nanoseconds(2.5));
     with_channels!(many one, C => {
-        case = case.channel::<Spinning, C, u64>(CAPACITY, across::<Spinning, C>, across::<OnTokio, C>);
+        case = case.channel::<C, u64>(Idle::Spins, CAPACITY, across::<OnMillstream, C>, across::<OnTokio, C>);
     });
     case
 }
@@ -36,7 +36,7 @@ fn threads() -> Case {
 fn same() -> Case {
     let mut case = Case::new(format!("channel/batch/same/{BATCH}"), Clock::Cpu, Target::None).bounded(1.15);
     with_channels!(local_many many one local_one, C => {
-        case = case.channel::<Spinning, C, u64>(CAPACITY, one_thread::<Spinning, C>, one_thread::<OnTokio, C>);
+        case = case.channel::<C, u64>(Idle::Spins, CAPACITY, one_thread::<OnMillstream, C>, one_thread::<OnTokio, C>);
     });
     case
 }
@@ -44,6 +44,7 @@ fn same() -> Case {
 fn across<E: Executor, C: Channel<u64, Sender: Send, Receiver: Send>>(messages: u64) -> io::Result<Sample> {
     let (sender, receiver) = C::new(CAPACITY);
     between::<E, _, _>(
+        Idle::Spins,
         messages,
         vec![move || produce_many::<C, u64>(sender, 0..messages, BATCH)],
         vec![move || consume_many::<C, u64>(receiver, BATCH)],
@@ -53,7 +54,7 @@ fn across<E: Executor, C: Channel<u64, Sender: Send, Receiver: Send>>(messages: 
 fn one_thread<E: Executor, C: Channel<u64>>(messages: u64) -> io::Result<Sample> {
     alone()?;
     let (sender, receiver) = C::new(CAPACITY);
-    E::new()?.block_on(async {
+    E::new(Idle::Spins)?.block_on(async {
         let watch = Stopwatch::start();
         let producer = E::spawn(produce_many::<C, u64>(sender, 0..messages, BATCH));
         let consumer = E::spawn(consume_many::<C, u64>(receiver, BATCH));

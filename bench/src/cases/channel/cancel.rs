@@ -13,7 +13,7 @@ use crate::cases::alone;
 use crate::clock::{Sample, Stopwatch};
 use crate::measure::{Case, Clock, OURS, OURS_LOCAL, Target};
 use crate::peers::channels::{Answer, Channel, with_channels};
-use crate::peers::executors::{Executor, OnTokio, Spinning};
+use crate::peers::executors::{Executor, Idle, OnMillstream, OnTokio};
 
 const CAPACITY: usize = 64;
 
@@ -30,9 +30,9 @@ fn case(waiters: usize) -> Case {
 fn alone_there() -> Case {
     let mut case = case(0);
     with_channels!(local_many many one local_one, C => {
-        case = case.channel::<Spinning, C, u64>(
-            CAPACITY,
-            |pops| run::<Spinning, C>(pairs(1, || C::new(CAPACITY)), pops),
+        case = case.channel::<C, u64>(
+            Idle::Spins, CAPACITY,
+            |pops| run::<OnMillstream, C>(pairs(1, || C::new(CAPACITY)), pops),
             |pops| run::<OnTokio, C>(pairs(1, || C::new(CAPACITY)), pops),
         );
     });
@@ -42,9 +42,9 @@ fn alone_there() -> Case {
 fn among(waiters: usize) -> Case {
     let mut case = case(waiters);
     with_channels!(local_many many, C => {
-        case = case.channel::<Spinning, C, u64>(
-            CAPACITY,
-            move |pops| run::<Spinning, C>(shared(C::new(CAPACITY), 1, 1 + waiters), pops),
+        case = case.channel::<C, u64>(
+            Idle::Spins, CAPACITY,
+            move |pops| run::<OnMillstream, C>(shared(C::new(CAPACITY), 1, 1 + waiters), pops),
             move |pops| run::<OnTokio, C>(shared(C::new(CAPACITY), 1, 1 + waiters), pops),
         );
     });
@@ -58,7 +58,7 @@ fn run<E: Executor, C: Channel<u64>>(
     alone()?;
     let mut sender = senders.pop().expect("there is a sender");
     let mut receiver = receivers.pop().expect("there is a receiver");
-    E::new()?.block_on(async {
+    E::new(Idle::Spins)?.block_on(async {
         let wait = |mut receiver| E::spawn(async move { C::pop(&mut receiver).await.value() });
         let waiters: Vec<_> = receivers.into_iter().map(wait).collect();
         E::spawn(async {}).await; // tasks start in order: now they wait

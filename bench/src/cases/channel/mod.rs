@@ -19,7 +19,7 @@ use std::io;
 use crate::clock::Sample;
 use crate::measure::{Case, Kind, OURS, OURS_SPSC, Plan, Target};
 use crate::peers::channels::Ends;
-use crate::peers::executors::Executor;
+use crate::peers::executors::Idle;
 
 pub(super) fn cases() -> Vec<Case> {
     let families = [
@@ -49,9 +49,10 @@ impl Case {
         self.target(OURS_SPSC, Target::Best(most, BETWEEN_THREADS))
     }
 
-    /// Adds a channel on an executor of ours and, unless it is ours, on tokio's; nothing if it cannot have the capacity.
-    fn channel<E: Executor, C: Ends<T>, T>(
+    /// Adds a channel on a runtime of ours and, unless it is ours, on tokio's; nothing if it cannot have the capacity.
+    fn channel<C: Ends<T>, T>(
         self,
+        idle: Idle,
         capacity: usize,
         ours: impl Fn(u64) -> io::Result<Sample> + 'static,
         tokios: impl Fn(u64) -> io::Result<Sample> + 'static,
@@ -60,7 +61,7 @@ impl Case {
             return self;
         }
         // Among those that sleep at once, one that spins by itself is shown, and is nobody's measure.
-        let spins = !E::SPINS && capacity < C::SPINS_BELOW;
+        let spins = idle == Idle::Sleeps && capacity < C::SPINS_BELOW;
         let kind = if spins { Kind::Apart } else { C::KIND };
         let case = self.with_kind(C::NAME, kind, move |plan| paced(plan, &ours));
         if kind == Kind::Ours {
@@ -70,9 +71,12 @@ impl Case {
     }
 }
 
-/// What the names of cases begin with on runtimes that sleep at once.
-fn parked<E: Executor>() -> &'static str {
-    if E::SPINS { "" } else { "parked/" }
+/// What the names of cases begin with.
+fn prefix(idle: Idle) -> &'static str {
+    match idle {
+        Idle::Spins => "channel",
+        Idle::Sleeps => "channel/parked",
+    }
 }
 
 /// The suffix of a case whose messages are not words.

@@ -5,34 +5,44 @@
 use std::io;
 use std::sync::Barrier;
 
-use super::parked;
+use super::prefix;
 use crate::cases::{alone, two_threads};
 use crate::clock::{Sample, Stopwatch};
 use crate::measure::{Case, Clock, Kind, OURS_LOCAL, Target};
 use crate::peers::channels::{Answer, Channel, with_channels};
-use crate::peers::executors::{Executor, OnTokio, Parked, Spinning};
+use crate::peers::executors::{Executor, Idle, OnMillstream, OnTokio};
 
 const CAPACITY: usize = 1;
 
 pub(super) fn cases() -> Vec<Case> {
     let same = same().bounded(1.15).target(OURS_LOCAL, Target::Best(1.0, &[Kind::Local]));
-    let spinning = threads::<Spinning>().bounded(1.3).spsc(1.3);
-    let parked = threads::<Parked>().bounded(1.3).spsc(1.3);
+    let spinning = threads(Idle::Spins).bounded(1.3).spsc(1.3);
+    let parked = threads(Idle::Sleeps).bounded(1.3).spsc(1.3);
     vec![same, spinning, parked]
 }
 
 fn same() -> Case {
     let mut case = Case::new("channel/pingpong/same", Clock::Cpu, Target::None);
     with_channels!(local_many many one local_one, C => {
-        case = case.channel::<Spinning, C, u64>(CAPACITY, one_thread::<Spinning, C>, one_thread::<OnTokio, C>);
+        case = case.channel::<C, u64>(
+            Idle::Spins,
+            CAPACITY,
+            one_thread::<OnMillstream, C>,
+            one_thread::<OnTokio, C>,
+        );
     });
     case
 }
 
-fn threads<E: Executor>() -> Case {
-    let mut case = Case::new(format!("channel/{}pingpong/threads", parked::<E>()), Clock::Wall, Target::None);
+fn threads(idle: Idle) -> Case {
+    let mut case = Case::new(format!("{}/pingpong/threads", prefix(idle)), Clock::Wall, Target::None);
     with_channels!(many one, C => {
-        case = case.channel::<E, C, u64>(CAPACITY, across::<E, C>, across::<OnTokio, C>);
+        case = case.channel::<C, u64>(
+            idle,
+            CAPACITY,
+            move |trips| across::<OnMillstream, C>(idle, trips),
+            move |trips| across::<OnTokio, C>(idle, trips),
+        );
     });
     case
 }
@@ -41,7 +51,7 @@ fn one_thread<E: Executor, C: Channel<u64>>(trips: u64) -> io::Result<Sample> {
     alone()?;
     let (ping, pings) = C::new(CAPACITY);
     let (pong, pongs) = C::new(CAPACITY);
-    E::new()?.block_on(async {
+    E::new(Idle::Spins)?.block_on(async {
         let back = E::spawn(answer::<C>(pings, pong));
         let there = E::spawn(async move {
             let watch = Stopwatch::start();
@@ -53,18 +63,21 @@ fn one_thread<E: Executor, C: Channel<u64>>(trips: u64) -> io::Result<Sample> {
     })
 }
 
-fn across<E: Executor, C: Channel<u64, Sender: Send, Receiver: Send>>(trips: u64) -> io::Result<Sample> {
+fn across<E: Executor, C: Channel<u64, Sender: Send, Receiver: Send>>(
+    idle: Idle,
+    trips: u64,
+) -> io::Result<Sample> {
     let (ping, pings) = C::new(CAPACITY);
     let (pong, pongs) = C::new(CAPACITY);
     let there = |ready: &Barrier| {
-        let executor = E::new();
+        let executor = E::new(idle);
         ready.wait();
         let watch = Stopwatch::start();
         executor?.block_on(async { E::spawn(ask::<C>(ping, pongs, trips)).await })?;
         Ok(watch.stop(trips))
     };
     let back = |ready: &Barrier| {
-        let executor = E::new();
+        let executor = E::new(idle);
         ready.wait();
         executor?.block_on(async { E::spawn(answer::<C>(pings, pong)).await });
         Ok(())

@@ -10,7 +10,7 @@ use crate::cases::alone;
 use crate::clock::{Sample, Stopwatch};
 use crate::measure::{Case, Clock, Kind, OURS_LOCAL, Target};
 use crate::peers::channels::{Channel, Message, with_channels};
-use crate::peers::executors::{Executor, OnTokio, Spinning};
+use crate::peers::executors::{Executor, Idle, OnMillstream, OnTokio};
 
 pub(super) fn cases() -> Vec<Case> {
     // What `local` may cost of the best channel that many share.
@@ -29,9 +29,9 @@ fn one_pair<T: Message>(capacity: usize) -> Case {
         .bounded(1.15)
         .target(OURS_LOCAL, Target::Best(1.0, &[Kind::Local]));
     with_channels!(local_many many one local_one, C => {
-        case = case.channel::<Spinning, C, T>(
-            capacity,
-            move |messages| run::<Spinning, C, T>(pairs(1, || C::new(capacity)), messages),
+        case = case.channel::<C, T>(
+            Idle::Spins, capacity,
+            move |messages| run::<OnMillstream, C, T>(pairs(1, || C::new(capacity)), messages),
             move |messages| run::<OnTokio, C, T>(pairs(1, || C::new(capacity)), messages),
         );
     });
@@ -41,9 +41,9 @@ fn one_pair<T: Message>(capacity: usize) -> Case {
 fn many_pairs(capacity: usize) -> Case {
     let mut case = Case::new(format!("channel/same/64x/{capacity}"), Clock::Cpu, Target::None).bounded(1.15);
     with_channels!(local_many many, C => {
-        case = case.channel::<Spinning, C, u64>(
-            capacity,
-            move |messages| run::<Spinning, C, u64>(shared(C::new(capacity), 64, 64), messages),
+        case = case.channel::<C, u64>(
+            Idle::Spins, capacity,
+            move |messages| run::<OnMillstream, C, u64>(shared(C::new(capacity), 64, 64), messages),
             move |messages| run::<OnTokio, C, u64>(shared(C::new(capacity), 64, 64), messages),
         );
     });
@@ -55,7 +55,7 @@ fn run<E: Executor, C: Channel<T>, T: Message>(
     messages: u64,
 ) -> io::Result<Sample> {
     alone()?;
-    E::new()?.block_on(async {
+    E::new(Idle::Spins)?.block_on(async {
         let watch = Stopwatch::start();
         let shares = shares(messages, senders.len());
         let producers: Vec<_> = senders
