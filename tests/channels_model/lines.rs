@@ -4,7 +4,7 @@
 
 use std::any::Any;
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -12,7 +12,8 @@ use std::task::{Context, Poll};
 use futures::Stream;
 use futures::stream::FusedStream;
 use millstream::channel::{
-    self, Local, PopError, Push, PushError, Receiver, Sender, Sharing, Threads, TryPopError, TryPushError,
+    self, Local, Permit, PopError, Push, PushError, Receiver, Sender, Sharing, Threads, TryPopError,
+    TryPushError, WeakReceiver, WeakSender,
 };
 use millstream::combinators::{OneOf2, when_any};
 use millstream::{Operation, race};
@@ -21,16 +22,15 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof};
 
 use crate::channel_model::{Id, Model, Refused};
 use crate::check;
-use crate::parts::{Census, Held, Mapped, Token, Wakes};
+use crate::parts::{Buffer, Census, Held, Mapped, Token, Wakes};
 
 // ---- histories ----
 
 /// One step. Numbers choose among what there is, modulo how much that is.
 #[derive(Clone, Debug)]
 enum Step {
-    Push { channel: u8, end: u8, poll: bool },
-    Pop { channel: u8, end: u8, poll: bool },
-    Race { arms: Vec<(u8, bool)>, as_pair: bool },
+    Start { channel: u8, end: u8, kind: Kind, poll: bool },
+    Race { arms: Vec<(u8, Kind)>, as_pair: bool },
     Poll { task: u8, new_waker: bool },
     Drop { task: u8 },
     CancelPush { task: u8 },
@@ -38,8 +38,13 @@ enum Step {
     Discard { task: u8 },
     TryPush { channel: u8, end: u8 },
     TryPop { channel: u8, end: u8 },
+    TryPushMany { channel: u8, count: u8 },
+    TryPopMany { channel: u8, max: u8 },
+    TryReserve { channel: u8, end: u8 },
+    UsePermit { permit: u8 },
+    DropPermit { permit: u8 },
     Fill { channel: u8 },
-    Drain { channel: u8 },
+    Drain { channel: u8, take: u8 },
     NewStream { channel: u8, end: u8 },
     PollStream { stream: u8, new_waker: bool },
     TryPopStream { stream: u8 },
@@ -48,15 +53,39 @@ enum Step {
     CloneReceiver { channel: u8 },
     DropSender { channel: u8, end: u8 },
     DropReceiver { channel: u8, end: u8 },
+    Downgrade { channel: u8 },
+    Upgrade { channel: u8, receiver: bool },
     Close { channel: u8, by_receiver: bool },
+}
+
+/// What may wait, alone or as an arm of a race.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Push,
+    Pop,
+    Reserve,
+    PushMany { count: u8 },
+    PopMany { max: u8 },
+    Closed { by_receiver: bool },
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        8 => Just(Kind::Push),
+        8 => Just(Kind::Pop),
+        2 => Just(Kind::Reserve),
+        2 => (0..6_u8).prop_map(|count| Kind::PushMany { count }),
+        2 => prop_oneof![4 => 0..6_u8, 1 => 30..90_u8].prop_map(|max| Kind::PopMany { max }),
+        1 => any::<bool>().prop_map(|by_receiver| Kind::Closed { by_receiver }),
+    ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let (n, flag) = (any::<u8>, any::<bool>);
     prop_oneof![
-        8 => (n(), n(), flag()).prop_map(|(channel, end, poll)| Step::Push { channel, end, poll }),
-        8 => (n(), n(), flag()).prop_map(|(channel, end, poll)| Step::Pop { channel, end, poll }),
-        6 => (vec((n(), flag()), 2..4), flag()).prop_map(|(arms, as_pair)| Step::Race { arms, as_pair }),
+        18 => (n(), n(), kind(), flag())
+            .prop_map(|(channel, end, kind, poll)| Step::Start { channel, end, kind, poll }),
+        6 => (vec((n(), kind()), 2..4), flag()).prop_map(|(arms, as_pair)| Step::Race { arms, as_pair }),
         20 => (n(), flag()).prop_map(|(task, new_waker)| Step::Poll { task, new_waker }),
         5 => n().prop_map(|task| Step::Drop { task }),
         3 => n().prop_map(|task| Step::CancelPush { task }),
@@ -65,7 +94,12 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (n(), n()).prop_map(|(channel, end)| Step::TryPush { channel, end }),
         6 => (n(), n()).prop_map(|(channel, end)| Step::TryPop { channel, end }),
         1 => n().prop_map(|channel| Step::Fill { channel }),
-        1 => n().prop_map(|channel| Step::Drain { channel }),
+        1 => (n(), n()).prop_map(|(channel, take)| Step::Drain { channel, take }),
+        1 => (n(), 0..8_u8).prop_map(|(channel, count)| Step::TryPushMany { channel, count }),
+        1 => (n(), 0..80_u8).prop_map(|(channel, max)| Step::TryPopMany { channel, max }),
+        2 => (n(), n()).prop_map(|(channel, end)| Step::TryReserve { channel, end }),
+        3 => n().prop_map(|permit| Step::UsePermit { permit }),
+        2 => n().prop_map(|permit| Step::DropPermit { permit }),
         1 => (n(), n()).prop_map(|(channel, end)| Step::NewStream { channel, end }),
         4 => (n(), flag()).prop_map(|(stream, new_waker)| Step::PollStream { stream, new_waker }),
         1 => n().prop_map(|stream| Step::TryPopStream { stream }),
@@ -74,6 +108,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => n().prop_map(|channel| Step::CloneReceiver { channel }),
         2 => (n(), n()).prop_map(|(channel, end)| Step::DropSender { channel, end }),
         2 => (n(), n()).prop_map(|(channel, end)| Step::DropReceiver { channel, end }),
+        1 => n().prop_map(|channel| Step::Downgrade { channel }),
+        1 => (n(), flag()).prop_map(|(channel, receiver)| Step::Upgrade { channel, receiver }),
         1 => (n(), flag()).prop_map(|(channel, by_receiver)| Step::Close { channel, by_receiver }),
     ]
 }
@@ -129,75 +165,93 @@ struct Channel<S: Sharing + 'static> {
     /// Ends that exist, also those only a future keeps.
     senders_alive: Rc<Cell<usize>>,
     receivers_alive: Rc<Cell<usize>>,
+    weak: Option<(WeakSender<Token, S>, WeakReceiver<Token, S>)>,
     abandoned: bool,
 }
 
 /// What an operation came to.
-enum Out {
-    Pushed,
-    NotPushed(Refused, Token),
-    Popped(Token),
-    NotPopped(Refused),
-    Won(usize, Box<Out>),
+enum Out<S: Sharing + 'static> {
+    Pushed(Result<(), (Refused, Token)>),
+    Popped(Result<Token, Refused>),
+    Reserved(Result<Permit<'static, Token, S>, Refused>),
+    PushedMany(Result<(), Refused>),
+    PoppedMany(Result<usize, Refused>),
+    Closed,
+    Won(usize, Box<Out<S>>),
 }
 
 /// The same, in the model's terms.
 #[derive(Debug, PartialEq, Eq)]
 enum Said {
-    Push(Result<(), (Refused, u64)>),
-    Pop(Result<u64, Refused>),
+    Pushed(Result<(), (Refused, u64)>),
+    Popped(Result<u64, Refused>),
+    Reserved(Result<(), Refused>),
+    PushedMany(Result<(), Refused>),
+    PoppedMany(Result<usize, Refused>),
+    Closed,
     Won(usize, Box<Said>),
 }
 
-impl Out {
+impl<S: Sharing> Out<S> {
     fn said(&self) -> Said {
         match self {
-            Self::Pushed => Said::Push(Ok(())),
-            Self::NotPushed(why, token) => Said::Push(Err((*why, token.id))),
-            Self::Popped(token) => Said::Pop(Ok(token.id)),
-            Self::NotPopped(why) => Said::Pop(Err(*why)),
+            Self::Pushed(result) => {
+                Said::Pushed(result.as_ref().map_err(|(why, token)| (*why, token.id)).copied())
+            }
+            Self::Popped(result) => Said::Popped(result.as_ref().map(|token| token.id).map_err(|why| *why)),
+            Self::Reserved(result) => Said::Reserved(result.as_ref().map(drop).map_err(|why| *why)),
+            Self::PushedMany(result) => Said::PushedMany(*result),
+            Self::PoppedMany(result) => Said::PoppedMany(*result),
+            Self::Closed => Said::Closed,
             Self::Won(arm, out) => Said::Won(*arm, Box::new(out.said())),
+        }
+    }
+
+    /// How many values a pop of many got.
+    fn count(&self) -> usize {
+        match self {
+            Self::PoppedMany(Ok(count)) => *count,
+            Self::Won(_, out) => out.count(),
+            _ => 0,
         }
     }
 }
 
-fn push_out(result: Result<(), PushError<Token>>) -> Out {
-    match result {
-        Ok(()) => Out::Pushed,
-        Err(PushError::Closed(token)) => Out::NotPushed(Refused::Closed, token),
-        Err(PushError::Cancelled(token)) => Out::NotPushed(Refused::Cancelled, token),
-        Err(other) => panic!("an error that the documentation does not know: {other}"),
+fn why_not_pushed<T>(error: PushError<T>) -> (Refused, T) {
+    match error {
+        PushError::Closed(value) => (Refused::Closed, value),
+        PushError::Cancelled(value) => (Refused::Cancelled, value),
+        other => panic!("an error that the documentation does not know: {other}"),
     }
 }
 
-fn pop_out(result: Result<Token, PopError>) -> Out {
-    match result {
-        Ok(token) => Out::Popped(token),
-        Err(PopError::Closed) => Out::NotPopped(Refused::Closed),
-        Err(PopError::Cancelled) => Out::NotPopped(Refused::Cancelled),
-        Err(other) => panic!("an error that the documentation does not know: {other}"),
+fn why_not_popped(error: PopError) -> Refused {
+    match error {
+        PopError::Closed => Refused::Closed,
+        PopError::Cancelled => Refused::Cancelled,
+        other => panic!("an error that the documentation does not know: {other}"),
     }
 }
 
-fn try_push_said(result: Result<(), TryPushError<Token>>) -> Said {
-    Said::Push(result.map_err(|error| match error {
-        TryPushError::Full(token) => (Refused::NotNow, token.id),
-        TryPushError::Closed(token) => (Refused::Closed, token.id),
-    }))
+fn why_not_now<T>(error: TryPushError<T>) -> (Refused, T) {
+    match error {
+        TryPushError::Full(value) => (Refused::NotNow, value),
+        TryPushError::Closed(value) => (Refused::Closed, value),
+    }
 }
 
-fn try_pop_said(result: Result<Token, TryPopError>) -> Said {
-    Said::Pop(result.map(|token| token.id).map_err(|error| match error {
+fn nothing_now(error: TryPopError) -> Refused {
+    match error {
         TryPopError::Empty => Refused::NotNow,
         TryPopError::Closed => Refused::Closed,
-    }))
+    }
 }
 
-type Arm = Pin<Box<dyn Operation<Output = Out>>>;
+type Arm<S> = Pin<Box<dyn Operation<Output = Out<S>>>>;
 
 enum Running<S: Sharing + 'static> {
-    Push(Held<Push<'static, Token, S>>),
-    Other(Arm),
+    Push(Pin<Box<Push<'static, Token, S>>>),
+    Other(Arm<S>),
 }
 
 /// A place in a line of one of the models.
@@ -205,8 +259,14 @@ enum Running<S: Sharing + 'static> {
 struct Place {
     channel: usize,
     id: Id,
-    /// The value of a push.
-    value: Option<u64>,
+    kind: Kind,
+}
+
+/// The values of a push of many, or the buffer of a pop of many.
+enum Values {
+    None,
+    ToPush(Buffer<VecDeque<Token>>),
+    Popped(Buffer<Vec<Token>>),
 }
 
 struct Task<S: Sharing + 'static> {
@@ -216,7 +276,14 @@ struct Task<S: Sharing + 'static> {
     name: usize,
     generation: usize,
     /// What the arms borrow; dropped after them.
-    _ends: Vec<Rc<dyn Any>>,
+    values: Vec<Values>,
+    ends: Vec<Rc<dyn Any>>,
+}
+
+struct HeldPermit<S: Sharing + 'static> {
+    permit: Permit<'static, Token, S>,
+    channel: usize,
+    _end: Rc<dyn Any>,
 }
 
 struct StreamTask<S: Sharing + 'static> {
@@ -230,6 +297,7 @@ struct StreamTask<S: Sharing + 'static> {
 
 struct World<S: Sharing + 'static> {
     tasks: Vec<Task<S>>,
+    permits: Vec<HeldPermit<S>>,
     streams: Vec<StreamTask<S>>,
     channels: Vec<Channel<S>>,
     census: Census,
@@ -259,11 +327,13 @@ impl<S: Sharing + 'static> World<S> {
                 receivers: vec![Counted::new(receiver, &receivers_alive)],
                 senders_alive,
                 receivers_alive,
+                weak: None,
                 abandoned: false,
             }
         };
         Self {
             tasks: Vec::new(),
+            permits: Vec::new(),
             streams: Vec::new(),
             channels: capacities.iter().map(channel).collect(),
             census: Census::default(),
@@ -281,8 +351,11 @@ impl<S: Sharing + 'static> World<S> {
             self.audit();
         }
         while let Some(task) = self.tasks.pop() {
-            self.withdraw(&task.places);
-            drop(task);
+            self.finish(task, None);
+            self.audit();
+        }
+        while !self.permits.is_empty() {
+            self.use_permit(0, false);
             self.audit();
         }
         while !self.streams.is_empty() {
@@ -309,14 +382,21 @@ impl<S: Sharing + 'static> World<S> {
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Push { channel, end, poll } => self.new_task(&[(channel, true)], end, false, false, poll),
-            Step::Pop { channel, end, poll } => self.new_task(&[(channel, false)], end, false, false, poll),
-            Step::Race { arms, as_pair } => self.new_task(&arms, 0, true, as_pair, true),
+            Step::Start { channel, end, kind, poll } => {
+                self.start(&[(channel, kind)], end, false, false);
+                if poll {
+                    self.poll_newest();
+                }
+            }
+            Step::Race { arms, as_pair } => {
+                self.start(&arms, 0, true, as_pair);
+                self.poll_newest();
+            }
             Step::Poll { task, new_waker } => self.poll(task, new_waker),
             Step::Drop { task } => {
                 if let Some(at) = pick(&self.tasks, task) {
                     let task = self.tasks.swap_remove(at);
-                    self.withdraw(&task.places);
+                    self.finish(task, None);
                 }
             }
             Step::CancelPush { task } => self.cancel_push(task),
@@ -324,7 +404,7 @@ impl<S: Sharing + 'static> World<S> {
                 if let Some(at) = pick(&self.tasks, task) {
                     let task = &mut self.tasks[at];
                     match &mut task.running {
-                        Running::Push(push) => push.future.as_mut().request_cancel(),
+                        Running::Push(push) => push.as_mut().request_cancel(),
                         Running::Other(other) => other.as_mut().request_cancel(),
                     }
                     for place in &task.places {
@@ -337,11 +417,11 @@ impl<S: Sharing + 'static> World<S> {
                     let mut task = self.tasks.swap_remove(at);
                     let cx = &mut Context::from_waker(std::task::Waker::noop());
                     let discarded = match &mut task.running {
-                        Running::Push(push) => push.future.as_mut().poll_discard(cx),
+                        Running::Push(push) => push.as_mut().poll_discard(cx),
                         Running::Other(other) => other.as_mut().poll_discard(cx),
                     };
                     assert!(discarded.is_ready(), "a channel operation is discarded at once");
-                    self.withdraw(&task.places);
+                    self.finish(task, None);
                 }
             }
             Step::TryPush { channel, end } => {
@@ -356,7 +436,29 @@ impl<S: Sharing + 'static> World<S> {
                 let channel = usize::from(channel) % self.channels.len();
                 while self.try_push(channel, 0) {}
             }
-            Step::Drain { channel } => self.drain(usize::from(channel) % self.channels.len()),
+            Step::Drain { channel, take } => {
+                let channel = usize::from(channel) % self.channels.len();
+                let Channel { model, receivers, .. } = &mut self.channels[channel];
+                let Some(receiver) = receivers.first() else { return };
+                let most = model.free().min(usize::from(take));
+                let drained: Vec<_> =
+                    receiver.end.drain().take(usize::from(take)).map(|token| token.id).collect();
+                let expected: Vec<_> = (0..most).map(|_| model.try_pop().expect("free")).collect();
+                assert_eq!(drained, expected, "what drain found");
+            }
+            Step::TryPushMany { channel, count } => self.try_push_many(channel, count),
+            Step::TryPopMany { channel, max } => self.try_pop_many(channel, max),
+            Step::TryReserve { channel, end } => self.try_reserve(channel, end),
+            Step::UsePermit { permit } => {
+                if let Some(at) = pick(&self.permits, permit) {
+                    self.use_permit(at, true);
+                }
+            }
+            Step::DropPermit { permit } => {
+                if let Some(at) = pick(&self.permits, permit) {
+                    self.use_permit(at, false);
+                }
+            }
             Step::NewStream { channel, end } => self.new_stream(channel, end),
             Step::PollStream { stream, new_waker } => self.poll_stream(stream, new_waker),
             Step::TryPopStream { stream } => {
@@ -366,7 +468,8 @@ impl<S: Sharing + 'static> World<S> {
                     if let Some(place) = stream.place.take() {
                         model.withdraw(place.id);
                     }
-                    assert_eq!(try_pop_said(stream.receiver.try_pop()), Said::Pop(model.try_pop()));
+                    let popped = stream.receiver.try_pop().map(|token| token.id).map_err(nothing_now);
+                    assert_eq!(popped, model.try_pop(), "the outcome of try_pop on a stream");
                 }
             }
             Step::DropStream { stream } => {
@@ -406,6 +509,30 @@ impl<S: Sharing + 'static> World<S> {
                     drop(receivers.swap_remove(at));
                 }
             }
+            Step::Downgrade { channel } => {
+                let channel = usize::from(channel) % self.channels.len();
+                let Channel { senders, receivers, weak, .. } = &mut self.channels[channel];
+                if let (Some(sender), Some(receiver)) = (senders.first(), receivers.first()) {
+                    let (tx, rx) = (sender.end.downgrade(), receiver.end.downgrade());
+                    assert!(tx.same_channel(&tx.clone()) && rx.same_channel(&rx.clone()));
+                    *weak = Some((tx, rx));
+                }
+            }
+            Step::Upgrade { channel, receiver } => {
+                let channel = usize::from(channel) % self.channels.len();
+                let Channel { senders, receivers, weak, senders_alive, receivers_alive, .. } =
+                    &mut self.channels[channel];
+                let Some((tx, rx)) = weak else { return };
+                if receiver {
+                    let strong = rx.upgrade();
+                    assert_eq!(strong.is_some(), receivers_alive.get() > 0, "a receiver can be had");
+                    receivers.extend(strong.map(|strong| Counted::new(strong, receivers_alive)));
+                } else {
+                    let strong = tx.upgrade();
+                    assert_eq!(strong.is_some(), senders_alive.get() > 0, "a sender can be had");
+                    senders.extend(strong.map(|strong| Counted::new(strong, senders_alive)));
+                }
+            }
             Step::Close { channel, by_receiver } => {
                 let channel = usize::from(channel) % self.channels.len();
                 let Channel { model, senders, receivers, .. } = &mut self.channels[channel];
@@ -419,34 +546,93 @@ impl<S: Sharing + 'static> World<S> {
         }
     }
 
-    /// A push, a pop, or a race of both; polled at once or not yet.
-    fn new_task(&mut self, arms: &[(u8, bool)], end: u8, is_race: bool, as_pair: bool, poll: bool) {
-        let (mut places, mut ends, mut operations) = (Vec::new(), Vec::new(), Vec::new());
-        let mut single = None;
-        for &(channel, is_push) in arms {
+    /// One operation, or a race of several; not polled yet.
+    fn start(&mut self, arms: &[(u8, Kind)], end: u8, is_race: bool, as_pair: bool) {
+        let (mut places, mut ends, mut values) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut operations, mut single) = (Vec::new(), None);
+        for &(channel, kind) in arms {
             let channel = usize::from(channel) % self.channels.len();
             let id = self.name();
+            let pushes = match kind {
+                Kind::Push | Kind::Reserve | Kind::PushMany { .. } => true,
+                Kind::Pop | Kind::PopMany { .. } => false,
+                Kind::Closed { by_receiver } => !by_receiver,
+            };
             let Channel { model, senders, receivers, .. } = &mut self.channels[channel];
-            if is_push {
-                let Some(at) = pick(senders, end) else { return self.forget(&places) };
-                let token = self.census.token(id as u64);
-                let push = Held::new(&senders[at], |sender| sender.end.push(token));
-                model.new_push(id, id as u64, is_race);
-                places.push(Place { channel, id, value: Some(id as u64) });
-                if is_race {
-                    ends.push(push.end);
-                    operations.push(Box::pin(Mapped::new(push.future, push_out)) as Arm);
-                } else {
-                    single = Some(push);
-                }
-            } else {
-                let Some(at) = pick(receivers, end) else { return self.forget(&places) };
-                let pop = Held::new(&receivers[at], |receiver| receiver.end.pop());
-                model.new_pop(id);
-                places.push(Place { channel, id, value: None });
-                ends.push(pop.end);
-                operations.push(Box::pin(Mapped::new(pop.future, pop_out)) as Arm);
+            let (sender, receiver) = (pick(senders, end), pick(receivers, end));
+            if pushes && sender.is_none() || !pushes && receiver.is_none() {
+                drop(operations); // the arms that were made before one could not be
+                return self.withdraw(&places);
             }
+            let (sender, receiver) = (sender.map(|at| &senders[at]), receiver.map(|at| &receivers[at]));
+            let mut buffer = Values::None;
+            let (arm, end): (Option<Arm<S>>, _) = match kind {
+                Kind::Push => {
+                    let token = self.census.token(id as u64);
+                    let push = Held::new(sender.expect("there"), |sender| sender.end.push(token));
+                    model.new_push(id, id as u64, is_race);
+                    if is_race {
+                        let arm =
+                            Mapped::new(push.future, |result| Out::Pushed(result.map_err(why_not_pushed)));
+                        (Some(Box::pin(arm)), push.end)
+                    } else {
+                        single = Some(push.future);
+                        (None, push.end)
+                    }
+                }
+                Kind::Pop => {
+                    let pop = Held::new(receiver.expect("there"), |receiver| receiver.end.pop());
+                    model.new_pop(id);
+                    let arm = Mapped::new(pop.future, |result| Out::Popped(result.map_err(why_not_popped)));
+                    (Some(Box::pin(arm)), pop.end)
+                }
+                Kind::Reserve => {
+                    let reserve = Held::new(sender.expect("there"), |sender| sender.end.reserve());
+                    model.new_reserve(id);
+                    let arm = Mapped::new(reserve.future, |result| {
+                        Out::Reserved(result.map_err(|error| why_not_pushed(error).0))
+                    });
+                    (Some(Box::pin(arm)), reserve.end)
+                }
+                Kind::PushMany { count } => {
+                    let ids: Vec<_> = (0..u64::from(count)).map(|n| ((id as u64) << 32) | n).collect();
+                    let tokens = Buffer::new(ids.iter().map(|id| self.census.token(*id)).collect());
+                    let push = Held::with(sender.expect("there"), &tokens, |sender, tokens| {
+                        sender.end.push_many(tokens)
+                    });
+                    model.new_push_many(id, ids);
+                    buffer = Values::ToPush(tokens);
+                    let arm = Mapped::new(push.future, |result| {
+                        Out::PushedMany(result.map_err(|error| why_not_pushed(error).0))
+                    });
+                    (Some(Box::pin(arm)), push.end)
+                }
+                Kind::PopMany { max } => {
+                    let out = Buffer::new(Vec::with_capacity(usize::from(max) / 2));
+                    let pop = Held::with(receiver.expect("there"), &out, |receiver, out| {
+                        receiver.end.pop_many(out, usize::from(max))
+                    });
+                    model.new_pop(id);
+                    buffer = Values::Popped(out);
+                    let arm =
+                        Mapped::new(pop.future, |result| Out::PoppedMany(result.map_err(why_not_popped)));
+                    (Some(Box::pin(arm)), pop.end)
+                }
+                Kind::Closed { by_receiver } => {
+                    let closed = match (sender, receiver) {
+                        (Some(sender), _) if !by_receiver => Held::new(sender, |sender| sender.end.closed()),
+                        (_, receiver) => {
+                            Held::new(receiver.expect("there"), |receiver| receiver.end.closed())
+                        }
+                    };
+                    model.new_closed(id);
+                    (Some(Box::pin(Mapped::new(closed.future, |()| Out::Closed))), closed.end)
+                }
+            };
+            places.push(Place { channel, id, kind });
+            values.push(buffer);
+            ends.push(end);
+            operations.extend(arm);
         }
         let running = match (single, operations.len()) {
             (Some(push), _) => Running::Push(push),
@@ -464,20 +650,35 @@ impl<S: Sharing + 'static> World<S> {
         };
         let name = self.name();
         self.owners.extend(places.iter().map(|place| (place.id, name)));
-        self.tasks.push(Task { running, places, is_race, name, generation: 0, _ends: ends });
-        if poll {
-            self.poll_at(self.tasks.len() - 1);
-        }
-    }
-
-    /// The arms that were made before one could not be.
-    fn forget(&mut self, places: &[Place]) {
-        self.withdraw(places);
+        self.tasks.push(Task { running, places, is_race, name, generation: 0, values, ends });
     }
 
     fn withdraw(&mut self, places: &[Place]) {
         for place in places {
             self.channels[place.channel].model.withdraw(place.id);
+        }
+    }
+
+    /// A task is over, whatever became of it: its buffers are what the models say. `popped` is which pop of many got what.
+    fn finish(&mut self, task: Task<S>, popped: Option<(Id, Vec<u64>)>) {
+        drop(task.running);
+        self.withdraw(&task.places);
+        for (place, values) in task.places.iter().zip(task.values) {
+            let model = &mut self.channels[place.channel].model;
+            let left = model.take_left(place.id);
+            match values {
+                Values::None => {}
+                Values::ToPush(tokens) => {
+                    let tokens: Vec<_> = tokens.take().iter().map(|token| token.id).collect();
+                    assert_eq!(left, tokens, "what a push of many has not pushed");
+                }
+                Values::Popped(out) => {
+                    let tokens: Vec<_> = out.take().iter().map(|token| token.id).collect();
+                    let won = popped.as_ref().filter(|(id, _)| *id == place.id);
+                    let expected = won.map(|(_, values)| &values[..]).unwrap_or_default();
+                    assert_eq!(tokens, expected, "what a pop of many has popped");
+                }
+            }
         }
     }
 
@@ -488,6 +689,12 @@ impl<S: Sharing + 'static> World<S> {
         }
     }
 
+    fn poll_newest(&mut self) {
+        if let Some(newest) = self.tasks.len().checked_sub(1) {
+            self.poll_at(newest);
+        }
+    }
+
     fn poll_at(&mut self, at: usize) {
         let task = &mut self.tasks[at];
         self.generations.insert(task.name, task.generation);
@@ -495,30 +702,58 @@ impl<S: Sharing + 'static> World<S> {
         let waker = self.wakes.waker(task.name, task.generation);
         let cx = &mut Context::from_waker(&waker);
         let polled = match &mut task.running {
-            Running::Push(push) => push.future.as_mut().poll(cx).map(push_out),
+            Running::Push(push) => {
+                push.as_mut().poll(cx).map(|result| Out::Pushed(result.map_err(why_not_pushed)))
+            }
             Running::Other(other) => other.as_mut().poll(cx),
         };
         let (places, is_race) = (task.places.clone(), task.is_race);
-        let expected = self.expected_of_poll(&places, is_race);
-        let said = match &polled {
-            Poll::Ready(out) => Some(out.said()),
-            Poll::Pending => None,
+        let (said, count) = match &polled {
+            Poll::Ready(out) => (Some(out.said()), out.count()),
+            Poll::Pending => (None, 0),
         };
+        let (expected, popped) = self.expected_of_poll(&places, is_race, count);
         assert_eq!(said, expected, "the outcome of a poll");
-        if polled.is_ready() {
-            drop(self.tasks.swap_remove(at));
+        if let Poll::Ready(out) = polled {
+            let task = self.tasks.swap_remove(at);
+            let (arm, out) = match out {
+                Out::Won(arm, out) => (arm, *out),
+                out => (0, out),
+            };
+            if let Out::Reserved(Ok(permit)) = out {
+                let (channel, end) = (task.places[arm].channel, task.ends[arm].clone());
+                self.permits.push(HeldPermit { permit, channel, _end: end });
+            }
+            self.finish(task, popped);
         }
     }
 
-    /// Asks the models, arm by arm; once one has won, the others leave their lines.
-    fn expected_of_poll(&mut self, places: &[Place], is_race: bool) -> Option<Said> {
+    /// Asks the models, arm by arm; once one has won, the others leave their lines. Beside the outcome, what a pop of
+    /// many got.
+    fn expected_of_poll(
+        &mut self,
+        places: &[Place],
+        is_race: bool,
+        count: usize,
+    ) -> (Option<Said>, Option<(Id, Vec<u64>)>) {
         for (arm, place) in places.iter().enumerate() {
-            let model = &mut self.channels[place.channel].model;
-            let said = match place.value {
-                Some(value) => {
-                    model.poll_push(place.id).map(|result| Said::Push(result.map_err(|why| (why, value))))
+            let (model, id) = (&mut self.channels[place.channel].model, place.id);
+            let mut popped = None;
+            let said = match place.kind {
+                Kind::Push => {
+                    model.poll_push(id).map(|result| Said::Pushed(result.map_err(|why| (why, id as u64))))
                 }
-                None => model.poll_pop(place.id).map(Said::Pop),
+                Kind::Pop => model.poll_pop(id).map(Said::Popped),
+                Kind::Reserve => model.poll_reserve(id).map(Said::Reserved),
+                Kind::PushMany { .. } => model.poll_push(id).map(Said::PushedMany),
+                Kind::PopMany { max } => model.poll_pop_many(id, usize::from(max), count).map(|result| {
+                    Said::PoppedMany(result.map(|values| {
+                        let count = values.len();
+                        popped = Some((id, values));
+                        count
+                    }))
+                }),
+                Kind::Closed { .. } => model.poll_closed(id).map(|()| Said::Closed),
             };
             let Some(said) = said else { continue };
             for (other, place) in places.iter().enumerate() {
@@ -526,44 +761,123 @@ impl<S: Sharing + 'static> World<S> {
                     self.channels[place.channel].model.withdraw(place.id);
                 }
             }
-            return Some(if is_race { Said::Won(arm, Box::new(said)) } else { said });
+            return (Some(if is_race { Said::Won(arm, Box::new(said)) } else { said }), popped);
         }
-        None
+        (None, None)
     }
 
     fn cancel_push(&mut self, task: u8) {
         let Some(at) = pick(&self.tasks, task) else { return };
         if let Running::Push(push) = &mut self.tasks[at].running {
-            let result = push.future.as_mut().cancel();
-            let Place { channel, id, value } = self.tasks[at].places[0];
+            let said = Out::<S>::Pushed(push.as_mut().cancel().map_err(why_not_pushed)).said();
+            let Place { channel, id, .. } = self.tasks[at].places[0];
             let expected = self.channels[channel].model.cancel_push(id);
-            let value = value.expect("a push");
-            assert_eq!(push_out(result).said(), Said::Push(expected.map_err(|why| (why, value))));
-            drop(self.tasks.swap_remove(at));
+            assert_eq!(said, Said::Pushed(expected.map_err(|why| (why, id as u64))), "the outcome of cancel");
+            let task = self.tasks.swap_remove(at);
+            self.finish(task, None);
         }
     }
+
+    // ---- what does not wait ----
 
     /// Whether it was pushed.
     fn try_push(&mut self, channel: usize, end: u8) -> bool {
         let id = self.name() as u64;
         let Channel { model, senders, .. } = &mut self.channels[channel];
         let Some(at) = pick(senders, end) else { return false };
-        let said = try_push_said(senders[at].end.try_push(self.census.token(id)));
-        assert_eq!(said, Said::Push(model.try_push(id).map_err(|why| (why, id))), "the outcome of try_push");
-        said == Said::Push(Ok(()))
+        let pushed = senders[at].end.try_push(self.census.token(id)).map_err(why_not_now);
+        let said = Out::<S>::Pushed(pushed).said();
+        assert_eq!(
+            said,
+            Said::Pushed(model.try_push(id).map_err(|why| (why, id))),
+            "the outcome of try_push"
+        );
+        said == Said::Pushed(Ok(()))
     }
 
     /// Whether a value was popped.
     fn try_pop(&mut self, channel: usize, end: u8) -> bool {
         let Channel { model, receivers, .. } = &mut self.channels[channel];
         let Some(at) = pick(receivers, end) else { return false };
-        let said = try_pop_said(receivers[at].end.try_pop());
-        assert_eq!(said, Said::Pop(model.try_pop()), "the outcome of try_pop");
-        matches!(said, Said::Pop(Ok(_)))
+        let popped = receivers[at].end.try_pop().map(|token| token.id).map_err(nothing_now);
+        assert_eq!(popped, model.try_pop(), "the outcome of try_pop");
+        popped.is_ok()
     }
 
     fn drain(&mut self, channel: usize) {
         while self.try_pop(channel, 0) {}
+    }
+
+    fn try_push_many(&mut self, channel: u8, count: u8) {
+        let channel = usize::from(channel) % self.channels.len();
+        let first = (self.name() as u64) << 32;
+        let Channel { model, senders, .. } = &mut self.channels[channel];
+        let Some(sender) = senders.first() else { return };
+        let ids = first..first + u64::from(count);
+        let mut tokens: VecDeque<_> = ids.clone().map(|id| self.census.token(id)).collect();
+        let pushed = sender.end.try_push_many(&mut tokens).map_err(|error| why_not_now(error).0);
+        let mut expected = Ok(0);
+        for (n, id) in ids.clone().enumerate() {
+            match model.try_push(id) {
+                Ok(()) => expected = Ok(n + 1),
+                Err(why) if n == 0 => expected = Err(why),
+                Err(_) => break,
+            }
+            if expected.is_err() {
+                break;
+            }
+        }
+        assert_eq!(pushed, expected, "the outcome of try_push_many");
+        let left: Vec<_> = tokens.iter().map(|token| token.id).collect();
+        assert!(ids.skip(pushed.unwrap_or(0)).eq(left), "what it did not push is still there");
+    }
+
+    fn try_pop_many(&mut self, channel: u8, max: u8) {
+        let channel = usize::from(channel) % self.channels.len();
+        let Channel { model, receivers, .. } = &mut self.channels[channel];
+        let Some(receiver) = receivers.first() else { return };
+        let mut out = Vec::new();
+        let popped = receiver.end.try_pop_many(&mut out, usize::from(max)).map_err(nothing_now);
+        // As many times a `try_pop`.
+        let (mut expected, mut end) = (Vec::new(), None);
+        while end.is_none() && expected.len() < usize::from(max) {
+            match model.try_pop() {
+                Ok(value) => expected.push(value),
+                Err(why) => end = Some(why),
+            }
+        }
+        let found: Vec<_> = out.iter().map(|token| token.id).collect();
+        assert_eq!(found, expected, "what try_pop_many found");
+        let said = end.filter(|_| expected.is_empty()).map_or(Ok(expected.len()), Err);
+        assert_eq!(popped, said, "the outcome of try_pop_many");
+    }
+
+    fn try_reserve(&mut self, channel: u8, end: u8) {
+        let channel = usize::from(channel) % self.channels.len();
+        let Channel { model, senders, .. } = &mut self.channels[channel];
+        let Some(at) = pick(senders, end) else { return };
+        let reserve = Held::new(&senders[at], |sender| sender.end.try_reserve());
+        let reserved = (*Pin::into_inner(reserve.future)).map_err(|error| why_not_now(error).0);
+        assert_eq!(reserved.as_ref().map(drop).map_err(|why| *why), model.try_reserve());
+        self.permits.extend(reserved.ok().map(|permit| HeldPermit { permit, channel, _end: reserve.end }));
+    }
+
+    /// Pushes with a permit, or gives it back.
+    fn use_permit(&mut self, at: usize, push: bool) {
+        let id = self.name() as u64;
+        let HeldPermit { permit, channel, _end } = self.permits.swap_remove(at);
+        let model = &mut self.channels[channel].model;
+        if push {
+            let said = Out::<S>::Pushed(permit.push(self.census.token(id)).map_err(why_not_pushed)).said();
+            assert_eq!(
+                said,
+                Said::Pushed(model.redeem(id).map_err(|why| (why, id))),
+                "what a permit came to"
+            );
+        } else {
+            drop(permit);
+            model.give_back();
+        }
     }
 
     // ---- receivers as streams ----
@@ -598,7 +912,7 @@ impl<S: Sharing + 'static> World<S> {
         let place = *stream.place.get_or_insert_with(|| {
             model.new_pop(id);
             self.owners.insert(id, stream.name);
-            Place { channel: stream.channel, id, value: None }
+            Place { channel: stream.channel, id, kind: Kind::Pop }
         });
         let said = match &polled {
             Poll::Pending => None,
@@ -633,7 +947,7 @@ impl<S: Sharing + 'static> World<S> {
                 channel.abandoned = true;
             }
             expected.extend(channel.model.take_woken().into_iter().map(|id| self.owners[&id]));
-            channel.compare();
+            channel.compare(channel.senders_alive.get(), channel.receivers_alive.get());
         }
         let mut woken = Vec::new();
         for (task, generation) in self.wakes.take() {
@@ -652,18 +966,20 @@ impl<S: Sharing + 'static> World<S> {
 
 impl<S: Sharing + 'static> Channel<S> {
     /// What its ends say of it, and what the model says.
-    fn compare(&self) {
+    fn compare(&self, senders: usize, receivers: usize) {
         let model = &self.model;
         let expected = (model.len(), model.len() == 0, model.is_full(), model.is_closed(), self.capacity);
         if let Some(sender) = self.senders.first() {
             let end = &sender.end;
             let seen = (end.len(), end.is_empty(), end.is_full(), end.is_closed(), end.capacity());
             assert_eq!(seen, expected, "what a sender says of the channel");
+            assert_eq!((end.sender_count(), end.receiver_count()), (senders, receivers), "ends that exist");
         }
         if let Some(receiver) = self.receivers.first() {
             let end = &receiver.end;
             let seen = (end.len(), end.is_empty(), end.is_full(), end.is_closed(), end.capacity());
             assert_eq!(seen, expected, "what a receiver says of the channel");
+            assert_eq!((end.sender_count(), end.receiver_count()), (senders, receivers), "ends that exist");
         }
     }
 }

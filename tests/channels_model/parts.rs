@@ -4,6 +4,7 @@
 #![allow(unsafe_code, reason = "a future and the end that it borrows are kept together")]
 
 use std::any::Any;
+use std::cell::UnsafeCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -82,10 +83,23 @@ impl Wakes {
 
 // ---- futures ----
 
-/// A future, and the end that it borrows for as long.
+/// A future, and the end that it borrows for as long. Whoever takes them apart drops the future first.
 pub(crate) struct Held<F> {
     pub(crate) future: Pin<Box<F>>, // dropped first
     pub(crate) end: Rc<dyn Any>,
+}
+
+/// What a future works on, out of everybody's reach until the future is gone and it is taken out.
+pub(crate) struct Buffer<B>(Rc<UnsafeCell<B>>);
+
+impl<B> Buffer<B> {
+    pub(crate) fn new(content: B) -> Self {
+        Self(Rc::new(UnsafeCell::new(content)))
+    }
+
+    pub(crate) fn take(self) -> B {
+        Rc::into_inner(self.0).expect("nobody else has it").into_inner()
+    }
 }
 
 impl<F> Held<F> {
@@ -94,6 +108,18 @@ impl<F> Held<F> {
         // SAFETY: (local) the end is alive and stays where it is until `self.end` is dropped, after the future.
         let borrowed: &'static E = unsafe { &*Rc::as_ptr(end) };
         Self { future: Box::pin(borrow(borrowed)), end: end.clone() }
+    }
+
+    /// The same with a buffer, which must not be taken before the future is dropped.
+    pub(crate) fn with<E: 'static, B: 'static>(
+        end: &Rc<E>,
+        buffer: &Buffer<B>,
+        borrow: impl FnOnce(&'static E, &'static mut B) -> F,
+    ) -> Self {
+        // SAFETY: (local) the buffer is alive and stays where it is until it is taken, after the future was dropped, and
+        // nobody else reaches it.
+        let borrowed: &'static mut B = unsafe { &mut *buffer.0.get() };
+        Self::new(end, |end| borrow(end, borrowed))
     }
 }
 

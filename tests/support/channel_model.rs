@@ -46,15 +46,25 @@ pub(crate) enum Stage {
     Over,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Pop,
+    /// What a freed slot pulls in.
+    Push,
+    /// What a freed slot is granted to: a push that is an arm of a race, a batch, a reservation.
+    ByPoll,
+    /// Waits for the close.
+    Watcher,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Waiter {
+    kind: Kind,
     stage: Stage,
     /// What a push holds until it is in the channel.
-    value: Option<Value>,
-    /// A push that may take effect only in its own poll.
-    by_poll: bool,
+    values: VecDeque<Value>,
     /// When a push first stood in line; a void grant sends it back to that place.
-    ticket: u64,
+    ticket: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -65,7 +75,10 @@ pub(crate) struct Model {
     granted: usize,
     pushers: Vec<Id>,
     poppers: Vec<Id>,
+    watchers: Vec<Id>,
     waiters: BTreeMap<Id, Waiter>,
+    /// What those who are over have not pushed.
+    left: BTreeMap<Id, VecDeque<Value>>,
     tickets: u64,
     closed: bool,
     woken: Vec<Id>,
@@ -80,7 +93,9 @@ impl Model {
             granted: 0,
             pushers: Vec::new(),
             poppers: Vec::new(),
+            watchers: Vec::new(),
             waiters: BTreeMap::new(),
+            left: BTreeMap::new(),
             tickets: 0,
             closed: false,
             woken: Vec::new(),
@@ -111,7 +126,17 @@ impl Model {
 
     /// Values that exist: in the queue, or still in a push.
     pub(crate) fn values(&self) -> usize {
-        self.queue.len() + self.waiters.values().filter(|waiter| waiter.value.is_some()).count()
+        self.queue.len() + self.waiters.values().map(|waiter| waiter.values.len()).sum::<usize>()
+    }
+
+    /// How many values a newcomer may pop.
+    pub(crate) fn free(&self) -> usize {
+        self.queue.len() - self.counted
+    }
+
+    /// What a waiter that is over has not pushed.
+    pub(crate) fn take_left(&mut self, id: Id) -> VecDeque<Value> {
+        self.left.remove(&id).unwrap_or_default()
     }
 
     /// Who was told since the last call.
@@ -120,10 +145,6 @@ impl Model {
     }
 
     // ---- the rules ----
-
-    fn free(&self) -> usize {
-        self.queue.len() - self.counted
-    }
 
     fn has_room(&self) -> bool {
         self.capacity + self.poppers.len() > self.free() + self.granted
@@ -142,7 +163,7 @@ impl Model {
                 self.tell(id, Stage::Told);
             } else if !self.closed && self.has_room() && !self.pushers.is_empty() {
                 let id = self.pushers.remove(0);
-                if self.waiters[&id].by_poll {
+                if self.waiters[&id].kind == Kind::ByPoll {
                     self.granted += 1;
                     self.tell(id, Stage::Told);
                 } else {
@@ -162,11 +183,14 @@ impl Model {
                     self.tell(id, Stage::Closed);
                 }
             }
+            for id in std::mem::take(&mut self.watchers) {
+                self.tell(id, Stage::Closed);
+            }
         }
     }
 
     fn pull(&mut self, id: Id) {
-        let value = self.waiters.get_mut(&id).and_then(|waiter| waiter.value.take());
+        let value = self.waiters.get_mut(&id).and_then(|waiter| waiter.values.pop_front());
         self.queue.push_back(value.expect("a push in line has its value"));
         self.tell(id, Stage::Pulled);
     }
@@ -195,7 +219,7 @@ impl Model {
             return Err(Refused::Closed);
         }
         // Nobody waits on behalf of this call: a push that only its own poll may complete is passed by.
-        let plain = self.pushers.iter().position(|id| !self.waiters[id].by_poll);
+        let plain = self.pushers.iter().position(|id| self.waiters[id].kind == Kind::Push);
         if let Some(at) = plain
             && self.poppers.is_empty()
         {
@@ -221,54 +245,122 @@ impl Model {
         self.settle();
     }
 
+    /// Takes a slot, to be redeemed or given back.
+    pub(crate) fn try_reserve(&mut self) -> Result<(), Refused> {
+        if self.closed {
+            return Err(Refused::Closed);
+        }
+        if !self.has_room() {
+            return Err(Refused::NotNow);
+        }
+        self.granted += 1;
+        Ok(())
+    }
+
+    /// A permit is honoured in any case but a close.
+    pub(crate) fn redeem(&mut self, value: Value) -> Result<(), Refused> {
+        self.granted -= 1;
+        if self.closed {
+            return Err(Refused::Closed);
+        }
+        self.queue.push_back(value);
+        self.settle();
+        Ok(())
+    }
+
+    pub(crate) fn give_back(&mut self) {
+        self.granted -= 1;
+        self.settle();
+    }
+
     // ---- waiting ----
 
-    pub(crate) fn new_push(&mut self, id: Id, value: Value, by_poll: bool) {
-        let waiter = Waiter { stage: Stage::Fresh, value: Some(value), by_poll, ticket: 0 };
+    fn start(&mut self, id: Id, kind: Kind, values: impl IntoIterator<Item = Value>) {
+        let values = values.into_iter().collect();
+        let waiter = Waiter { kind, stage: Stage::Fresh, values, ticket: None };
         assert!(self.waiters.insert(id, waiter).is_none());
+    }
+
+    pub(crate) fn new_push(&mut self, id: Id, value: Value, by_poll: bool) {
+        self.start(id, if by_poll { Kind::ByPoll } else { Kind::Push }, [value]);
+    }
+
+    pub(crate) fn new_push_many(&mut self, id: Id, values: impl IntoIterator<Item = Value>) {
+        self.start(id, Kind::ByPoll, values);
+    }
+
+    pub(crate) fn new_reserve(&mut self, id: Id) {
+        self.start(id, Kind::ByPoll, []);
     }
 
     pub(crate) fn new_pop(&mut self, id: Id) {
-        let waiter = Waiter { stage: Stage::Fresh, value: None, by_poll: false, ticket: 0 };
-        assert!(self.waiters.insert(id, waiter).is_none());
+        self.start(id, Kind::Pop, []);
+    }
+
+    pub(crate) fn new_closed(&mut self, id: Id) {
+        self.start(id, Kind::Watcher, []);
     }
 
     fn over<R>(&mut self, id: Id, result: R) -> Option<R> {
-        self.waiters.remove(&id);
+        let waiter = self.waiters.remove(&id).expect("not over");
+        if !waiter.values.is_empty() {
+            self.left.insert(id, waiter.values);
+        }
         Some(result)
     }
 
-    /// `None` is pending. A refusal gives the value back.
-    pub(crate) fn poll_push(&mut self, id: Id) -> Option<Result<(), Refused>> {
+    fn waiter(&mut self, id: Id) -> &mut Waiter {
+        self.waiters.get_mut(&id).expect("not over")
+    }
+
+    /// `None` is pending. A push puts its values in as long as there is room; a reservation takes one slot. A refusal
+    /// gives back what is left.
+    fn poll_pushing(&mut self, id: Id, reserves: bool) -> Option<Result<(), Refused>> {
         let stage = self.stage(id);
         match stage {
             Stage::InLine => return None,
             Stage::Pulled => return self.over(id, Ok(())),
             Stage::Closed => return self.over(id, Err(Refused::Closed)),
             Stage::Cancelled => return self.over(id, Err(Refused::Cancelled)),
+            Stage::Fresh if !reserves && self.waiter(id).values.is_empty() => return self.over(id, Ok(())),
             Stage::Told => self.granted -= 1,
             Stage::Fresh | Stage::Over => {}
         }
         if self.closed {
             return self.over(id, Err(Refused::Closed));
         }
-        if self.has_room() {
-            let value = self.waiters[&id].value.expect("not pulled");
-            self.queue.push_back(value);
-            self.over(id, ());
-            self.settle();
-            return Some(Ok(()));
+        if reserves && self.has_room() {
+            self.granted += 1;
+            return self.over(id, Ok(()));
         }
-        if stage == Stage::Fresh {
-            self.waiters.get_mut(&id).expect("polled").ticket = self.tickets;
+        while self.has_room()
+            && let Some(value) = self.waiter(id).values.pop_front()
+        {
+            self.queue.push_back(value);
+            self.settle();
+        }
+        if !reserves && self.waiter(id).values.is_empty() {
+            return self.over(id, Ok(()));
+        }
+        if self.waiter(id).ticket.is_none() {
+            self.waiter(id).ticket = Some(self.tickets);
             self.tickets += 1;
         }
-        let ticket = self.waiters[&id].ticket;
+        let ticket = self.waiter(id).ticket;
         let behind = |other: &Id| self.waiters[other].ticket > ticket;
         let at = self.pushers.iter().position(behind).unwrap_or(self.pushers.len());
         self.pushers.insert(at, id);
-        self.waiters.get_mut(&id).expect("polled").stage = Stage::InLine;
+        self.waiter(id).stage = Stage::InLine;
         None
+    }
+
+    pub(crate) fn poll_push(&mut self, id: Id) -> Option<Result<(), Refused>> {
+        self.poll_pushing(id, false)
+    }
+
+    /// After `Ok` there is a slot to be redeemed or given back.
+    pub(crate) fn poll_reserve(&mut self, id: Id) -> Option<Result<(), Refused>> {
+        self.poll_pushing(id, true)
     }
 
     /// `None` is pending.
@@ -287,7 +379,7 @@ impl Model {
             _ if self.has_ended() => return self.over(id, Err(Refused::Closed)),
             _ => {
                 self.poppers.push(id);
-                self.waiters.get_mut(&id).expect("polled").stage = Stage::InLine;
+                self.waiter(id).stage = Stage::InLine;
                 self.settle();
                 if self.stage(id) != Stage::Told {
                     return None;
@@ -302,20 +394,68 @@ impl Model {
         Some(Ok(value))
     }
 
+    /// What a pop that came now would get at once.
+    fn pop_due(&mut self) -> Option<Value> {
+        const NOBODY: Id = Id::MAX;
+        let mut trial = self.clone();
+        trial.new_pop(NOBODY);
+        let value = trial.poll_pop(NOBODY)?.ok()?;
+        *self = trial;
+        Some(value)
+    }
+
+    /// A pop of up to `max` values that got `got` of them, if it got any. It must take the values that are free, and may
+    /// take those that come in while it does; which they are is not its choice.
+    pub(crate) fn poll_pop_many(
+        &mut self,
+        id: Id,
+        max: usize,
+        got: usize,
+    ) -> Option<Result<Vec<Value>, Refused>> {
+        if max == 0 && self.stage(id) == Stage::Fresh {
+            return self.over(id, Ok(Vec::new()));
+        }
+        let first = match self.poll_pop(id)? {
+            Ok(first) => first,
+            Err(why) => return Some(Err(why)),
+        };
+        let most = got.clamp(max.min(1 + self.free()), max);
+        Some(Ok(std::iter::once(first).chain(std::iter::from_fn(|| self.pop_due())).take(most).collect()))
+    }
+
+    /// `None` is pending.
+    pub(crate) fn poll_closed(&mut self, id: Id) -> Option<()> {
+        match self.stage(id) {
+            Stage::InLine => None,
+            Stage::Fresh if !self.closed => {
+                self.watchers.push(id);
+                self.waiter(id).stage = Stage::InLine;
+                None
+            }
+            _ => self.over(id, ()),
+        }
+    }
+
+    fn leave_lines(&mut self, id: Id) {
+        for line in [&mut self.pushers, &mut self.poppers, &mut self.watchers] {
+            line.retain(|other| *other != id);
+        }
+    }
+
     /// Takes a waiter out of everything, as its drop does, and says where it stood.
     pub(crate) fn withdraw(&mut self, id: Id) -> Stage {
-        let Some(waiter) = self.waiters.remove(&id) else { return Stage::Over };
-        self.pushers.retain(|other| *other != id);
-        self.poppers.retain(|other| *other != id);
-        if waiter.stage == Stage::Told {
-            if waiter.value.is_some() {
-                self.granted -= 1
-            } else {
+        let Some(Waiter { kind, stage, .. }) = self.waiters.get(&id).cloned() else { return Stage::Over };
+        self.over(id, ());
+        self.leave_lines(id);
+        if stage == Stage::Told {
+            if kind == Kind::Pop {
                 self.counted -= 1
+            } else {
+                self.granted -= 1
             }
             self.settle();
         }
-        waiter.stage
+        stage
     }
 
     /// `Push::cancel`: pushed, or why not.
@@ -330,17 +470,15 @@ impl Model {
     /// `Operation::request_cancel`: it still resolves, and is told if it was in line. A pop that has a value counted
     /// delivers it; a push that was granted a slot gives it on.
     pub(crate) fn request_cancel(&mut self, id: Id) {
-        let Some(waiter) = self.waiters.get_mut(&id) else { return };
-        let is_push = waiter.value.is_some();
-        match waiter.stage {
-            Stage::Fresh => waiter.stage = Stage::Cancelled,
+        let Some(Waiter { kind, stage, .. }) = self.waiters.get(&id).cloned() else { return };
+        match stage {
+            Stage::Fresh => self.waiter(id).stage = Stage::Cancelled,
             Stage::InLine => {
-                self.pushers.retain(|other| *other != id);
-                self.poppers.retain(|other| *other != id);
+                self.leave_lines(id);
                 self.tell(id, Stage::Cancelled);
             }
-            Stage::Told if is_push => {
-                waiter.stage = Stage::Cancelled;
+            Stage::Told if kind != Kind::Pop => {
+                self.waiter(id).stage = Stage::Cancelled;
                 self.granted -= 1;
                 self.settle();
             }
