@@ -121,14 +121,14 @@ fn histories() -> impl Strategy<Value = (Vec<usize>, Vec<Step>)> {
 
 #[test]
 fn bounded_does_what_the_model_says() {
-    check(5_000, &histories(), |(capacities, steps)| {
+    check(4_000, &histories(), |(capacities, steps)| {
         World::<Threads>::new(&capacities, channel::bounded).run(steps);
     });
 }
 
 #[test]
 fn local_does_what_the_model_says() {
-    check(5_000, &histories(), |(capacities, steps)| {
+    check(4_000, &histories(), |(capacities, steps)| {
         World::<Local>::new(&capacities, channel::local).run(steps);
     });
 }
