@@ -139,6 +139,16 @@ impl Model {
         self.left.remove(&id).unwrap_or_default()
     }
 
+    pub(crate) fn waits(&self, id: Id) -> bool {
+        self.waiters.contains_key(&id)
+    }
+
+    /// Forgets what was only to be told: who was woken, and what is left of a waiter that is over.
+    pub(crate) fn forget(&mut self, id: Id) {
+        self.woken.clear();
+        self.left.remove(&id);
+    }
+
     /// Who was told since the last call.
     pub(crate) fn take_woken(&mut self) -> Vec<Id> {
         std::mem::take(&mut self.woken)
