@@ -1,5 +1,5 @@
-//! In the steady state an op allocates nothing: its record, its buffer and what the kernel reads are all there
-//! already.
+//! In the steady state neither an op nor a channel allocates: an op's record, its buffer and what the kernel reads are all
+//! there already, and whoever waits at a channel stands in line in its own future.
 
 #![allow(unsafe_code, reason = "a global allocator is an unsafe trait")]
 
@@ -7,12 +7,16 @@ mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
-use millstream::Runtime;
 use millstream::ops::{self, BufExt, Fd, IntoResult};
+use millstream::{Runtime, channel};
 use support::TempDir;
 
 /// Counts the allocations of each thread.
@@ -50,17 +54,25 @@ const ROUNDS: usize = 1_000;
 /// Runs `round` a few times for what it needs only once, and then checks that no further one allocates.
 fn steady(mut round: impl AsyncFnMut() -> io::Result<()>) {
     let runtime = Runtime::new().expect("a ring");
-    let count = runtime.block_on(async {
-        for _ in 0..32 {
-            round().await.expect("a round that works");
-        }
-        let before = COUNT.get();
-        for _ in 0..ROUNDS {
-            round().await.expect("a round that works");
-        }
-        COUNT.get() - before
-    });
+    let count = runtime.block_on(count(&mut round));
     assert_eq!(count, 0, "allocations in {ROUNDS} rounds");
+}
+
+/// As [`steady`], but on another executor.
+fn steady_elsewhere(mut round: impl AsyncFnMut() -> io::Result<()>) {
+    let count = futures::executor::block_on(count(&mut round));
+    assert_eq!(count, 0, "allocations in {ROUNDS} rounds");
+}
+
+async fn count(round: &mut impl AsyncFnMut() -> io::Result<()>) -> usize {
+    for _ in 0..32 {
+        round().await.expect("a round that works");
+    }
+    let before = COUNT.get();
+    for _ in 0..ROUNDS {
+        round().await.expect("a round that works");
+    }
+    COUNT.get() - before
 }
 
 #[test]
@@ -145,4 +157,95 @@ fn ops_dropped_in_flight() -> io::Result<()> {
         ops::nop().await
     });
     Ok(())
+}
+
+/// Polls once, and gives up.
+async fn give_up(future: impl Future) {
+    let mut future = pin!(future);
+    let ready = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_ready())).await;
+    assert!(!ready);
+}
+
+/// Everything that can be done to a channel, waiting on either side included.
+macro_rules! use_channel {
+    ($tx:expr, $rx:expr) => {{
+        let (tx, rx) = ($tx, $rx);
+        let feed = async {
+            for n in 0..8_u64 {
+                tx.push(n).await.map_err(io::Error::other)?;
+            }
+            for n in 8..10 {
+                tx.reserve()
+                    .await
+                    .map_err(|_| io::ErrorKind::BrokenPipe)?
+                    .push(n)
+                    .map_err(io::Error::other)?;
+            }
+            Ok::<_, io::Error>(())
+        };
+        let eat = async {
+            let mut sum = 0;
+            for _ in 0..10 {
+                sum += rx.pop().await.map_err(io::Error::other)?;
+            }
+            Ok::<_, io::Error>(sum)
+        };
+        let (fed, sum) = futures::join!(feed, eat);
+        fed?;
+        assert_eq!(sum?, 45);
+        give_up(rx.pop()).await;
+        give_up(tx.closed()).await;
+        while tx.try_push(1).is_ok() {}
+        give_up(tx.push(2)).await;
+        give_up(tx.reserve()).await;
+        while rx.try_pop().is_ok() {}
+        Ok(())
+    }};
+}
+
+#[test]
+fn channels_and_whoever_waits_at_them() {
+    for capacity in [0, 1, 16] {
+        let (tx, rx) = channel::bounded(capacity);
+        steady(async || use_channel!(&tx, &rx));
+        steady_elsewhere(async || use_channel!(&tx, &rx));
+        let (tx, rx) = channel::local(capacity);
+        steady(async || use_channel!(&tx, &rx));
+        steady_elsewhere(async || use_channel!(&tx, &rx));
+    }
+}
+
+#[test]
+fn batches() {
+    let (tx, rx) = channel::bounded(16);
+    let (mut values, mut batch) = (VecDeque::with_capacity(64), Vec::with_capacity(64));
+    steady(async || {
+        values.extend(0..40);
+        let eat = async {
+            while batch.len() < 40 {
+                rx.pop_many(&mut batch, 40).await.map_err(io::Error::other)?;
+            }
+            Ok::<_, io::Error>(())
+        };
+        let (pushed, popped) = futures::join!(tx.push_many(&mut values), eat);
+        pushed.map_err(|_| io::ErrorKind::BrokenPipe)?;
+        batch.clear();
+        popped
+    });
+}
+
+#[test]
+fn instants_and_whoever_waits_for_them() {
+    let mut hours = channel::tick(Duration::from_secs(3600));
+    let mut nanos = channel::tick(Duration::from_nanos(1));
+    let mut round = async || {
+        give_up(hours.pop()).await;
+        nanos.pop().await.map_err(io::Error::other)?;
+        channel::after(Duration::ZERO).pop().await.map_err(io::Error::other)?;
+        Ok(())
+    };
+    steady(&mut round);
+    steady_elsewhere(&mut round);
+    let mut soon = channel::tick(Duration::from_micros(100));
+    steady_elsewhere(async || soon.pop().await.map(drop).map_err(io::Error::other));
 }
