@@ -41,6 +41,7 @@ struct Line<R> {
 
 enum Got {
     One(usize, Message),
+    Many(usize, Vec<Message>),
     End(usize),
     Nothing,
 }
@@ -65,9 +66,32 @@ fn got_next(at: usize, next: Option<Message>) -> Got {
     next.map_or(Got::End(at), |message| Got::One(at, message))
 }
 
+/// What does not resolve has taken nothing.
+fn got_many(at: usize, popped: Option<Result<usize, PopError>>, out: Vec<Message>) -> Got {
+    match popped {
+        Some(Ok(count)) => assert_eq!(out.len(), count),
+        Some(Err(_)) | None => assert!(out.is_empty(), "a pop of many took and did not say so"),
+    }
+    if popped.is_some_and(|popped| popped.is_err_and(|error| error.is_closed())) {
+        return Got::End(at);
+    }
+    if out.is_empty() { Got::Nothing } else { Got::Many(at, out) }
+}
+
 impl Shift {
     fn lines<R>(&self, ends: Vec<R>) -> Vec<Line<R>> {
         ends.into_iter().map(|end| Line { end, last: Vec::new() }).collect()
+    }
+
+    fn note_one<R>(&mut self, line: &mut Line<R>, message: Message) {
+        self.stalls.progress();
+        self.ledger.arrived(&message);
+        let (last, producer) = (&mut line.last, message.id / self.quota);
+        if last.len() <= producer {
+            last.resize(producer + 1, None);
+        }
+        let before = last[producer].replace(message.id);
+        assert!(before < Some(message.id), "message {} came after {before:?}", message.id);
     }
 
     /// Notes what was got; whether there is more to do.
@@ -79,19 +103,13 @@ impl Shift {
                 lines.remove(at);
                 return !lines.is_empty();
             }
-            Got::One(at, message) => {
-                self.stalls.progress();
-                self.ledger.arrived(&message);
-                let (last, producer) = (&mut lines[at].last, message.id / self.quota);
-                if last.len() <= producer {
-                    last.resize(producer + 1, None);
-                }
-                let before = last[producer].replace(message.id);
-                assert!(before < Some(message.id), "message {} came after {before:?}", message.id);
+            Got::One(at, message) => self.note_one(&mut lines[at], message),
+            Got::Many(at, messages) => {
+                messages.into_iter().for_each(|message| self.note_one(&mut lines[at], message));
             }
         }
         if let Some(left) = &mut self.closes_after {
-            *left -= 1;
+            *left = left.saturating_sub(1);
             if *left == 0 {
                 lines[0].end.close();
                 self.closes_after = None;
@@ -177,6 +195,24 @@ async fn pop_one<R: Popping>(end: &mut R, at: usize, shift: &mut Shift, may_wait
         }
         // As a stream it stays in line when it is not polled any more, until it is used in another way.
         7 => with_patience(pin!(end.next()), patience).await.map_or(Got::Nothing, |next| got_next(at, next)),
+        9 => {
+            let mut out = Vec::new();
+            let max = shift.rng.below(40) as usize;
+            let popped = with_patience(pin!(end.pop_many(&mut out, max)), patience).await;
+            got_many(at, popped, out)
+        }
+        10 => {
+            let mut out = Vec::new();
+            let popped = tokio::select! {
+                popped = end.pop_many(&mut out, 4) => Some(popped),
+                () = yields(patience) => None,
+            };
+            got_many(at, popped, out)
+        }
+        11 => {
+            let most = shift.rng.below(8) as usize;
+            Got::Many(at, end.drain().take(most).collect())
+        }
         8 if may_wait => got_next(at, end.next().await),
         _ if may_wait => got(at, end.pop().await),
         _ => got_at_once(at, end.try_pop()),

@@ -2,11 +2,14 @@
 //!
 //! Knows: the ends of every flavor. Does not know: what is done with them.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 
 use futures::stream::FusedStream;
 use millstream::Operation;
-use millstream::channel::{PopError, Push, PushError, Receiver, Sender, Sharing, TryPopError, TryPushError};
+use millstream::channel::{
+    Permit, PopError, Push, PushError, Receiver, Sender, Sharing, TryPopError, TryPushError,
+};
 
 use crate::ledger::Message;
 
@@ -14,11 +17,21 @@ pub(crate) trait Pushing {
     type Push<'a>: Operation<Output = Result<(), PushError<Message>>>
     where
         Self: 'a;
+    type Permit<'a>
+    where
+        Self: 'a;
 
     fn push(&mut self, message: Message) -> Self::Push<'_>;
     fn cancel(push: Pin<&mut Self::Push<'_>>) -> Result<(), PushError<Message>>;
     fn try_push(&mut self, message: Message) -> Result<(), TryPushError<Message>>;
     fn push_blocking(&mut self, message: Message) -> Result<(), PushError<Message>>;
+    fn push_many<'a>(
+        &'a mut self,
+        messages: &'a mut VecDeque<Message>,
+    ) -> impl Operation<Output = Result<(), PushError<()>>>;
+    fn try_push_many(&mut self, messages: &mut VecDeque<Message>) -> Result<usize, TryPushError<()>>;
+    fn reserve(&mut self) -> impl Operation<Output = Result<Self::Permit<'_>, PushError<()>>>;
+    fn redeem(permit: Self::Permit<'_>, message: Message) -> Result<(), PushError<Message>>;
     fn close(&self) -> bool;
 }
 
@@ -30,12 +43,22 @@ pub(crate) trait Popping: FusedStream<Item = Message> + Unpin {
     fn pop(&mut self) -> Self::Pop<'_>;
     fn try_pop(&mut self) -> Result<Message, TryPopError>;
     fn pop_blocking(&mut self) -> Result<Message, PopError>;
+    fn pop_many<'a>(
+        &'a mut self,
+        out: &'a mut Vec<Message>,
+        max: usize,
+    ) -> impl Operation<Output = Result<usize, PopError>>;
+    fn drain(&mut self) -> impl Iterator<Item = Message>;
     fn close(&self) -> bool;
 }
 
 impl<S: Sharing> Pushing for Sender<Message, S> {
     type Push<'a>
         = Push<'a, Message, S>
+    where
+        S: 'a;
+    type Permit<'a>
+        = Permit<'a, Message, S>
     where
         S: 'a;
 
@@ -53,6 +76,25 @@ impl<S: Sharing> Pushing for Sender<Message, S> {
 
     fn push_blocking(&mut self, message: Message) -> Result<(), PushError<Message>> {
         Sender::push_blocking(self, message)
+    }
+
+    fn push_many<'a>(
+        &'a mut self,
+        messages: &'a mut VecDeque<Message>,
+    ) -> impl Operation<Output = Result<(), PushError<()>>> {
+        Sender::push_many(self, messages)
+    }
+
+    fn try_push_many(&mut self, messages: &mut VecDeque<Message>) -> Result<usize, TryPushError<()>> {
+        Sender::try_push_many(self, messages)
+    }
+
+    fn reserve(&mut self) -> impl Operation<Output = Result<Self::Permit<'_>, PushError<()>>> {
+        Sender::reserve(self)
+    }
+
+    fn redeem(permit: Self::Permit<'_>, message: Message) -> Result<(), PushError<Message>> {
+        permit.push(message)
     }
 
     fn close(&self) -> bool {
@@ -76,6 +118,18 @@ impl<S: Sharing> Popping for Receiver<Message, S> {
 
     fn pop_blocking(&mut self) -> Result<Message, PopError> {
         Receiver::pop_blocking(self)
+    }
+
+    fn pop_many<'a>(
+        &'a mut self,
+        out: &'a mut Vec<Message>,
+        max: usize,
+    ) -> impl Operation<Output = Result<usize, PopError>> {
+        Receiver::pop_many(self, out, max)
+    }
+
+    fn drain(&mut self) -> impl Iterator<Item = Message> {
+        Receiver::drain(self)
     }
 
     fn close(&self) -> bool {

@@ -67,6 +67,10 @@ impl Ledger {
         self.rows[id].told.store(told as u8, Relaxed);
     }
 
+    pub(crate) fn what_was_told(&self, id: usize) -> Told {
+        Told::from_u8(self.rows[id].told.load(Relaxed))
+    }
+
     /// A message came out of a channel.
     pub(crate) fn arrived(&self, message: &Message) {
         self.rows[message.id].arrived.fetch_add(1, Relaxed);

@@ -2,6 +2,7 @@
 //!
 //! Knows: the ends, the ledger. Does not know: who receives.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -106,6 +107,14 @@ pub(crate) async fn produce<P: Pushing>(mut ends: Vec<P>, mut shift: Shift) {
         if ends.len() == 2 && shift.rng.one_in(8) {
             let Some(other) = ids.next() else { return };
             race_of_both(&mut ends, &mut shift, [id, other]).await;
+        } else if shift.rng.one_in(8) {
+            let batch: Vec<_> =
+                std::iter::once(id).chain(ids.by_ref().take(shift.rng.below(40) as usize)).collect();
+            let at = shift.rng.below(ends.len() as u64) as usize;
+            let closed = push_batch(&mut ends[at], &mut shift, &batch).await;
+            // Told already; what is left is what it comes to for the last of them.
+            let told = shift.ledger.what_was_told(id);
+            shift.told(&mut ends, at, id, (told, closed));
         } else {
             let at = shift.rng.below(ends.len() as u64) as usize;
             let outcome = push_one(&mut ends[at], &mut shift, id).await;
@@ -130,6 +139,34 @@ async fn race_of_both<P: Pushing>(ends: &mut Vec<P>, shift: &mut Shift, ids: [us
     shift.ledger.told(ids[1 - winner], Told::Back);
     let outcome = outcome(ids[winner], result);
     shift.told(ends, winner, ids[winner], outcome);
+}
+
+/// Many at once. Whatever becomes of it, the buffer says exactly what is in the channel. Whether that is closed.
+async fn push_batch<P: Pushing>(end: &mut P, shift: &mut Shift, ids: &[usize]) -> bool {
+    let mut messages: VecDeque<_> = ids.iter().map(|id| shift.message(*id)).collect();
+    let patience = shift.rng.below(4);
+    let result = match shift.rng.below(6) {
+        0 => Some(end.try_push_many(&mut messages).map(drop).map_err(|error| error.is_closed())),
+        1 => {
+            let push = pin!(end.push_many(&mut messages));
+            with_patience(push, patience).await.map(|result| result.map_err(|error| error.is_closed()))
+        }
+        2 => match race!(end.push_many(&mut messages) || adapters::future(yields(patience))).await {
+            OneOf2::A(result) => Some(result.map_err(|error| error.is_closed())),
+            OneOf2::B(_) => None,
+        },
+        3 => tokio::select! {
+            result = end.push_many(&mut messages) => Some(result.map_err(|error| error.is_closed())),
+            () = yields(patience) => None,
+        },
+        _ => Some(end.push_many(&mut messages).await.map_err(|error| error.is_closed())),
+    };
+    let left = messages.len();
+    assert!(messages.iter().map(|message| message.id).eq(ids[ids.len() - left..].iter().copied()));
+    for (n, id) in ids.iter().enumerate() {
+        shift.ledger.told(*id, if n < ids.len() - left { Told::Pushed } else { Told::Back });
+    }
+    result == Some(Err(true))
 }
 
 async fn push_one<P: Pushing>(end: &mut P, shift: &mut Shift, id: usize) -> Outcome {
@@ -212,6 +249,23 @@ async fn push_one<P: Pushing>(end: &mut P, shift: &mut Shift, id: usize) -> Outc
                 () = others => DOUBTFUL,
             }
         }
+        // A slot first. The message is still here if there is none.
+        10 => match end.reserve().await {
+            Ok(permit) if shift.rng.one_in(4) => {
+                yields(patience).await;
+                drop(permit);
+                LOST
+            }
+            Ok(permit) => outcome(id, P::redeem(permit, message)),
+            Err(error) => (Told::Back, error.is_closed()),
+        },
+        11 => tokio::select! {
+            reserved = end.reserve() => match reserved {
+                Ok(permit) => outcome(id, P::redeem(permit, message)),
+                Err(error) => (Told::Back, error.is_closed()),
+            },
+            () = yields(patience) => LOST,
+        },
         _ => outcome(id, end.push(message).await),
     }
 }

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Runs the conservation test of the channels at its full length: 10^8 messages, in a release build.
+#
+#   ci/conserve.sh [MESSAGES]   100000000 if not said; about 2 microseconds each
+#
+# A round that fails or hangs names its seed; `MILLSTREAM_SEED=n ci/conserve.sh` begins with it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+[[ ${1:-} != -h && ${1:-} != --help ]] || { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; exit 0; }
+
+export MILLSTREAM_CONSERVE=${1:-100000000}
+exec cargo test --release --test channels_conserve -- --nocapture
