@@ -20,6 +20,7 @@ use crate::util::executor;
 /// There is one end, and popping takes it by `&mut`: to let several tasks have the ticks, push them into a
 /// [`bounded`](crate::channel::bounded) channel, or give each task ticks of its own.
 #[derive(Debug)]
+#[must_use = "time passes whether or not anybody pops"]
 pub struct Receiver {
     /// When the next value is due; `None`: never.
     next: Option<Instant>,
@@ -330,7 +331,12 @@ impl Receiver {
             self.next = None;
             return;
         };
-        let missed = (now - due).as_nanos() / period.as_nanos();
+        let late = now - due;
+        if late < period {
+            self.next = due.checked_add(period);
+            return;
+        }
+        let missed = late.as_nanos() / period.as_nanos();
         self.missed = self.missed.saturating_add(u64::try_from(missed).unwrap_or(u64::MAX));
         self.next = whole(period.as_nanos() * (missed + 1)).and_then(|ahead| due.checked_add(ahead));
     }
