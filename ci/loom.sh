@@ -25,7 +25,7 @@ build() {
 
 if [ "$what" != bugs ]; then
     tests=$(build) && [ -n "$tests" ] || { cargo rustc --profile test --lib; exit 2; }
-    timeout "$limit" "$tests" loom lock::model biased::tests::model || failed=1
+    timeout "$limit" "$tests" loom lock::model cell::model biased::tests::model || failed=1
 fi
 
 if [ "$what" != models ]; then
@@ -75,6 +75,20 @@ oneshot-pushes-into-a-closed-channel channel::tests::loom_oneshot::a_push_beside
 oneshot-pushes-into-a-closed-channel channel::tests::loom_oneshot::a_push_beside_a_close_is_popped_or_comes_back
 oneshot-takes-its-waker-twice channel::tests::loom_oneshot::a_waker_has_one_owner
 oneshot-sits-beside-the-sender channel::tests::loom_oneshot::a_new_waker_misses_nothing
+cell-moves-before-all-have-looked channel::cell::model::the_last_holder_moves_what_all_have_looked_at
+condition-parks-on-an-old-look channel::tests::loom_broadcast::a_push_wakes_every_pop
+broadcast-tells-one channel::tests::loom_broadcast::a_push_wakes_all_who_sleep
+broadcast-lag-forgets-one channel::tests::loom_broadcast::lag_is_counted_exactly_beside_a_push
+broadcast-a-free-slot-pulls-nobody channel::tests::loom_broadcast::the_slower_of_two_frees_the_slot
+broadcast-a-leaving-receiver-pulls-nobody channel::tests::loom_broadcast::the_slowest_receivers_drop_wakes_the_push
+broadcast-grant-dies-with-its-push channel::tests::loom_broadcast::a_dropped_arm_passes_its_slot_on
+condition-parks-on-an-old-look channel::tests::loom_broadcast::close_wakes_both_sides
+cell-moves-before-all-have-looked channel::tests::loom_broadcast::a_value_is_dropped_once_however_it_is_left
+condition-parks-on-an-old-look channel::tests::loom_watch::the_last_value_is_never_missed
+watch-close-hides-the-last-value channel::tests::loom_watch::the_last_value_is_never_missed
+watch-tells-one channel::tests::loom_watch::a_push_wakes_all_who_sleep
+watch-close-forgets-poppers channel::tests::loom_watch::close_wakes_a_pop
+watch-update-overwrites channel::tests::loom_watch::updates_add_up
 BUGS
 fi
 

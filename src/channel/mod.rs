@@ -40,7 +40,10 @@
 //! them does not keep the others from running.
 
 mod blocking;
+pub mod broadcast;
+mod cell;
 mod closed;
+mod condition;
 mod engine;
 mod error;
 mod iter;
@@ -63,6 +66,7 @@ mod stream;
 pub mod time;
 mod waiter;
 mod wake;
+pub mod watch;
 mod weak;
 
 #[cfg(test)]
@@ -74,6 +78,7 @@ use engine::HAND_OVER;
 use shared::Shared;
 use sharing::Pointer;
 
+pub use broadcast::broadcast;
 pub use closed::Closed;
 pub use error::{PopError, PushError, TryPopError, TryPushError};
 pub use iter::{Drain, IntoIter, Iter, TryIter};
@@ -88,6 +93,7 @@ pub use sender::Sender;
 pub use sharing::{Local, Sharing, Threads};
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 pub use time::{after, at, never, tick};
+pub use watch::watch;
 pub use weak::{WeakReceiver, WeakSender};
 
 /// Makes a channel that holds `capacity` values: exactly, and `0` makes every push meet a pop.

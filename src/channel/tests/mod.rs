@@ -2,6 +2,8 @@
 //! wakers and destructors, loom and shuttle.
 
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
+mod broadcast;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod contract;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod ends;
@@ -14,7 +16,11 @@ mod hostile;
 #[cfg(millstream_loom)]
 mod loom;
 #[cfg(millstream_loom)]
+mod loom_broadcast;
+#[cfg(millstream_loom)]
 mod loom_oneshot;
+#[cfg(millstream_loom)]
+mod loom_watch;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod many;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
@@ -33,3 +39,5 @@ mod stress;
 mod support;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod time;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
+mod watch;

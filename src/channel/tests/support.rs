@@ -61,6 +61,12 @@ pub(super) struct Token {
     census: Census,
 }
 
+impl Token {
+    pub(super) fn census(&self) -> &Census {
+        &self.census
+    }
+}
+
 impl Drop for Token {
     fn drop(&mut self) {
         let alive = self.census.0.fetch_sub(1, Ordering::SeqCst);

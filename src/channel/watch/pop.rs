@@ -1,0 +1,93 @@
+//! The future of a pop.
+//!
+//! Knows: the receiver, the operation contract. Does not know: the lock, waiters.
+
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+use super::receiver::Receiver;
+use crate::channel::error::PopError;
+use crate::channel::wake::{deliver, discard};
+use crate::operation::Operation;
+
+/// The pop of a value not seen yet: what [`Receiver::pop`] returns.
+///
+/// # Errors
+///
+/// [`PopError::Closed`] once the channel is closed and the last value seen; [`PopError::Cancelled`] if the pop was asked
+/// to stop before.
+///
+/// # Cancel safety
+///
+/// Dropping it at any time changes nothing for the receiver: a value counts as seen when the pop has returned it.
+///
+/// # Panics
+///
+/// When polled after it has resolved. A panic of `T::clone` comes out of the poll; the value counts as not seen.
+#[must_use = "a pop does nothing until it is awaited"]
+pub struct Pop<'a, T> {
+    receiver: &'a mut Receiver<T>,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Waiting,
+    Cancelled,
+    Finished,
+}
+
+impl<'a, T> Pop<'a, T> {
+    pub(super) fn new(receiver: &'a mut Receiver<T>) -> Self {
+        Self { receiver, stage: Stage::Waiting }
+    }
+}
+
+impl<T: Clone> Future for Pop<'_, T> {
+    type Output = Result<T, PopError>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let polled = match this.stage {
+            Stage::Waiting => this.receiver.poll_pop(cx).map(|value| value.ok_or(PopError::Closed)),
+            Stage::Cancelled => Poll::Ready(Err(PopError::Cancelled)),
+            Stage::Finished => panic!("a pop was polled after it had resolved"),
+        };
+        if polled.is_ready() {
+            this.stage = Stage::Finished;
+        }
+        polled
+    }
+}
+
+impl<T: Clone> Operation for Pop<'_, T> {
+    fn request_cancel(self: Pin<&mut Self>) {
+        let this = self.get_mut();
+        if this.stage == Stage::Waiting {
+            this.stage = Stage::Cancelled;
+            deliver(this.receiver.leave_line()); // its last poll promised a wake
+        }
+    }
+
+    fn poll_discard(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        this.stage = Stage::Finished;
+        discard(this.receiver.leave_line());
+        Poll::Ready(())
+    }
+}
+
+impl<T> Drop for Pop<'_, T> {
+    fn drop(&mut self) {
+        discard(self.receiver.leave_line());
+    }
+}
+
+impl<T> fmt::Debug for Pop<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pop").field("stage", &self.stage).finish_non_exhaustive()
+    }
+}
