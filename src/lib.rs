@@ -34,13 +34,14 @@
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | [`channel`] | bounded channels, for tasks, other executors and plain threads |
+//! | [`channel`] | bounded channels of all kinds, for tasks, other executors and plain threads; deadlines and clocks as channels |
 //! | [`ops`] | one function per request to the ring, descriptors, buffers |
 //! | [`combinators`] | all, any, chains, flags, deadlines, and adapters for other futures |
 //! | [`time`] | sleeping, deadlines, intervals |
 //! | [`runtime`] | [`Runtime`], tasks, handles for other threads |
 //!
-//! The [guide] begins with a first task and ends with a program on several threads. The examples in the repository are
+//! The [guide] begins with a first task and ends with a program on several threads; channels have [a page of their
+//! own](https://github.com/millstream-rs/millstream/blob/main/docs/guide/channels.md). The examples in the repository are
 //! whole programs.
 //!
 //! [guide]: https://github.com/millstream-rs/millstream/blob/main/docs/guide.md

@@ -61,7 +61,7 @@ fn text(bytes: usize) -> Vec<u8> {
 #[test]
 fn every_word_is_counted_once() -> io::Result<()> {
     let _watchdog = watchdog();
-    let text = text(3_000_000);
+    let text = text(usize::try_from(support::rounds(5_000_000)).expect("fits"));
     for options in [&["--counters", "1"][..], &["--counters", "7", "--progress", "0.0005"], &[]] {
         let output = fed(text.clone(), &[&["--top", "100000"], options].concat())?;
         assert!(output.status.success(), "{output:?}");
