@@ -351,6 +351,30 @@ fn a_channels_operation_says_what_dropping_it_does() {
     assert_none(&findings, "operations of channels whose docs have no `# Cancel safety`");
 }
 
+/// `a.pop() | b.pop()` needs a line for each type, which is forgotten easily.
+#[test]
+fn a_channels_operation_has_its_operators() {
+    let operators = rust_files(&["src/combinators/adapters"]);
+    let operators = operators.iter().find(|source| source.path.ends_with("/operators.rs"));
+    let operators = operators.expect("they have a file of their own").code.replace("channel::", "");
+    let mut findings = Vec::new();
+    for source in rust_files(&["src/channel"]).iter().filter(|source| !source.path.contains("/tests")) {
+        let implemented = source.code.lines().filter(|line| line.starts_with("impl"));
+        for name in implemented.filter_map(|line| line.split_once(" Operation for ")) {
+            let name = name.1.split(['<', ' ']).next().unwrap_or_default();
+            let mut path = source.path.trim_start_matches("src/channel/").split('/');
+            let operation = match (path.next(), path.next()) {
+                (Some(flavor), Some(_)) => format!("] {flavor}::{name}<"),
+                _ => format!("] {name}<"),
+            };
+            if !operators.contains(&operation) {
+                findings.push(format!("{}: {name}", source.path));
+            }
+        }
+    }
+    assert_none(&findings, "operations of channels without operators");
+}
+
 fn docs_above<'a>(lines: &[&'a str], number: usize) -> Vec<&'a str> {
     let above = lines[..number].iter().rev().map(|line| line.trim());
     above.take_while(|line| line.starts_with("///") || line.starts_with("#[")).collect()

@@ -6,7 +6,9 @@
 
 use std::io;
 
-use crate::channel::{self, Closed, Pop, PopMany, Push, PushMany, Reserve, Sharing, oneshot};
+use crate::channel::{
+    self, Closed, Pop, PopMany, Push, PushMany, Reserve, Sharing, broadcast, oneshot, watch,
+};
 use crate::combinators::operators::impl_operators;
 use crate::ops::requests::{All, ConnectTcp};
 use crate::ops::{Buf, Op, Request, Slice};
@@ -23,6 +25,8 @@ impl_operators! { all any: ['a, T, S: Sharing,] Reserve<'a, T, S>; ['a, T, S: Sh
 impl_operators! {
     all any: [T,] oneshot::Receiver<T>; ['a, T,] oneshot::Pop<'a, T>; ['a, T,] oneshot::Closed<'a, T>;
 }
-impl_operators! { all any: ['a,] channel::time::Pop<'a>; }
+impl_operators! { all any: ['a, T,] broadcast::Push<'a, T>; ['a, T,] broadcast::Closed<'a, T>; }
+impl_operators! { all any: ['a, T: Clone,] broadcast::Pop<'a, T>; ['a, T: Clone,] watch::Pop<'a, T>; }
+impl_operators! { all any: ['a, T,] watch::Closed<'a, T>; ['a,] channel::time::Pop<'a>; }
 impl_operators! { all any: [] Sleep; ['a,] Tick<'a>; [F: Future,] time::Timeout<F>; }
 impl_operators! { all any: [T,] JoinHandle<T>; [T,] RemoteJoinHandle<T>; }
