@@ -15,6 +15,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use millstream::channel::broadcast;
 use millstream::ops::{self, BufExt, Fd, IntoResult};
 use millstream::{Runtime, channel};
 use support::TempDir;
@@ -231,6 +232,39 @@ fn batches() {
         pushed.map_err(|_| io::ErrorKind::BrokenPipe)?;
         batch.clear();
         popped
+    });
+}
+
+#[test]
+fn broadcasts_and_watches() {
+    for overflow in [broadcast::Overflow::Wait, broadcast::Overflow::Lag] {
+        let (tx, mut one) = channel::broadcast(2, overflow);
+        let mut other = tx.subscribe();
+        steady(async || {
+            let feed = async {
+                for n in 0..2_u64 {
+                    tx.push(n).await.map_err(io::Error::other)?;
+                }
+                Ok::<_, io::Error>(())
+            };
+            for end in [&mut one, &mut other] {
+                give_up(end.pop()).await;
+            }
+            feed.await?;
+            for end in [&mut one, &mut other] {
+                for n in 0..2 {
+                    assert_eq!(end.pop().await.map_err(io::Error::other)?, n);
+                }
+            }
+            Ok(())
+        });
+    }
+    let (tx, mut rx) = channel::watch(0_u64);
+    steady(async || {
+        rx.mark_seen();
+        give_up(rx.pop()).await;
+        tx.update(|n| n + 1).map_err(io::Error::other)?;
+        rx.pop().await.map(drop).map_err(io::Error::other)
     });
 }
 
