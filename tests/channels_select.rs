@@ -105,7 +105,9 @@ impl Side {
     }
 }
 
-fn deterministic<S: Sharing>(make: fn(usize) -> (Sender<u64, S>, Receiver<u64, S>)) {
+type Ends<S> = (Sender<u64, S>, Receiver<u64, S>);
+
+fn deterministic<S: Sharing>(make: fn(usize) -> Ends<S>) {
     let (first, stalls) = (seed(), Stalls::watch());
     for n in 0..rounds(ROUNDS / 100) {
         let seed = first.wrapping_add(n);
