@@ -9,6 +9,7 @@
 #[path = "../support/channel_model.rs"]
 mod channel_model;
 mod lines;
+mod oneshot;
 mod parts;
 #[path = "../support/mod.rs"]
 mod support;

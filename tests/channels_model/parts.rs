@@ -123,6 +123,33 @@ impl<F> Held<F> {
     }
 }
 
+/// A future, and what it has to itself for as long.
+pub(crate) struct Lent<F, B> {
+    future: Pin<Box<F>>, // dropped first
+    buffer: Buffer<B>,
+}
+
+impl<F, B: 'static> Lent<F, B> {
+    /// `borrow` must keep the reference in the future that it returns, and nowhere else.
+    pub(crate) fn new(content: B, borrow: impl FnOnce(&'static mut B) -> F) -> Self {
+        let buffer = Buffer::new(content);
+        // SAFETY: (local) what is lent is alive and stays where it is until `self.buffer` is taken or dropped, after the
+        // future, and nobody else reaches it.
+        let borrowed: &'static mut B = unsafe { &mut *buffer.0.get() };
+        Self { future: Box::pin(borrow(borrowed)), buffer }
+    }
+
+    pub(crate) fn future(&mut self) -> Pin<&mut F> {
+        self.future.as_mut()
+    }
+
+    /// Drops the future.
+    pub(crate) fn give_back(self) -> B {
+        drop(self.future);
+        self.buffer.take()
+    }
+}
+
 /// An operation whose outcome is put into the terms of a world, so that unlike ones can be kept, and race, together.
 pub(crate) struct Mapped<F: Operation, R> {
     pub(crate) future: Pin<Box<F>>,

@@ -65,7 +65,8 @@ impl<T> Future for Pop<'_, T> {
 impl<T> Operation for Pop<'_, T> {
     fn request_cancel(self: Pin<&mut Self>) {
         let this = self.get_mut();
-        if this.stage == Stage::Waiting {
+        // With the outcome there it is too late to stop, as for a pop of any channel that has a value counted.
+        if this.stage == Stage::Waiting && !this.receiver.is_closed() {
             this.stage = Stage::Cancelled;
             this.receiver.rise(true); // its last poll promised a wake
         }
