@@ -3,6 +3,7 @@
 //! Knows: millstream, tokio. Does not know: channels.
 
 use std::io;
+use std::pin::Pin;
 use std::time::Duration;
 
 use millstream::Runtime;
@@ -21,7 +22,8 @@ pub(crate) enum Idle {
 pub(crate) trait Executor: Sized + 'static {
     fn new(idle: Idle) -> io::Result<Self>;
 
-    fn block_on<F: Future>(&self, future: F) -> F::Output;
+    /// Runs one task and those it starts.
+    fn block_on<F: Future>(&self, main: F) -> F::Output;
 
     /// Starts another task beside the one that calls this; the future waits for its end.
     fn spawn<F: Future + 'static>(future: F) -> impl Future<Output = F::Output>;
@@ -39,8 +41,8 @@ impl Executor for OnMillstream {
         Ok(Self(builder.build().map_err(io::Error::other)?))
     }
 
-    fn block_on<F: Future>(&self, future: F) -> F::Output {
-        self.0.block_on(future)
+    fn block_on<F: Future>(&self, main: F) -> F::Output {
+        self.0.block_on(boxed(main))
     }
 
     fn spawn<F: Future + 'static>(future: F) -> impl Future<Output = F::Output> {
@@ -58,12 +60,18 @@ impl Executor for OnTokio {
         Ok(Self(Builder::new_current_thread().build_local(LocalOptions::default())?))
     }
 
-    fn block_on<F: Future>(&self, future: F) -> F::Output {
-        self.0.block_on(future)
+    fn block_on<F: Future>(&self, main: F) -> F::Output {
+        self.0.block_on(boxed(main))
     }
 
     fn spawn<F: Future + 'static>(future: F) -> impl Future<Output = F::Output> {
         let task = tokio::task::spawn_local(future);
         async { task.await.expect("a task of a benchmark panicked") }
     }
+}
+
+/// The first task mostly waits for the others. In a box, the loop below it is compiled once and not for every case and
+/// channel.
+fn boxed<'a, F: Future + 'a>(main: F) -> Pin<Box<dyn Future<Output = F::Output> + 'a>> {
+    Box::pin(main)
 }
