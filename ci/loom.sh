@@ -61,6 +61,12 @@ drains-before-it-closes channel::tests::loom::the_last_receiver_leaves_nothing_b
 told-before-pulled channel::tests::loom::a_pulled_push_knows_it_at_once
 keeps-its-first-waker channel::tests::loom::a_new_waker_misses_nothing
 cancel-keeps-the-value channel::tests::loom::a_cancelled_pop_has_the_value_or_leaves_it
+permit-dies-with-its-slot channel::tests::loom::permit::a_dropped_permit_gives_its_slot_to_the_next
+permit-tells-nobody channel::tests::loom::permit::a_permit_reaches_who_stays
+a-batch-wakes-one channel::tests::loom::many::a_batch_wakes_two_pops
+a-batch-pulls-nobody channel::tests::loom::many::a_batch_wakes_two_pushes
+close-forgets-watchers channel::tests::loom::ends::a_close_is_told
+upgrade-looks-then-counts channel::tests::loom::ends::an_upgrade_keeps_the_channel_open_or_fails
 inbox-summary-first inbox::loom_tests::no_wake_is_lost
 inbox-sleeps-without-a-look inbox::loom_tests::no_message_is_lost
 wake-forgets-to-unpark channel::tests::loom::blocking_ends_meet

@@ -198,9 +198,20 @@ impl Count for AtomicUsize {
     }
 
     fn increment_if_any(&self) -> bool {
+        #[cfg(millstream_bug = "upgrade-looks-then-counts")]
+        {
+            let any = self.load(Ordering::SeqCst) > 0;
+            if any {
+                self.increment();
+            }
+            any
+        }
         // ORDERING: as for `increment`; what the new end sees of the channel it sees through its lock.
-        self.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count > 0).then_some(count + 1))
-            .is_ok()
+        #[cfg(not(millstream_bug = "upgrade-looks-then-counts"))]
+        {
+            self.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count > 0).then_some(count + 1))
+                .is_ok()
+        }
     }
 
     fn decrement(&self) -> bool {

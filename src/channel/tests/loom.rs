@@ -2,6 +2,10 @@
 //! it with `--cfg millstream_bug="…"`) under which it must fail: by its own assertion, or by a thread that sleeps for
 //! ever, which loom reports as a deadlock.
 
+mod ends;
+mod many;
+mod permit;
+
 use core::future::Future;
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
