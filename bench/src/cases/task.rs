@@ -12,6 +12,9 @@ use crate::floor::executor;
 use crate::measure::{Case, Clock, FLOOR, OURS, Plan, Target};
 use crate::peers::{monoio, tokio};
 
+/// The other runtimes take ten to thirty times as long for these: as many units would not end within a round.
+const SLOWER: u64 = 16;
+
 pub(super) fn cases() -> Vec<Case> {
     vec![
         yield_case("task/yield/1", 1),
@@ -39,8 +42,8 @@ fn yield_case(name: &str, tasks: u64) -> Case {
                 super::tasks(tasks as usize, move || our_yields(units / tasks))
             })
         });
-    case.with(monoio::NAME, move |plan| alone().and_then(|()| monoio::yields(tasks, each(plan))))
-        .with(tokio::NAME, move |plan| alone().and_then(|()| tokio::yields(tasks, each(plan))))
+    case.with(monoio::NAME, move |plan| alone().and_then(|()| monoio::yields(tasks, each(plan) / SLOWER)))
+        .with(tokio::NAME, move |plan| alone().and_then(|()| tokio::yields(tasks, each(plan) / SLOWER)))
 }
 
 fn spawn_case(name: &str, batch: u64) -> Case {
@@ -60,8 +63,8 @@ fn spawn_case(name: &str, batch: u64) -> Case {
                 our_spawns(batch, units / batch)
             })
         });
-    case.with(monoio::NAME, move |plan| alone().and_then(|()| monoio::spawns(batch, batches(plan))))
-        .with(tokio::NAME, move |plan| alone().and_then(|()| tokio::spawns(batch, batches(plan))))
+    case.with(monoio::NAME, move |plan| alone().and_then(|()| monoio::spawns(batch, batches(plan) / SLOWER)))
+        .with(tokio::NAME, move |plan| alone().and_then(|()| tokio::spawns(batch, batches(plan) / SLOWER)))
 }
 
 /// Runs a future on the floor's executor, which has no outputs, and hands its output out.
