@@ -64,7 +64,7 @@ impl Core {
         Self {
             id,
             entry,
-            tasks: Tasks::new(),
+            tasks: Tasks::new(id.index()),
             timers: Timers::new(),
             inflight: Inflight::new(driver),
             config,
@@ -93,9 +93,17 @@ impl Core {
         match TaskId::of(&waker) {
             Some(id) => {
                 mem::forget(waker); // an id owns nothing
-                if id.runtime() == self.index() { self.tasks.wake(id) } else { id.wake_remote() }
+                self.wake_task(id);
             }
             None => wake_foreign(waker),
+        }
+    }
+
+    /// Wakes a task of whichever runtime.
+    #[inline]
+    pub(crate) fn wake_task(&self, id: TaskId) {
+        if !self.tasks.wake(id) && id.runtime() != self.index() {
+            id.wake_remote();
         }
     }
 
@@ -103,10 +111,7 @@ impl Core {
     #[inline]
     pub(crate) fn wake_later(&self, waker: Waker) {
         match TaskId::of(&waker) {
-            Some(id) if id.runtime() == self.index() => {
-                mem::forget(waker); // an id owns nothing
-                self.tasks.wake(id);
-            }
+            Some(id) if self.tasks.wake(id) => mem::forget(waker), // an id owns nothing
             _ => self.put_off(waker),
         }
     }

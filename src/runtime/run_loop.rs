@@ -32,7 +32,6 @@ use super::stats::add;
 use super::task;
 use super::time::after;
 use super::timer::TimerKey;
-use super::waker::TaskId;
 use crate::util::contain::contain;
 use crate::util::executor;
 
@@ -76,12 +75,12 @@ impl Core {
     fn poll_tasks(&self, done: &impl Fn() -> bool) {
         let mut polls = 0;
         while polls < TURN
-            && let Some((task, generation, slot)) = self.tasks.next_to_run()
+            && let Some((task, id)) = self.tasks.next_to_run()
         {
             polls += 1;
             executor::begin_poll();
             // An id owns nothing: not dropping the waker saves an indirect call.
-            let waker = ManuallyDrop::new(TaskId::new(self.index(), generation, slot).waker());
+            let waker = ManuallyDrop::new(id.waker());
             // SAFETY: (local) in a slot, since `next_to_run` gave it; not being polled, since only this loop polls and
             // it is not entered twice.
             unsafe { task::poll(self, task, &mut Context::from_waker(&waker)) };

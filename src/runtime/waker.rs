@@ -18,30 +18,38 @@ compile_error!("a task id is packed into the 64-bit data word of a waker");
 /// Names a task slot of a runtime at one time.
 ///
 /// ```text
-/// 63            48 47           24 23           0
-/// | runtime index | generation    | slot         |
+/// 63          40 39           24 23           0
+/// | generation  | runtime index | slot         |
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TaskId(u64);
 
 /// Generations wrap here.
+#[cfg(test)]
 pub(crate) const GENERATIONS: u32 = 1 << 24;
 
 impl TaskId {
+    /// The id of the first task in a slot.
+    pub(crate) fn first(runtime: u16, slot: u32) -> Self {
+        debug_assert!(slot < 1 << 24);
+        Self(u64::from(runtime) << 24 | u64::from(slot))
+    }
+
+    /// The id of the next task in the same slot.
     #[inline]
+    pub(crate) fn next(self) -> Self {
+        Self(self.0.wrapping_add(1 << 40))
+    }
+
+    #[cfg(test)]
     pub(crate) fn new(runtime: u16, generation: u32, slot: u32) -> Self {
-        debug_assert!(generation < GENERATIONS && slot < 1 << 24);
-        Self(u64::from(runtime) << 48 | u64::from(generation) << 24 | u64::from(slot))
+        debug_assert!(generation < GENERATIONS);
+        Self(u64::from(generation) << 40 | Self::first(runtime, slot).0)
     }
 
     #[inline]
     pub(crate) fn runtime(self) -> u16 {
-        (self.0 >> 48) as u16
-    }
-
-    #[inline]
-    pub(crate) fn generation(self) -> u32 {
-        (self.0 >> 24) as u32 & (GENERATIONS - 1)
+        (self.0 >> 24) as u16
     }
 
     #[inline]
@@ -67,11 +75,12 @@ impl TaskId {
     #[inline]
     pub(crate) fn wake(self) {
         context::with(|core| match core {
-            Some(core) if core.index() == self.runtime() => core.tasks.wake(self),
-            _ => self.wake_remote(),
+            Some(core) => core.wake_task(self),
+            None => self.wake_remote(),
         });
     }
 
+    /// Wakes a task of a runtime that does not run on this thread.
     #[cold]
     pub(crate) fn wake_remote(self) {
         if let Some(entry) = registry::entry(self.runtime()) {
@@ -113,7 +122,14 @@ mod tests {
         let copy = waker.clone();
         assert!(waker.will_wake(&copy));
         assert_eq!(TaskId::of(&copy), Some(id));
-        assert_eq!((id.runtime(), id.generation(), id.slot()), (0xFEDC, 0xABCDEF, 0x123456));
+        assert_eq!((id.runtime(), id.slot()), (0xFEDC, 0x123456));
+    }
+
+    #[test]
+    fn the_next_id_differs_in_its_generation_and_wraps() {
+        let id = TaskId::new(0xFEDC, GENERATIONS - 2, 0x123456);
+        assert_eq!(id.next(), TaskId::new(0xFEDC, GENERATIONS - 1, 0x123456));
+        assert_eq!(id.next().next(), TaskId::first(0xFEDC, 0x123456));
     }
 
     #[test]

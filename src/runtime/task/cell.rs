@@ -154,7 +154,8 @@ pub(crate) unsafe fn leak(core: &Core, task: NonNull<Header>) {
 unsafe fn finish(core: &Core, task: NonNull<Header>) {
     // SAFETY: the block is there: freed only below, or by the handle once `COMPLETE` is seen.
     let header = unsafe { task.as_ref() };
-    core.tasks.remove(header.slot.get());
+    // SAFETY: by the contract.
+    unsafe { core.tasks.remove(header.slot.get()) };
     header.set(COMPLETE);
     if header.has(HANDLE) {
         if let Some(joiner) = header.joiner.take() {

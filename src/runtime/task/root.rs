@@ -101,7 +101,8 @@ impl Drop for Seat<'_> {
     fn drop(&mut self) {
         if !self.is_complete() {
             // The ring failed and the loop unwinds: nobody may find the root any more.
-            self.core.tasks.remove(self.header.slot());
+            // SAFETY: (local) the slot that `sit` was given, and is not complete: it was not removed.
+            unsafe { self.core.tasks.remove(self.header.slot()) };
         }
     }
 }
