@@ -132,12 +132,10 @@ impl Core {
         }
     }
 
-    /// Gives a new task its slot and queues it.
+    /// Gives a new task its slot and queues it. `make` makes its header, which says which slot that is.
     #[inline]
-    pub(crate) fn admit(&self, task: NonNull<Header>) {
-        let slot = self.tasks.insert(task, |slots| self.entry.inbox.grow(slots));
-        // SAFETY: (local) the caller just made the header.
-        unsafe { task.as_ref() }.set_slot(slot);
+    pub(crate) fn admit(&self, task: NonNull<Header>, make: impl FnOnce(u32)) {
+        make(self.tasks.insert(task, |slots| self.entry.inbox.grow(slots)));
         if self.refuses.get() {
             // SAFETY: (I6) in the slot since the line above, never polled.
             unsafe { task::leak(self, task) };

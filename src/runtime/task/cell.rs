@@ -14,7 +14,7 @@ use std::ptr::{self, NonNull};
 use std::task::{Context, Poll, Waker};
 
 use super::join::{JoinError, JoinHandle};
-use super::pool::{BlockLayout, free_block};
+use super::pool::{BlockLayout, Class, free_block};
 use crate::runtime::context;
 use crate::runtime::core::Core;
 use crate::runtime::waker;
@@ -28,6 +28,8 @@ const COMPLETE: u8 = 1 << 1;
 const CANCEL: u8 = 1 << 2;
 /// The output was moved out.
 const TAKEN: u8 = 1 << 3;
+/// `joiner` may hold a waker; without this it holds none.
+const AWAITED: u8 = 1 << 4;
 
 /// What the run loop and a handle know of a task.
 ///
@@ -47,6 +49,8 @@ pub(crate) struct Header {
     joiner: Cell<Option<Waker>>,
     slot: Cell<u32>,
     state: Cell<u8>,
+    /// The list of the pool that takes the block back.
+    class: Class,
 }
 
 /// What differs between cells.
@@ -64,14 +68,14 @@ pub(super) struct Vtable {
 }
 
 impl Header {
-    pub(super) fn new(vtable: &'static Vtable, core: &Core, handle: bool) -> Self {
-        Self {
-            vtable,
-            core,
-            joiner: Cell::new(None),
-            slot: Cell::new(u32::MAX),
-            state: Cell::new(if handle { HANDLE } else { 0 }),
-        }
+    /// The header of a task without a handle, in a block of its owner's.
+    pub(super) fn unowned(vtable: &'static Vtable, core: &Core) -> Self {
+        Self::new(vtable, core, u32::MAX, 0, Class::NONE)
+    }
+
+    #[inline]
+    fn new(vtable: &'static Vtable, core: &Core, slot: u32, state: u8, class: Class) -> Self {
+        Self { vtable, core, joiner: Cell::new(None), slot: Cell::new(slot), state: Cell::new(state), class }
     }
 
     fn has(&self, bit: u8) -> bool {
@@ -91,8 +95,7 @@ impl Header {
     }
 
     /// Says which slot the task was put into.
-    #[inline]
-    pub(crate) fn set_slot(&self, slot: u32) {
+    pub(super) fn set_slot(&self, slot: u32) {
         self.slot.set(slot);
     }
 }
@@ -150,22 +153,34 @@ pub(crate) unsafe fn leak(core: &Core, task: NonNull<Header>) {
 /// # Safety
 ///
 /// The task is in a slot of `core`, and its body holds the output.
-#[inline(never)]
+#[inline]
 unsafe fn finish(core: &Core, task: NonNull<Header>) {
-    // SAFETY: the block is there: freed only below, or by the handle once `COMPLETE` is seen.
+    // SAFETY: the block is there: freed only at the end, or by the handle once `COMPLETE` is seen.
     let header = unsafe { task.as_ref() };
     // SAFETY: by the contract.
     unsafe { core.tasks.remove(header.slot.get()) };
-    header.set(COMPLETE);
-    if header.has(HANDLE) {
-        if let Some(joiner) = header.joiner.take() {
-            core.wake(joiner); // may run foreign code that drops the handle: the header is not touched after this
-        }
-        return;
+    let state = header.state.get();
+    header.state.set(state & !AWAITED | COMPLETE);
+    if state & HANDLE == 0 {
+        // SAFETY: the body holds the output, and with no handle and no slot nobody else has the cell.
+        unsafe { free_unawaited(task) };
+    } else if state & AWAITED != 0
+        && let Some(joiner) = header.joiner.take()
+    {
+        core.wake(joiner); // may run foreign code that drops the handle: the header is not touched after this
     }
-    // SAFETY: the body holds the output, and with no handle and no slot nobody else has the cell.
+}
+
+/// The end of a task whose output nobody wants.
+///
+/// # Safety
+///
+/// The body holds the output, and nobody else has the cell.
+#[cold]
+unsafe fn free_unawaited(task: NonNull<Header>) {
+    // SAFETY: by the contract.
     unsafe {
-        contain(|| (header.vtable.drop_output)(task));
+        contain(|| (task.as_ref().vtable.drop_output)(task));
         free(task);
     }
 }
@@ -221,6 +236,7 @@ pub(super) unsafe fn poll_output<T>(
         _ => waker::duplicate(cx.waker()),
     };
     header.joiner.set(Some(waker));
+    header.set(AWAITED);
     if header.is_complete() {
         // SAFETY: (I7) the same contract; foreign code above went as far as to drop the runtime.
         return unsafe { poll_output(task, cx) };
@@ -237,9 +253,8 @@ pub(super) unsafe fn poll_output<T>(
 pub(super) unsafe fn drop_handle(task: NonNull<Header>) {
     // SAFETY: a cell with a handle is freed by the handle.
     let header = unsafe { task.as_ref() };
-    if header.state.get() & (COMPLETE | TAKEN) == COMPLETE | TAKEN {
-        drop(header.joiner.take());
-        // SAFETY: complete, the body empty, and the handle, its last owner, is going.
+    if header.state.get() == HANDLE | COMPLETE | TAKEN {
+        // SAFETY: complete, the body empty, no joiner, and the handle, its last owner, is going.
         unsafe { free(task) };
     } else {
         // SAFETY: by the contract.
@@ -247,7 +262,7 @@ pub(super) unsafe fn drop_handle(task: NonNull<Header>) {
     }
 }
 
-/// [`drop_handle`] of a task that runs, or whose output nobody took.
+/// [`drop_handle`] of a task that runs, or whose output nobody took, or that was cancelled.
 unsafe fn drop_unread(task: NonNull<Header>) {
     /// Frees the block also when the output's destructor unwinds.
     struct Free(NonNull<Header>);
@@ -260,15 +275,17 @@ unsafe fn drop_unread(task: NonNull<Header>) {
     // SAFETY: a cell with a handle is freed by the handle.
     let header = unsafe { task.as_ref() };
     if !header.is_complete() {
-        header.state.set(header.state.get() & !HANDLE);
+        header.state.set(header.state.get() & !(HANDLE | AWAITED));
         drop(header.joiner.take()); // by value: the cell may end, but not be freed, while a foreign waker is dropped
         return;
     }
     let _free = Free(task);
     drop(header.joiner.take());
-    header.set(TAKEN);
-    // SAFETY: complete and not taken: the body holds the output.
-    unsafe { (header.vtable.drop_output)(task) };
+    if !header.has(TAKEN) {
+        header.set(TAKEN);
+        // SAFETY: complete and not taken: the body holds the output.
+        unsafe { (header.vtable.drop_output)(task) };
+    }
 }
 
 // ---- cells of spawned futures ----
@@ -283,14 +300,13 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
-    let at = core.tasks.pool.allocate(TaskCell::<F>::BLOCK).cast::<Header>();
+    let block = TaskCell::<F>::BLOCK;
+    let task = core.tasks.pool.allocate(block).cast::<Header>();
     // SAFETY: a block for this very type. The fields are written in place, so that a large future is copied once.
-    unsafe {
-        at.write(Header::new(&TaskCell::<F>::VTABLE, core, true));
-        TaskCell::<F>::future(at).write(future);
-    }
-    let task = at;
-    core.admit(task);
+    core.admit(task, |slot| unsafe {
+        task.write(Header::new(&TaskCell::<F>::VTABLE, core, slot, HANDLE, block.class()));
+        TaskCell::<F>::future(task).write(future);
+    });
     // SAFETY: the header says that a handle exists: this one; the output type is the future's.
     unsafe { JoinHandle::new(task) }
 }
@@ -416,14 +432,30 @@ const fn behind_header(align: usize) -> usize {
 #[inline]
 unsafe fn free(task: NonNull<Header>) {
     // SAFETY: by the contract. The header's only field that could own something, the joiner, was taken on every way here.
-    let Some(block) = (unsafe { task.as_ref() }).vtable.block else { return };
-    // SAFETY: the block was allocated with this layout.
-    context::with(|core| unsafe {
-        match core {
-            Some(core) => core.tasks.pool.free(task.cast(), block),
-            None => free_block(task.cast(), block),
-        }
+    let class = unsafe { task.as_ref() }.class;
+    let kept = context::with(|core| {
+        // SAFETY: by the contract, and the class is the block's.
+        core.is_some_and(|core| unsafe { core.tasks.pool.keep(task.cast(), class) })
     });
+    if !kept {
+        // SAFETY: by the contract, and the pool did not take it.
+        unsafe { free_unpooled(task) };
+    }
+}
+
+/// Gives a block to the allocator, if it is not its owner's: a large one, or one that outlived its runtime.
+///
+/// # Safety
+///
+/// As for [`free`].
+#[cold]
+unsafe fn free_unpooled(task: NonNull<Header>) {
+    // SAFETY: by the contract; the block was allocated with this layout.
+    unsafe {
+        if let Some(block) = task.as_ref().vtable.block {
+            free_block(task.cast(), block);
+        }
+    }
 }
 
 /// Drops a future in its place and hands back the panic of its destructor.

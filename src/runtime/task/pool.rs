@@ -16,25 +16,37 @@ const LINE: usize = 64;
 const LARGEST: usize = 4096;
 const CLASSES: usize = LARGEST / LINE;
 
+/// Which list of a pool a block belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Class(u8);
+
+impl Class {
+    /// Of what is in no list.
+    pub(crate) const NONE: Self = Self(CLASSES as u8);
+}
+
 /// How a cell's block is allocated: known at compile time for each future.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockLayout {
     layout: Layout,
-    /// `CLASSES`: not pooled.
-    class: usize,
+    class: Class,
 }
 
 impl BlockLayout {
     /// The block for a cell of this layout.
     pub(crate) const fn of(layout: Layout) -> Self {
         if layout.size() > LARGEST || layout.align() > LINE {
-            return Self { layout, class: CLASSES };
+            return Self { layout, class: Class::NONE };
         }
         let class = layout.size().saturating_sub(1) / LINE;
         match Layout::from_size_align((class + 1) * LINE, LINE) {
-            Ok(layout) => Self { layout, class },
+            Ok(layout) => Self { layout, class: Class(class as u8) },
             Err(_) => unreachable!(),
         }
+    }
+
+    pub(crate) const fn class(self) -> Class {
+        self.class
     }
 }
 
@@ -57,7 +69,7 @@ impl Pool {
     /// A block of this layout, uninitialised.
     #[inline]
     pub(crate) fn allocate(&self, block: BlockLayout) -> NonNull<u8> {
-        if let Some(list) = self.free.get(block.class)
+        if let Some(list) = self.list(block.class)
             && let Some(first) = NonNull::new(list.get())
         {
             // SAFETY: on the list, so a free block of this class whose first word `free` wrote.
@@ -67,22 +79,24 @@ impl Pool {
         allocate_block(block)
     }
 
-    /// Takes a block back.
+    /// Takes a block back; `false` if it has no list, and is still the caller's.
     ///
     /// # Safety
     ///
-    /// It was allocated with this layout, by any pool, and nothing uses it any more.
+    /// It was allocated by any pool, with a layout of this class, and nothing uses it any more.
     #[inline]
-    pub(crate) unsafe fn free(&self, at: NonNull<u8>, block: BlockLayout) {
-        if let Some(list) = self.free.get(block.class) {
-            let free = at.cast::<Free>();
-            // SAFETY: ours by the contract, aligned to a line and at least a line long.
-            unsafe { free.write(Free { next: list.get() }) };
-            list.set(free.as_ptr());
-        } else {
-            // SAFETY: by the contract.
-            unsafe { free_block(at, block) };
-        }
+    pub(crate) unsafe fn keep(&self, block: NonNull<u8>, class: Class) -> bool {
+        let Some(list) = self.list(class) else { return false };
+        let free = block.cast::<Free>();
+        // SAFETY: ours by the contract, aligned to a line and at least a line long.
+        unsafe { free.write(Free { next: list.get() }) };
+        list.set(free.as_ptr());
+        true
+    }
+
+    #[inline]
+    fn list(&self, class: Class) -> Option<&Cell<*mut Free>> {
+        self.free.get(usize::from(class.0))
     }
 }
 
@@ -93,11 +107,11 @@ fn allocate_block(block: BlockLayout) -> NonNull<u8> {
     NonNull::new(at).unwrap_or_else(|| handle_alloc_error(block.layout))
 }
 
-/// Gives a block to the allocator, where there is no pool.
+/// Gives a block to the allocator.
 ///
 /// # Safety
 ///
-/// As for [`Pool::free`].
+/// It was allocated with this layout, by any pool, and nothing uses it any more.
 pub(crate) unsafe fn free_block(at: NonNull<u8>, block: BlockLayout) {
     // SAFETY: by the contract.
     unsafe { dealloc(at.as_ptr(), block.layout) };
@@ -132,14 +146,14 @@ mod tests {
         let other = BlockLayout::of(Layout::new::<[u8; 65]>());
         let a = pool.allocate(small);
         // SAFETY: just allocated, not used.
-        unsafe { pool.free(a, small) };
+        assert!(unsafe { pool.keep(a, small.class) });
         let b = pool.allocate(other);
         assert_ne!(a, b);
         assert_eq!(pool.allocate(same), a);
         // SAFETY: as above.
         unsafe {
-            pool.free(a, same);
-            pool.free(b, other);
+            assert!(pool.keep(a, same.class));
+            assert!(pool.keep(b, other.class));
         }
     }
 
@@ -147,13 +161,16 @@ mod tests {
     fn large_and_over_aligned_cells_are_not_pooled() {
         #[repr(align(128))]
         struct Wide(#[expect(dead_code, reason = "only its layout matters")] u8);
-        assert_eq!(BlockLayout::of(Layout::new::<[u8; 4096]>()).class, CLASSES - 1);
-        assert_eq!(BlockLayout::of(Layout::new::<[u8; 4097]>()).class, CLASSES);
-        assert_eq!(BlockLayout::of(Layout::new::<Wide>()).class, CLASSES);
+        assert_eq!(BlockLayout::of(Layout::new::<[u8; 4096]>()).class, Class(CLASSES as u8 - 1));
+        assert_eq!(BlockLayout::of(Layout::new::<[u8; 4097]>()).class, Class::NONE);
+        assert_eq!(BlockLayout::of(Layout::new::<Wide>()).class, Class::NONE);
         let pool = Pool::new();
         let wide = pool.allocate(BlockLayout::of(Layout::new::<Wide>()));
         assert!(wide.cast::<Wide>().is_aligned());
         // SAFETY: just allocated, not used.
-        unsafe { pool.free(wide, BlockLayout::of(Layout::new::<Wide>())) };
+        unsafe {
+            assert!(!pool.keep(wide, Class::NONE));
+            free_block(wide, BlockLayout::of(Layout::new::<Wide>()));
+        }
     }
 }

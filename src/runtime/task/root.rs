@@ -40,7 +40,7 @@ impl<'f, F: Future> Root<'f, F> {
 
     pub(crate) fn new(core: &Core, future: Pin<&'f mut Option<F>>) -> Self {
         Self {
-            header: Header::new(&Self::VTABLE, core, false),
+            header: Header::unowned(&Self::VTABLE, core),
             future: UnsafeCell::new(future),
             output: UnsafeCell::new(None),
         }
@@ -48,7 +48,7 @@ impl<'f, F: Future> Root<'f, F> {
 
     /// Gives the root a slot of the core, until it has ended or the seat is dropped.
     pub(crate) fn sit<'r>(&'r self, core: &'r Core) -> Seat<'r> {
-        core.admit(NonNull::from(self).cast());
+        core.admit(NonNull::from(self).cast(), |slot| self.header.set_slot(slot));
         Seat { header: &self.header, core }
     }
 
