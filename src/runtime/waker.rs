@@ -89,13 +89,16 @@ impl TaskId {
     }
 }
 
+/// A clone, if it is one of ours, so that making it runs nobody's code.
+#[inline]
+pub(crate) fn copy(waker: &Waker) -> Option<Waker> {
+    TaskId::of(waker).map(TaskId::waker)
+}
+
 /// A clone, without a call through the vtable when it is one of ours.
 #[inline]
 pub(crate) fn duplicate(waker: &Waker) -> Waker {
-    match TaskId::of(waker) {
-        Some(id) => id.waker(),
-        None => waker.clone(),
-    }
+    copy(waker).unwrap_or_else(|| waker.clone())
 }
 
 /// Of every waker that carries an id: it owns nothing.

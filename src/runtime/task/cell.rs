@@ -8,7 +8,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::mem::needs_drop;
+use std::mem::{self, needs_drop};
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::task::{Context, Poll, Waker};
@@ -86,6 +86,15 @@ impl Header {
         self.state.set(self.state.get() | bit);
     }
 
+    /// Says who awaits the task. The cell holds no waker now.
+    #[inline]
+    fn set_joiner(&self, waker: Waker) {
+        let none = self.joiner.replace(Some(waker));
+        debug_assert!(none.is_none());
+        mem::forget(none); // spares the look whether there is something to drop
+        self.set(AWAITED);
+    }
+
     pub(super) fn is_complete(&self) -> bool {
         self.has(COMPLETE)
     }
@@ -153,7 +162,7 @@ pub(crate) unsafe fn leak(core: &Core, task: NonNull<Header>) {
 /// # Safety
 ///
 /// The task is in a slot of `core`, and its body holds the output.
-#[inline]
+#[inline(always)] // as `poll`, for which it is
 unsafe fn finish(core: &Core, task: NonNull<Header>) {
     // SAFETY: the block is there: freed only at the end, or by the handle once `COMPLETE` is seen.
     let header = unsafe { task.as_ref() };
@@ -224,24 +233,62 @@ pub(super) unsafe fn poll_output<T>(
 ) -> Poll<Result<T, JoinError>> {
     // SAFETY: a cell with a handle is freed by the handle.
     let header = unsafe { task.as_ref() };
-    if header.is_complete() {
-        assert!(!header.has(TAKEN), "a JoinHandle was polled after it had given its output");
-        header.set(TAKEN);
+    let state = header.state.get();
+    if state == HANDLE | COMPLETE {
+        header.state.set(HANDLE | COMPLETE | TAKEN);
         // SAFETY: complete and not taken, so the body holds an output, of this type by the contract.
-        return Poll::Ready(unsafe { output_of::<T>(task).read() });
+        return Poll::Ready(unsafe { take_output(task) });
     }
-    // User code (the clone and the drop of a foreign waker) runs while the cell holds no waker: nothing is borrowed.
-    let waker = match header.joiner.take() {
-        Some(waker) if waker.will_wake(cx.waker()) => waker,
-        _ => waker::duplicate(cx.waker()),
-    };
-    header.joiner.set(Some(waker));
-    header.set(AWAITED);
-    if header.is_complete() {
-        // SAFETY: (I7) the same contract; foreign code above went as far as to drop the runtime.
-        return unsafe { poll_output(task, cx) };
+    if state == HANDLE
+        && let Some(waker) = waker::copy(cx.waker())
+    {
+        header.set_joiner(waker);
+        return Poll::Pending;
     }
-    Poll::Pending
+    // SAFETY: the same contract.
+    unsafe { poll_output_rare(task, cx) }
+}
+
+/// [`poll_output`] of a task that was asked to end, by a waker of somebody else's, again before the task has ended, or
+/// after it gave its output.
+#[cold]
+unsafe fn poll_output_rare<T>(task: NonNull<Header>, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+    // SAFETY: as in `poll_output`.
+    let header = unsafe { task.as_ref() };
+    if !header.is_complete() {
+        // User code (the clone and the drop of a foreign waker) runs while the cell holds no waker: nothing is borrowed.
+        let waker = match header.joiner.take() {
+            Some(waker) if waker.will_wake(cx.waker()) => waker,
+            _ => cx.waker().clone(),
+        };
+        header.set_joiner(waker);
+    }
+    // Not the same look as above: foreign code has run, and may have gone as far as to drop the runtime (I7).
+    if !header.is_complete() {
+        return Poll::Pending;
+    }
+    assert!(!header.has(TAKEN), "a JoinHandle was polled after it had given its output");
+    header.set(TAKEN);
+    // SAFETY: complete and not taken, so the body holds an output, of this type by the contract.
+    Poll::Ready(unsafe { take_output(task) })
+}
+
+/// Moves the output out.
+///
+/// By parts: what is not there need not be copied, and the rest is loaded as it was stored.
+///
+/// # Safety
+///
+/// The body holds an output of this type, and is not looked at as one after this.
+#[inline]
+unsafe fn take_output<T>(task: NonNull<Header>) -> Result<T, JoinError> {
+    // SAFETY: by the contract; each part is read once.
+    unsafe {
+        match &*output_of::<T>(task) {
+            Ok(value) => Ok(ptr::read(value)),
+            Err(error) => Err(ptr::read(error)),
+        }
+    }
 }
 
 /// The handle goes: the task runs on by itself, or, when it has ended, its output is dropped and its cell freed.
@@ -361,28 +408,26 @@ impl<F: Future> TaskCell<F> {
             // SAFETY: as above.
             unsafe { Pin::new_unchecked(&mut *future) }.poll(cx)
         });
-        let result = match polled {
-            Ok(Poll::Pending) => return false,
-            Ok(Poll::Ready(value)) => {
-                // SAFETY: the body holds the future, and from here on it does not.
-                match unsafe { drop_future(future) } {
-                    Ok(()) => Ok(value),
+        // SAFETY: from the drop of the future on the body is empty, and has room for the output. Each case writes its own:
+        // in one place for all of them, the parts of those that did not happen would be written as well.
+        unsafe {
+            match polled {
+                Ok(Poll::Pending) => return false,
+                Ok(Poll::Ready(value)) => match drop_future(future) {
+                    Ok(()) => output.write(Ok(value)),
                     Err(payload) => {
                         contain(|| drop(value));
-                        Err(JoinError::Panicked(payload))
+                        output.write(Err(JoinError::Panicked(payload)));
                     }
+                },
+                Err(payload) => {
+                    if let Err(second) = drop_future(future) {
+                        discard(second);
+                    }
+                    output.write(Err(JoinError::Panicked(payload)));
                 }
             }
-            Err(payload) => {
-                // SAFETY: as above.
-                if let Err(second) = unsafe { drop_future(future) } {
-                    discard(second);
-                }
-                Err(JoinError::Panicked(payload))
-            }
-        };
-        // SAFETY: the body is empty and has room for the output.
-        unsafe { output.write(result) };
+        }
         true
     }
 
