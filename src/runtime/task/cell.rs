@@ -234,10 +234,13 @@ pub(super) unsafe fn poll_output<T>(
     // SAFETY: a cell with a handle is freed by the handle.
     let header = unsafe { task.as_ref() };
     let state = header.state.get();
-    if state == HANDLE | COMPLETE {
-        header.state.set(HANDLE | COMPLETE | TAKEN);
+    if state == HANDLE | COMPLETE
         // SAFETY: complete and not taken, so the body holds an output, of this type by the contract.
-        return Poll::Ready(unsafe { take_output(task) });
+        && let Ok(value) = unsafe { &*output_of::<T>(task) }
+    {
+        header.state.set(HANDLE | COMPLETE | TAKEN);
+        // SAFETY: the value is moved out once, and not looked at where it was after this.
+        return Poll::Ready(Ok(unsafe { ptr::read(value) }));
     }
     if state == HANDLE
         && let Some(waker) = waker::copy(cx.waker())
@@ -249,8 +252,8 @@ pub(super) unsafe fn poll_output<T>(
     unsafe { poll_output_rare(task, cx) }
 }
 
-/// [`poll_output`] of a task that was asked to end, by a waker of somebody else's, again before the task has ended, or
-/// after it gave its output.
+/// [`poll_output`] of a task that failed or was asked to end, by a waker of somebody else's, again before the task has
+/// ended, or after it gave its output.
 #[cold]
 unsafe fn poll_output_rare<T>(task: NonNull<Header>, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
     // SAFETY: as in `poll_output`.
@@ -270,25 +273,7 @@ unsafe fn poll_output_rare<T>(task: NonNull<Header>, cx: &mut Context<'_>) -> Po
     assert!(!header.has(TAKEN), "a JoinHandle was polled after it had given its output");
     header.set(TAKEN);
     // SAFETY: complete and not taken, so the body holds an output, of this type by the contract.
-    Poll::Ready(unsafe { take_output(task) })
-}
-
-/// Moves the output out.
-///
-/// By parts: what is not there need not be copied, and the rest is loaded as it was stored.
-///
-/// # Safety
-///
-/// The body holds an output of this type, and is not looked at as one after this.
-#[inline]
-unsafe fn take_output<T>(task: NonNull<Header>) -> Result<T, JoinError> {
-    // SAFETY: by the contract; each part is read once.
-    unsafe {
-        match &*output_of::<T>(task) {
-            Ok(value) => Ok(ptr::read(value)),
-            Err(error) => Err(ptr::read(error)),
-        }
-    }
+    Poll::Ready(unsafe { output_of::<T>(task).read() })
 }
 
 /// The handle goes: the task runs on by itself, or, when it has ended, its output is dropped and its cell freed.
