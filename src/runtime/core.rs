@@ -43,6 +43,8 @@ pub(crate) struct Core {
     pub(super) spin: Spin,
     /// Wakes that leave this runtime, put off to the end of the poll.
     pub(super) deferred: Deferred,
+    /// The loop has something to do before the next poll: to deliver `deferred`, or to see whether it is done.
+    pub(in crate::runtime) interrupted: Cell<bool>,
     /// The loop is on this thread's stack.
     pub(super) running: Cell<bool>,
     pub(super) counters: Counters,
@@ -70,6 +72,7 @@ impl Core {
             config,
             spin: Spin::new(config.spin),
             deferred: Deferred::new(),
+            interrupted: Cell::new(false),
             running: Cell::new(false),
             counters: Counters::default(),
             stop: Cell::new(false),
@@ -118,6 +121,7 @@ impl Core {
 
     #[cold]
     fn put_off(&self, waker: Waker) {
+        self.interrupted.set(true);
         if let Err(waker) = self.deferred.push(waker) {
             self.flush_deferred();
             self.wake(waker);
@@ -135,10 +139,11 @@ impl Core {
     /// Gives a new task its slot and queues it. `make` makes its header, which says which slot that is.
     #[inline]
     pub(crate) fn admit(&self, task: NonNull<Header>, make: impl FnOnce(u32)) {
-        make(self.tasks.insert(task, |slots| self.entry.inbox.grow(slots)));
+        let slot = self.tasks.insert(task, |slots| self.entry.inbox.grow(slots));
+        make(slot);
         if self.refuses.get() {
             // SAFETY: (I6) in the slot since the line above, never polled.
-            unsafe { task::leak(self, task) };
+            unsafe { task::leak(self, task, slot) };
         }
     }
 }

@@ -75,7 +75,7 @@ impl Core {
     fn poll_tasks(&self, done: &impl Fn() -> bool) {
         let mut polls = 0;
         while polls < TURN
-            && let Some((task, id)) = self.tasks.next_to_run()
+            && let Some((task, slot, id)) = self.tasks.next_to_run()
         {
             polls += 1;
             executor::begin_poll();
@@ -83,12 +83,13 @@ impl Core {
             let waker = ManuallyDrop::new(id.waker());
             // SAFETY: (local) in a slot, since `next_to_run` gave it; not being polled, since only this loop polls and
             // it is not entered twice.
-            unsafe { task::poll(self, task, &mut Context::from_waker(&waker)) };
-            if !self.deferred.is_empty() {
+            unsafe { task::poll(self, task, slot, &mut Context::from_waker(&waker)) };
+            if self.interrupted.get() {
+                self.interrupted.set(false);
                 self.flush_deferred();
-            }
-            if done() {
-                break;
+                if done() {
+                    break;
+                }
             }
         }
         executor::end_polls();
@@ -358,7 +359,7 @@ impl Core {
                 None => break,
             };
             // SAFETY: (I6) in a slot, and not being polled: the loop has ended.
-            unsafe { task::cancel(self, task) };
+            unsafe { task::cancel(self, task, slot) };
             from = slot + 1;
         }
         self.flush_deferred();

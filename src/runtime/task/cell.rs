@@ -24,25 +24,25 @@ use crate::util::contain::{catch, contain, discard};
 const HANDLE: u8 = 1;
 /// The body holds the output, or nothing any more (`TAKEN`), and the slot is given up.
 const COMPLETE: u8 = 1 << 1;
-/// The future is to be dropped instead of polled.
-const CANCEL: u8 = 1 << 2;
 /// The output was moved out.
-const TAKEN: u8 = 1 << 3;
+const TAKEN: u8 = 1 << 2;
 /// `joiner` may hold a waker; without this it holds none.
-const AWAITED: u8 = 1 << 4;
+const AWAITED: u8 = 1 << 3;
+const HANDLE_AWAITED: u8 = HANDLE | AWAITED;
 
 /// What the run loop and a handle know of a task.
 ///
 /// ```text
 ///   state            body      who frees the block
-///   [CANCEL]         future    nobody yet
+///   0                future    nobody yet
 ///   COMPLETE         output    the handle; without HANDLE it is freed on the way here
 ///   COMPLETE|TAKEN   empty     the handle
 /// ```
 ///
 /// All of it happens on the runtime's thread: a handle is not `Send`.
 pub(crate) struct Header {
-    vtable: &'static Vtable,
+    /// Another one after a request to cancel.
+    vtable: Cell<&'static Vtable>,
     /// Valid while the task is not `COMPLETE`: a runtime completes all its tasks before it goes.
     core: *const Core,
     /// Who awaits the handle.
@@ -57,14 +57,15 @@ pub(crate) struct Header {
 pub(super) struct Vtable {
     /// Polls the future; `true`: it has ended and the body holds the output. Does not unwind.
     pub(super) poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> bool,
-    /// Drops the future and makes `Cancelled` the output. Does not unwind.
-    pub(super) cancel: unsafe fn(NonNull<Header>),
+    /// What takes the place of this one when the task is asked to end: its `poll` drops the future, and makes
+    /// `Cancelled` the output.
+    pub(super) cancelled: Option<&'static Vtable>,
     /// Leaks the future and makes `Cancelled` the output.
     pub(super) leak: unsafe fn(NonNull<Header>),
     /// Drops the output; may unwind.
     pub(super) drop_output: unsafe fn(NonNull<Header>),
     /// The block to give back when the body is empty; `None`: the cell is its owner's.
-    pub(super) block: Option<BlockLayout>,
+    pub(super) block: Option<&'static BlockLayout>,
 }
 
 impl Header {
@@ -75,7 +76,14 @@ impl Header {
 
     #[inline]
     fn new(vtable: &'static Vtable, core: &Core, slot: u32, state: u8, class: Class) -> Self {
-        Self { vtable, core, joiner: Cell::new(None), slot: Cell::new(slot), state: Cell::new(state), class }
+        Self {
+            vtable: Cell::new(vtable),
+            core,
+            joiner: Cell::new(None),
+            slot: Cell::new(slot),
+            state: Cell::new(state),
+            class,
+        }
     }
 
     fn has(&self, bit: u8) -> bool {
@@ -93,6 +101,13 @@ impl Header {
         debug_assert!(none.is_none());
         mem::forget(none); // spares the look whether there is something to drop
         self.set(AWAITED);
+    }
+
+    /// Makes the next poll drop the future.
+    fn cancel(&self) {
+        if let Some(cancelled) = self.vtable.get().cancelled {
+            self.vtable.set(cancelled);
+        }
     }
 
     pub(super) fn is_complete(&self) -> bool {
@@ -113,20 +128,15 @@ impl Header {
 ///
 /// # Safety
 ///
-/// The task is in a slot of `core`, and is not being polled.
+/// The task is in this slot of `core`, and is not being polled.
 #[inline(always)] // one call less per poll; the loop has only this one place
-pub(crate) unsafe fn poll(core: &Core, task: NonNull<Header>, cx: &mut Context<'_>) {
+pub(crate) unsafe fn poll(core: &Core, task: NonNull<Header>, slot: u32, cx: &mut Context<'_>) {
     // SAFETY: in a slot, so not complete and its block still there; shared, since a handle may look at it meanwhile.
     let header = unsafe { task.as_ref() };
-    if header.has(CANCEL) {
-        // SAFETY: by the contract.
-        unsafe { cancel(core, task) };
-        return;
-    }
     // SAFETY: not complete, so the body holds the future; not being polled.
-    if unsafe { (header.vtable.poll)(task, cx) } {
+    if unsafe { (header.vtable.get().poll)(task, cx) } {
         // SAFETY: the body holds the output, still in its slot.
-        unsafe { finish(core, task) };
+        unsafe { finish(core, task, slot) };
     }
 }
 
@@ -136,11 +146,11 @@ pub(crate) unsafe fn poll(core: &Core, task: NonNull<Header>, cx: &mut Context<'
 ///
 /// As for [`poll`].
 #[cold]
-pub(crate) unsafe fn cancel(core: &Core, task: NonNull<Header>) {
+pub(crate) unsafe fn cancel(core: &Core, task: NonNull<Header>, slot: u32) {
     // SAFETY: by the contract, as in `poll`.
     unsafe {
-        (task.as_ref().vtable.cancel)(task);
-        finish(core, task);
+        task.as_ref().cancel();
+        poll(core, task, slot, &mut Context::from_waker(Waker::noop()));
     }
 }
 
@@ -149,11 +159,11 @@ pub(crate) unsafe fn cancel(core: &Core, task: NonNull<Header>) {
 /// # Safety
 ///
 /// As for [`poll`].
-pub(crate) unsafe fn leak(core: &Core, task: NonNull<Header>) {
+pub(crate) unsafe fn leak(core: &Core, task: NonNull<Header>, slot: u32) {
     // SAFETY: by the contract, as in `poll`.
     unsafe {
-        (task.as_ref().vtable.leak)(task);
-        finish(core, task);
+        (task.as_ref().vtable.get().leak)(task);
+        finish(core, task, slot);
     }
 }
 
@@ -161,22 +171,26 @@ pub(crate) unsafe fn leak(core: &Core, task: NonNull<Header>) {
 ///
 /// # Safety
 ///
-/// The task is in a slot of `core`, and its body holds the output.
+/// The task is in this slot of `core`, and its body holds the output.
 #[inline(always)] // as `poll`, for which it is
-unsafe fn finish(core: &Core, task: NonNull<Header>) {
+unsafe fn finish(core: &Core, task: NonNull<Header>, slot: u32) {
     // SAFETY: the block is there: freed only at the end, or by the handle once `COMPLETE` is seen.
     let header = unsafe { task.as_ref() };
     // SAFETY: by the contract.
-    unsafe { core.tasks.remove(header.slot.get()) };
-    let state = header.state.get();
-    header.state.set(state & !AWAITED | COMPLETE);
-    if state & HANDLE == 0 {
-        // SAFETY: the body holds the output, and with no handle and no slot nobody else has the cell.
-        unsafe { free_unawaited(task) };
-    } else if state & AWAITED != 0
-        && let Some(joiner) = header.joiner.take()
-    {
-        core.wake(joiner); // may run foreign code that drops the handle: the header is not touched after this
+    unsafe { core.tasks.remove(slot) };
+    match header.state.get() {
+        HANDLE => header.state.set(HANDLE | COMPLETE),
+        HANDLE_AWAITED => {
+            header.state.set(HANDLE | COMPLETE);
+            if let Some(joiner) = header.joiner.take() {
+                core.wake(joiner); // may run foreign code that drops the handle: the header is not touched after this
+            }
+        }
+        _ => {
+            header.set(COMPLETE);
+            // SAFETY: the body holds the output, and with no handle and no slot nobody else has the cell.
+            unsafe { free_unawaited(task) };
+        }
     }
 }
 
@@ -189,7 +203,7 @@ unsafe fn finish(core: &Core, task: NonNull<Header>) {
 unsafe fn free_unawaited(task: NonNull<Header>) {
     // SAFETY: by the contract.
     unsafe {
-        contain(|| (task.as_ref().vtable.drop_output)(task));
+        contain(|| (task.as_ref().vtable.get().drop_output)(task));
         free(task);
     }
 }
@@ -214,8 +228,8 @@ pub(super) unsafe fn is_finished(task: NonNull<Header>) -> bool {
 pub(super) unsafe fn request_cancel(task: NonNull<Header>) {
     // SAFETY: a cell with a handle is freed by the handle.
     let header = unsafe { task.as_ref() };
-    if !header.is_complete() && !header.has(CANCEL) {
-        header.set(CANCEL);
+    if !header.is_complete() {
+        header.cancel();
         // SAFETY: not complete, so the core is there, on this thread.
         unsafe { &*header.core }.tasks.wake_slot(header.slot.get());
     }
@@ -234,14 +248,6 @@ pub(super) unsafe fn poll_output<T>(
     // SAFETY: a cell with a handle is freed by the handle.
     let header = unsafe { task.as_ref() };
     let state = header.state.get();
-    if state == HANDLE | COMPLETE
-        // SAFETY: complete and not taken, so the body holds an output, of this type by the contract.
-        && let Ok(value) = unsafe { &*output_of::<T>(task) }
-    {
-        header.state.set(HANDLE | COMPLETE | TAKEN);
-        // SAFETY: the value is moved out once, and not looked at where it was after this.
-        return Poll::Ready(Ok(unsafe { ptr::read(value) }));
-    }
     if state == HANDLE
         && let Some(waker) = waker::copy(cx.waker())
     {
@@ -249,31 +255,32 @@ pub(super) unsafe fn poll_output<T>(
         return Poll::Pending;
     }
     // SAFETY: the same contract.
-    unsafe { poll_output_rare(task, cx) }
-}
-
-/// [`poll_output`] of a task that failed or was asked to end, by a waker of somebody else's, again before the task has
-/// ended, or after it gave its output.
-#[cold]
-unsafe fn poll_output_rare<T>(task: NonNull<Header>, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
-    // SAFETY: as in `poll_output`.
-    let header = unsafe { task.as_ref() };
-    if !header.is_complete() {
-        // User code (the clone and the drop of a foreign waker) runs while the cell holds no waker: nothing is borrowed.
-        let waker = match header.joiner.take() {
-            Some(waker) if waker.will_wake(cx.waker()) => waker,
-            _ => cx.waker().clone(),
-        };
-        header.set_joiner(waker);
-    }
-    // Not the same look as above: foreign code has run, and may have gone as far as to drop the runtime (I7).
-    if !header.is_complete() {
+    if state != HANDLE | COMPLETE && !unsafe { is_ready(task, cx) } {
         return Poll::Pending;
     }
-    assert!(!header.has(TAKEN), "a JoinHandle was polled after it had given its output");
     header.set(TAKEN);
     // SAFETY: complete and not taken, so the body holds an output, of this type by the contract.
     Poll::Ready(unsafe { output_of::<T>(task).read() })
+}
+
+/// Whether the output of a task is there, asked by a foreign waker, or again before the task has ended, or after it gave
+/// its output. Leaves the waker if not.
+///
+/// # Safety
+///
+/// As for [`is_finished`].
+#[cold]
+unsafe fn is_ready(task: NonNull<Header>, cx: &mut Context<'_>) -> bool {
+    // SAFETY: a cell with a handle is freed by the handle.
+    let header = unsafe { task.as_ref() };
+    assert!(!header.has(TAKEN), "a JoinHandle was polled after it had given its output");
+    // User code (the clone and the drop of a foreign waker) runs while the cell holds no waker: nothing is borrowed.
+    let waker = match header.joiner.take() {
+        Some(waker) if waker.will_wake(cx.waker()) => waker,
+        _ => cx.waker().clone(),
+    };
+    header.set_joiner(waker);
+    header.is_complete() // by now: foreign code above may have gone as far as to drop the runtime (I7)
 }
 
 /// The handle goes: the task runs on by itself, or, when it has ended, its output is dropped and its cell freed.
@@ -294,7 +301,7 @@ pub(super) unsafe fn drop_handle(task: NonNull<Header>) {
     }
 }
 
-/// [`drop_handle`] of a task that runs, or whose output nobody took, or that was cancelled.
+/// [`drop_handle`] of a task that runs, or whose output nobody took.
 unsafe fn drop_unread(task: NonNull<Header>) {
     /// Frees the block also when the output's destructor unwinds.
     struct Free(NonNull<Header>);
@@ -316,7 +323,7 @@ unsafe fn drop_unread(task: NonNull<Header>) {
     if !header.has(TAKEN) {
         header.set(TAKEN);
         // SAFETY: complete and not taken: the body holds the output.
-        unsafe { (header.vtable.drop_output)(task) };
+        unsafe { (header.vtable.get().drop_output)(task) };
     }
 }
 
@@ -332,7 +339,7 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
-    let block = TaskCell::<F>::BLOCK;
+    let block = &TaskCell::<F>::BLOCK;
     let task = core.tasks.pool.allocate(block).cast::<Header>();
     // SAFETY: a block for this very type. The fields are written in place, so that a large future is copied once.
     core.admit(task, |slot| unsafe {
@@ -362,12 +369,14 @@ impl<F: Future> TaskCell<F> {
         }
     };
 
-    const VTABLE: Vtable = Vtable {
-        poll: Self::poll,
-        cancel: Self::cancel,
+    const VTABLE: Vtable = Vtable { poll: Self::poll, cancelled: Some(&Self::CANCELLED), ..Self::CANCELLED };
+
+    const CANCELLED: Vtable = Vtable {
+        poll: Self::cancel,
+        cancelled: None,
         leak: Self::leak,
         drop_output: Self::drop_output,
-        block: Some(Self::BLOCK),
+        block: Some(&Self::BLOCK),
     };
 
     /// # Safety
@@ -416,7 +425,7 @@ impl<F: Future> TaskCell<F> {
         true
     }
 
-    unsafe fn cancel(task: NonNull<Header>) {
+    unsafe fn cancel(task: NonNull<Header>, _: &mut Context<'_>) -> bool {
         // SAFETY: the body holds the future; after the drop it is empty and has room for the output.
         unsafe {
             let result = match drop_future(Self::future(task)) {
@@ -425,6 +434,7 @@ impl<F: Future> TaskCell<F> {
             };
             Self::output(task).write(result);
         }
+        true
     }
 
     unsafe fn leak(task: NonNull<Header>) {
@@ -482,7 +492,7 @@ unsafe fn free(task: NonNull<Header>) {
 unsafe fn free_unpooled(task: NonNull<Header>) {
     // SAFETY: by the contract; the block was allocated with this layout.
     unsafe {
-        if let Some(block) = task.as_ref().vtable.block {
+        if let Some(block) = task.as_ref().vtable.get().block {
             free_block(task.cast(), block);
         }
     }

@@ -45,7 +45,7 @@ impl BlockLayout {
         }
     }
 
-    pub(crate) const fn class(self) -> Class {
+    pub(crate) const fn class(&self) -> Class {
         self.class
     }
 }
@@ -68,7 +68,7 @@ impl Pool {
 
     /// A block of this layout, uninitialised.
     #[inline]
-    pub(crate) fn allocate(&self, block: BlockLayout) -> NonNull<u8> {
+    pub(crate) fn allocate(&self, block: &BlockLayout) -> NonNull<u8> {
         if let Some(list) = self.list(block.class)
             && let Some(first) = NonNull::new(list.get())
         {
@@ -101,7 +101,7 @@ impl Pool {
 }
 
 #[cold]
-fn allocate_block(block: BlockLayout) -> NonNull<u8> {
+fn allocate_block(block: &BlockLayout) -> NonNull<u8> {
     // SAFETY: a cell has a header, so the size is not zero.
     let at = unsafe { alloc(block.layout) };
     NonNull::new(at).unwrap_or_else(|| handle_alloc_error(block.layout))
@@ -112,7 +112,7 @@ fn allocate_block(block: BlockLayout) -> NonNull<u8> {
 /// # Safety
 ///
 /// It was allocated with this layout, by any pool, and nothing uses it any more.
-pub(crate) unsafe fn free_block(at: NonNull<u8>, block: BlockLayout) {
+pub(crate) unsafe fn free_block(at: NonNull<u8>, block: &BlockLayout) {
     // SAFETY: by the contract.
     unsafe { dealloc(at.as_ptr(), block.layout) };
 }
@@ -144,12 +144,12 @@ mod tests {
         let small = BlockLayout::of(Layout::new::<[u64; 5]>());
         let same = BlockLayout::of(Layout::new::<[u8; 64]>());
         let other = BlockLayout::of(Layout::new::<[u8; 65]>());
-        let a = pool.allocate(small);
+        let a = pool.allocate(&small);
         // SAFETY: just allocated, not used.
         assert!(unsafe { pool.keep(a, small.class) });
-        let b = pool.allocate(other);
+        let b = pool.allocate(&other);
         assert_ne!(a, b);
-        assert_eq!(pool.allocate(same), a);
+        assert_eq!(pool.allocate(&same), a);
         // SAFETY: as above.
         unsafe {
             assert!(pool.keep(a, same.class));
@@ -165,12 +165,12 @@ mod tests {
         assert_eq!(BlockLayout::of(Layout::new::<[u8; 4097]>()).class, Class::NONE);
         assert_eq!(BlockLayout::of(Layout::new::<Wide>()).class, Class::NONE);
         let pool = Pool::new();
-        let wide = pool.allocate(BlockLayout::of(Layout::new::<Wide>()));
+        let wide = pool.allocate(&BlockLayout::of(Layout::new::<Wide>()));
         assert!(wide.cast::<Wide>().is_aligned());
         // SAFETY: just allocated, not used.
         unsafe {
             assert!(!pool.keep(wide, Class::NONE));
-            free_block(wide, BlockLayout::of(Layout::new::<Wide>()));
+            free_block(wide, &BlockLayout::of(Layout::new::<Wide>()));
         }
     }
 }

@@ -11,6 +11,7 @@ use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
 use super::cell::{Header, Vtable};
+use crate::runtime::context;
 use crate::runtime::core::Core;
 use crate::util::contain::{catch, contain, discard};
 
@@ -31,8 +32,7 @@ pub(crate) struct Root<'f, F: Future> {
 impl<'f, F: Future> Root<'f, F> {
     const VTABLE: Vtable = Vtable {
         poll: Self::poll,
-        // Only a handle cancels, and a runtime is not dropped while it runs.
-        cancel: |_| unreachable!("a root has no handle"),
+        cancelled: None, // only a handle cancels, and a runtime is not dropped while it runs
         leak: |_| unreachable!("a root is not spawned"),
         drop_output: |_| {}, // `take` has it
         block: None,         // the stack's
@@ -81,6 +81,7 @@ impl<'f, F: Future> Root<'f, F> {
         };
         // SAFETY: (local) as above; `take` comes after, and takes the root by value.
         unsafe { *root.output.get() = Some(output) };
+        context::with(|core| core.map(|core| core.interrupted.set(true))); // the loop may be done
         true
     }
 }

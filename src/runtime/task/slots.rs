@@ -171,9 +171,9 @@ impl Tasks {
         }
     }
 
-    /// Takes the first task off the run queue, with its id.
+    /// Takes the first task off the run queue, with its slot and its id.
     #[inline]
-    pub(crate) fn next_to_run(&self) -> Option<(NonNull<Header>, TaskId)> {
+    pub(crate) fn next_to_run(&self) -> Option<(NonNull<Header>, u32, TaskId)> {
         loop {
             let index = self.head.get();
             if index == LAST {
@@ -183,7 +183,7 @@ impl Tasks {
             let slot = unsafe { self.slot(index) };
             self.head.set(slot.next.replace(RESTING));
             match slot.task.get() {
-                Some(task) => return Some((task, slot.id.get())),
+                Some(task) => return Some((task, index, slot.id.get())),
                 None => self.vacate(slot, index), // it ended while queued
             }
         }
@@ -240,7 +240,7 @@ mod tests {
     }
 
     fn run(tasks: &Tasks) -> Vec<u32> {
-        std::iter::from_fn(|| tasks.next_to_run()).map(|(_, id)| id.slot()).collect()
+        std::iter::from_fn(|| tasks.next_to_run()).map(|(_, slot, _)| slot).collect()
     }
 
     #[test]
