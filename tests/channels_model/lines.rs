@@ -22,7 +22,7 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof};
 
 use crate::channel_model::{Id, Model, Refused};
 use crate::check;
-use crate::parts::{Buffer, Census, Held, Mapped, Token, Wakes};
+use crate::parts::{Buffer, Census, Counted, Held, Mapped, Token, Wakes};
 
 // ---- histories ----
 
@@ -134,25 +134,6 @@ fn local_does_what_the_model_says() {
 }
 
 // ---- the world ----
-
-/// An end that counts itself.
-struct Counted<E> {
-    end: E,
-    alive: Rc<Cell<usize>>,
-}
-
-impl<E> Counted<E> {
-    fn new(end: E, alive: &Rc<Cell<usize>>) -> Rc<Self> {
-        alive.set(alive.get() + 1);
-        Rc::new(Self { end, alive: alive.clone() })
-    }
-}
-
-impl<E> Drop for Counted<E> {
-    fn drop(&mut self) {
-        self.alive.set(self.alive.get() - 1);
-    }
-}
 
 type Ends<E> = Vec<Rc<Counted<E>>>;
 type Pair<S> = (Sender<Token, S>, Receiver<Token, S>);

@@ -6,6 +6,7 @@
 //! exactly what it results in and whom it wakes: nobody is ready without having been woken, and nobody is woken for
 //! nothing. `MILLSTREAM_SEED=n` replays; histories that once failed are in `regressions.txt` and run first.
 
+mod broadcast;
 #[path = "../support/channel_model.rs"]
 mod channel_model;
 mod lines;

@@ -4,7 +4,7 @@
 #![allow(unsafe_code, reason = "a future and the end that it borrows are kept together")]
 
 use std::any::Any;
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -78,6 +78,27 @@ impl Wakes {
 
     pub(crate) fn take(&self) -> Vec<(usize, usize)> {
         std::mem::take(&mut *self.0.lock().expect("no panic"))
+    }
+}
+
+// ---- ends ----
+
+/// An end that counts itself.
+pub(crate) struct Counted<E> {
+    pub(crate) end: E,
+    alive: Rc<Cell<usize>>,
+}
+
+impl<E> Counted<E> {
+    pub(crate) fn new(end: E, alive: &Rc<Cell<usize>>) -> Rc<Self> {
+        alive.set(alive.get() + 1);
+        Rc::new(Self { end, alive: alive.clone() })
+    }
+}
+
+impl<E> Drop for Counted<E> {
+    fn drop(&mut self) {
+        self.alive.set(self.alive.get() - 1);
     }
 }
 
