@@ -664,3 +664,22 @@ fn a_discarded_push_of_a_broadcast_leaves_the_line() {
     assert!(first.as_mut().poll_discard(cx).is_ready());
     assert_eq!((rx.try_pop(), rx.try_pop()), (Ok(0), Ok(2)));
 }
+
+#[test]
+fn a_push_behind_an_arm_that_leaves_the_line_goes_on() {
+    let (tx, mut rx) = broadcast(1, Overflow::Wait);
+    tx.try_push(0).expect("room");
+    let cx = &mut Context::from_waker(Waker::noop());
+    let mut arms = [Box::pin(tx.push(1)), Box::pin(tx.push(2))];
+    for arm in &mut arms {
+        arm.as_mut().commit_on_poll();
+        assert!(arm.as_mut().poll(cx).is_pending());
+    }
+    let mut plain = Box::pin(tx.push(3));
+    assert!(plain.as_mut().poll(cx).is_pending());
+    assert_eq!(rx.try_pop(), Ok(0)); // the first arm is granted the slot
+    drop(rx); // without receivers there is always room, but no slot for the second arm
+    let [_granted, waiting] = arms;
+    drop(waiting);
+    assert!(plain.as_mut().poll(cx).is_ready(), "a push waits beside room");
+}

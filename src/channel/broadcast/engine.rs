@@ -221,6 +221,12 @@ impl<T> Engine<T> {
         garbage
     }
 
+    /// A push has left the line. As an arm it may have waited there for a slot before one that needs none: a push that
+    /// nobody receives.
+    pub(super) fn leave_line(&mut self) -> After<T> {
+        if self.can_settle() { self.after(None) } else { After::nothing() }
+    }
+
     /// A granted slot is given back.
     pub(super) fn return_grant(&mut self) -> After<T> {
         self.granted -= 1;

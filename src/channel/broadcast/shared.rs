@@ -168,6 +168,7 @@ impl<T> Shared<T> {
                 // SAFETY: (I3) `Queued` under the lock is linked here.
                 own = Some(unsafe { engine.pushers.remove(waiter) });
                 waiter.set(State::Cancelled);
+                after = Some(engine.leave_line());
             }
             State::Notified => {
                 waiter.set(State::Cancelled);
