@@ -181,6 +181,13 @@ impl<T, S: Sharing> Operation for PopMany<'_, T, S> {
     }
 }
 
+#[cfg(all(test, not(any(millstream_loom, millstream_shuttle))))]
+impl<T, S: Sharing> PopMany<'_, T, S> {
+    pub(super) fn state(&self) -> State {
+        self.waiter.state()
+    }
+}
+
 impl<T, S: Sharing> Drop for PopMany<'_, T, S> {
     fn drop(&mut self) {
         // SAFETY: (I3) this is the withdrawal that `poll` promises.

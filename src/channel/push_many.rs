@@ -197,6 +197,18 @@ impl<T, S: Sharing> Operation for PushMany<'_, T, S> {
     }
 }
 
+#[cfg(all(test, not(any(millstream_loom, millstream_shuttle))))]
+impl<T, S: Sharing> PushMany<'_, T, S> {
+    pub(super) fn state(&self) -> State {
+        self.waiter.state()
+    }
+
+    /// How many values the caller still has.
+    pub(super) fn left(&self) -> usize {
+        self.values.len()
+    }
+}
+
 impl<T, S: Sharing> Drop for PushMany<'_, T, S> {
     fn drop(&mut self) {
         // SAFETY: (I3) this is the withdrawal that `poll` promises.

@@ -186,6 +186,13 @@ impl<T, S: Sharing> Operation for Reserve<'_, T, S> {
     }
 }
 
+#[cfg(all(test, not(any(millstream_loom, millstream_shuttle))))]
+impl<T, S: Sharing> Reserve<'_, T, S> {
+    pub(super) fn state(&self) -> State {
+        self.waiter.state()
+    }
+}
+
 impl<T, S: Sharing> Drop for Reserve<'_, T, S> {
     fn drop(&mut self) {
         // SAFETY: (I3) this is the withdrawal that `poll` promises.

@@ -4,104 +4,58 @@
 //! any time while it was parked), and demands that values leave in an order some such choice explains, each once, none
 //! lost, none that was given back; that nobody is ready without having been woken; and the engine's audit at each step.
 
+mod model;
+mod more;
+
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use futures_core::Stream;
 
-use super::support::{Bell, Census, Rng, Token, poll_with, seed};
+use model::{Entry, Fate, Model};
+use more::More;
+
+use super::support::{Bell, Census, Rng, Token, channel, poll_with, seed};
 use crate::channel::waiter::State;
-use crate::channel::{Pop, PopError, Push, PushError, Receiver, Sender, TryPopError, TryPushError, bounded};
+use crate::channel::{
+    Local, Pop, PopError, Push, PushError, Receiver, Sender, Sharing, Threads, TryPopError, TryPushError,
+};
 use crate::operation::Operation;
 
-/// When a value may have entered the channel, and whether it may have done so at all.
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    earliest: u64,
-    latest: u64,
-    fate: Fate,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    /// Still in its push, or perhaps pulled.
-    Open,
-    /// The push said so.
-    Pushed,
-    /// Dropped with its push, which was parked and may have been pulled before.
-    Doubtful,
-    /// Given back, or dropped by a push that had not taken effect.
-    NotPushed,
-    Popped,
-}
-
-#[derive(Default)]
-struct Model {
-    entries: HashMap<u64, Entry>,
-    now: u64,
-    /// The latest `earliest` of everything popped so far.
-    frontier: u64,
-    popped: usize,
-}
-
-impl Model {
-    fn pushed_now(&mut self, id: u64) {
-        self.entries.insert(id, Entry { earliest: self.now, latest: self.now, fate: Fate::Pushed });
-    }
-
-    fn popped(&mut self, token: &Token) {
-        let entry = self.entries.get_mut(&token.id).expect("a value nobody pushed");
-        assert!(
-            matches!(entry.fate, Fate::Open | Fate::Pushed | Fate::Doubtful),
-            "popped a value that is {:?}",
-            entry.fate
-        );
-        assert!(
-            entry.latest >= self.frontier,
-            "value {} was overtaken: {entry:?}, frontier {}",
-            token.id,
-            self.frontier
-        );
-        entry.fate = Fate::Popped;
-        self.frontier = self.frontier.max(entry.earliest);
-        self.popped += 1;
-    }
-}
-
-struct PushTask<'a> {
+struct PushTask<'a, S: Sharing> {
     id: u64,
     arm: bool,
     started: bool,
-    future: Pin<Box<Push<'a, Token>>>,
+    future: Pin<Box<Push<'a, Token, S>>>,
     bell: Arc<Bell>,
     woken: bool,
 }
 
-struct PopTask<'a> {
-    future: Pin<Box<Pop<'a, Token>>>,
+struct PopTask<'a, S: Sharing> {
+    future: Pin<Box<Pop<'a, Token, S>>>,
     bell: Arc<Bell>,
     woken: bool,
     parked_at: Option<u64>,
 }
 
-struct World<'a> {
+struct World<'a, S: Sharing> {
     rng: Rng,
     census: Census,
     model: Model,
-    tx: &'a Sender<Token>,
-    rx: &'a Receiver<Token>,
-    stream: Option<(Receiver<Token>, Arc<Bell>)>,
-    pushes: Vec<PushTask<'a>>,
-    pops: Vec<PopTask<'a>>,
+    tx: &'a Sender<Token, S>,
+    rx: &'a Receiver<Token, S>,
+    stream: Option<(Receiver<Token, S>, Arc<Bell>)>,
+    pushes: Vec<PushTask<'a, S>>,
+    pops: Vec<PopTask<'a, S>>,
     next_id: u64,
+    more: More<'a, S>,
     arms: bool,
     closed: bool,
 }
 
-impl<'a> World<'a> {
+impl<S: Sharing> World<'_, S> {
     fn token(&mut self) -> Token {
         self.next_id += 1;
         self.census.token(self.next_id)
@@ -109,7 +63,7 @@ impl<'a> World<'a> {
 
     fn step(&mut self) {
         self.model.now += 1;
-        match self.rng.below(20) {
+        match self.rng.below(32) {
             0..=3 => self.new_push(),
             4..=6 => self.new_pop(),
             7..=9 => self.poll_push(),
@@ -119,6 +73,7 @@ impl<'a> World<'a> {
             15 => self.give_up_push(),
             16 | 17 => self.give_up_pop(),
             18 => self.poll_stream(),
+            20.. => self.step_more(),
             _ => {
                 if self.rng.chance(40) {
                     self.tx.close();
@@ -273,18 +228,25 @@ impl<'a> World<'a> {
                 match result {
                     Ok(token) => {
                         self.model.popped(&token);
-                        let since = task.parked_at.unwrap_or(u64::MAX);
-                        let overtaken = |other: &PopTask<'_>| {
-                            other.parked_at.is_some_and(|at| at < since)
-                                && other.future.state() == State::Queued
-                        };
-                        assert!(!self.pops.iter().any(overtaken), "a pop overtook one that waited longer");
+                        self.nobody_was_overtaken(task.parked_at);
                     }
                     Err(PopError::Closed) => assert!(self.closed && self.rx.is_empty()),
                     Err(PopError::Cancelled) => {}
                 }
             }
         }
+    }
+
+    /// Of those who wait to pop, nobody has waited longer than who was served just now.
+    fn nobody_was_overtaken(&self, parked_at: Option<u64>) {
+        let since = parked_at.unwrap_or(u64::MAX);
+        let longer = |at: Option<u64>, state| at.is_some_and(|at| at < since) && state == State::Queued;
+        let pops = self.pops.iter().map(|task| (task.parked_at, task.future.state()));
+        let batches = self.more.pops.iter().map(|task| (task.parked_at, task.future.state()));
+        assert!(
+            !pops.chain(batches).any(|(at, state)| longer(at, state)),
+            "a pop overtook one that waited longer"
+        );
     }
 
     fn give_up_pop(&mut self) {
@@ -330,7 +292,7 @@ impl<'a> World<'a> {
     }
 
     fn audit(&mut self) {
-        self.tx.shared().look(|engine| engine.audit());
+        self.audit_more();
         for task in &mut self.pushes {
             task.woken |= task.bell.rings() > 0;
             assert!(task.woken || task.future.state() == State::Queued, "a push is ready and was not woken");
@@ -340,13 +302,14 @@ impl<'a> World<'a> {
             assert!(task.woken || task.future.state() == State::Queued, "a pop is ready and was not woken");
         }
         let in_pushes = self.pushes.iter().filter(|task| task.future.has_value()).count();
-        assert_eq!(self.census.alive(), in_pushes + self.tx.len(), "a value is lost or doubled");
+        let in_batches: usize = self.more.pushes.iter().map(|task| task.future.left()).sum();
+        assert_eq!(self.census.alive(), in_pushes + in_batches + self.tx.len(), "a value is lost or doubled");
     }
 }
 
-fn case(seed: u64) -> usize {
+fn case<S: Sharing>(seed: u64) -> usize {
     let mut rng = Rng::new(seed);
-    let (tx, rx) = bounded([0, 0, 1, 1, 2, 3][rng.below(6)]);
+    let (tx, rx) = channel::<_, S>([0, 0, 1, 1, 2, 3][rng.below(6)]);
     let census = Census::default();
     let arms = rng.chance(2);
     let mut world = World {
@@ -359,10 +322,11 @@ fn case(seed: u64) -> usize {
         pushes: Vec::new(),
         pops: Vec::new(),
         next_id: 0,
+        more: More::new(&tx),
         arms,
         closed: false,
     };
-    for _ in 0..120 {
+    for _ in 0..160 {
         world.step();
     }
     // Everything still owed comes out: give up the pops, drain by hand, and only what is in pushes remains.
@@ -371,6 +335,7 @@ fn case(seed: u64) -> usize {
         drop(task);
         world.audit();
     }
+    world.give_up_all();
     while let Some(mut task) = world.pushes.pop() {
         let result = task.future.as_mut().cancel();
         world.push_resolved(task.id, false, result);
@@ -382,18 +347,27 @@ fn case(seed: u64) -> usize {
     let lost = world.model.entries.values().filter(|entry| entry.fate == Fate::Pushed).count();
     assert_eq!(lost, 0, "values were pushed and never came out");
     assert_eq!(census.alive(), 0);
-    let (assigned, granted, pushers, poppers) = tx.shared().look(|engine| engine.counts());
+    let (assigned, granted, pushers, poppers) = tx.pointer().look(|engine| engine.counts());
     assert_eq!((assigned, granted, pushers, poppers), (0, 0, 0, 0));
     world.model.popped
 }
 
-#[test]
-fn random_histories_are_explained_by_the_model() {
-    let cases = if cfg!(miri) { 20 } else { 6000 };
+fn explained<S: Sharing>() {
+    let cases = if cfg!(miri) { 10 } else { 4000 };
     let mut popped = 0;
     for seed in (seed()..).take(cases) {
-        let outcome = catch_unwind(AssertUnwindSafe(|| case(seed)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| case::<S>(seed)));
         popped += outcome.unwrap_or_else(|_| panic!("failed with MILLSTREAM_SEED={seed}"));
     }
     assert!(popped > cases * 10, "the histories are too short to mean anything: {popped}");
+}
+
+#[test]
+fn random_histories_are_explained_by_the_model() {
+    explained::<Threads>();
+}
+
+#[test]
+fn random_local_histories_are_too() {
+    explained::<Local>();
 }

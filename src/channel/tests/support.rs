@@ -1,4 +1,5 @@
-//! What the tests share: wakers that count, and tokens that count their drops.
+//! What the tests share: wakers that count, tokens that count their drops, channels of every kind.
+#![allow(unsafe_code, reason = "lends a buffer to a future that stands beside it")]
 
 use core::future::Future;
 use core::pin::Pin;
@@ -146,4 +147,27 @@ pub(super) struct Counts {
     pub(super) granted: usize,
     pub(super) pushers: usize,
     pub(super) poppers: usize,
+}
+
+/// A buffer that a future beside it has borrowed.
+pub(super) struct Lent<C>(*mut C);
+
+impl<C> Lent<C> {
+    pub(super) fn new(buffer: C) -> Self {
+        Self(Box::into_raw(Box::new(buffer)))
+    }
+
+    /// # Safety
+    /// The borrower is gone before this is asked for again, taken back or dropped.
+    pub(super) unsafe fn lend<'a>(&self) -> &'a mut C {
+        // SAFETY: (local) from a box, and nobody else has it, by this function's contract.
+        unsafe { &mut *self.0 }
+    }
+}
+
+impl<C> Drop for Lent<C> {
+    fn drop(&mut self) {
+        // SAFETY: (local) from a box, and nobody has it any more, by the contract of `lend`.
+        drop(unsafe { Box::from_raw(self.0) });
+    }
 }
