@@ -14,6 +14,7 @@ mod oneshot;
 mod parts;
 #[path = "../support/mod.rs"]
 mod support;
+mod watch;
 
 use std::cell::Cell;
 use std::fmt::Debug;
