@@ -13,6 +13,7 @@ mod crew;
 mod ends;
 mod ledger;
 mod produce;
+mod special;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/stalls.rs"]
@@ -230,10 +231,20 @@ fn within_a_thread(seed: u64, stalls: &Stalls) -> u64 {
 
 #[test]
 fn bounded_channels_conserve_messages() {
-    conserve(400_000, across_threads);
+    conserve(500_000, across_threads);
 }
 
 #[test]
 fn local_channels_conserve_messages() {
     conserve(200_000, within_a_thread);
+}
+
+#[test]
+fn oneshots_conserve_their_message() {
+    conserve(100_000, special::questions);
+}
+
+#[test]
+fn broadcasts_give_every_message_to_everybody() {
+    conserve(200_000, special::audiences);
 }
