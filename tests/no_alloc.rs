@@ -269,6 +269,50 @@ fn broadcasts_and_watches() {
 }
 
 #[test]
+fn broadcasts_that_are_full() {
+    // A push waits for the slowest of two, one of which leaves values behind; all values are overwritten.
+    let (tx, mut one) = channel::broadcast(2, broadcast::Overflow::Wait);
+    let mut other = tx.subscribe();
+    let (overwrite, mut slow) = channel::broadcast(2, broadcast::Overflow::Lag);
+    steady_elsewhere(async || {
+        let feed = async {
+            for n in 0..5_u64 {
+                tx.push(n).await.map_err(io::Error::other)?;
+                overwrite.push(n).await.map_err(io::Error::other)?;
+            }
+            Ok::<_, io::Error>(())
+        };
+        let eat = async {
+            for n in 0..5 {
+                assert_eq!(one.pop().await.map_err(io::Error::other)?, n);
+                assert_eq!(other.pop().await.map_err(io::Error::other)?, n);
+            }
+            Ok::<_, io::Error>(())
+        };
+        let (fed, eaten) = futures::join!(feed, eat);
+        assert_eq!(slow.pop().await, Err(broadcast::PopError::Lagged(3)));
+        assert_eq!((slow.try_pop(), slow.try_pop()), (Ok(3), Ok(4)));
+        fed.and(eaten)
+    });
+}
+
+#[test]
+fn a_oneshot_is_one_allocation() {
+    let count = || {
+        let before = COUNT.get();
+        futures::executor::block_on(async {
+            let (tx, mut rx) = channel::oneshot();
+            give_up(rx.pop()).await;
+            let (value, pushed) = futures::join!(rx, async { tx.push([0_u64; 8]) });
+            (value.is_ok(), pushed.is_ok())
+        });
+        COUNT.get() - before
+    };
+    count(); // what the executor needs
+    assert_eq!(count(), 1);
+}
+
+#[test]
 fn instants_and_whoever_waits_for_them() {
     let mut hours = channel::tick(Duration::from_secs(3600));
     let mut nanos = channel::tick(Duration::from_nanos(1));

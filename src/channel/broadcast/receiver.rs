@@ -304,12 +304,18 @@ impl<T> Receiver<T> {
         Some(self.clone_held(held))
     }
 
-    /// Clones the value outside the lock, and keeps it if that panics.
+    /// Clones the value outside the lock, and keeps it if that panics. If nobody else needs it any more, it is moved.
     fn clone_held(&mut self, held: Held<T>) -> T
     where
         T: Clone,
     {
-        let held = self.kept.insert(held);
+        let held = match held.release_if_last() {
+            Ok((value, place)) => {
+                self.shared.put_back(place);
+                return value;
+            }
+            Err(held) => self.kept.insert(held),
+        };
         let value = held.with(T::clone);
         if let Some(held) = self.kept.take() {
             self.shared.release(held);

@@ -8,7 +8,7 @@ use core::fmt;
 use core::task::{Context, Poll, Waker};
 
 use super::engine::{After, Engine, Missing, Offer, Overflow, Refused, Taken};
-use crate::channel::cell::Held;
+use crate::channel::cell::{Held, Spare};
 use crate::channel::condition::{poll_until, tell_all, withdraw};
 use crate::channel::error::{PushError, TryPushError};
 use crate::channel::lock::Lock;
@@ -238,10 +238,15 @@ impl<T> Shared<T> {
         unsafe { withdraw(&self.engine, poppers, waiter) }
     }
 
+    /// A place for values comes back.
+    pub(super) fn put_back(&self, place: Spare<T>) {
+        self.engine.lock().put_back(place);
+    }
+
     /// Gives up a hold on a value; the last one drops it.
     pub(super) fn release(&self, held: Held<T>) {
         if let Some((value, place)) = held.release() {
-            self.engine.lock().put_back(place);
+            self.put_back(place);
             contain(|| drop(value));
         }
     }

@@ -4,9 +4,13 @@
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod broadcast;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
+mod broadcast_fuzz;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod contract;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod ends;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
+mod fanout_stress;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod fuzz;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]

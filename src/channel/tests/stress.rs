@@ -27,7 +27,10 @@ enum Told {
 }
 
 /// Awaits `future`, but gives up after it was pending `patience` times.
-async fn with_patience<F: Future>(mut future: Pin<&mut F>, mut patience: usize) -> Option<F::Output> {
+pub(super) async fn with_patience<F: Future>(
+    mut future: Pin<&mut F>,
+    mut patience: usize,
+) -> Option<F::Output> {
     poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
         Poll::Pending if patience == 0 => Poll::Ready(None),
