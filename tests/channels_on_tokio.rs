@@ -6,8 +6,8 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
-use std::process::{Command, Output, Stdio};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -34,6 +34,12 @@ fn fed(input: Vec<u8>, options: &[&str]) -> io::Result<Output> {
     let output = child.wait_with_output()?;
     let _ = feeder.join().expect("it does not panic"); // the program may have ended before it has read all
     Ok(output)
+}
+
+fn interrupt(child: &Child) -> io::Result<()> {
+    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status()?;
+    assert!(status.success());
+    Ok(())
 }
 
 /// What the program should print, counted in the simplest way.
@@ -139,12 +145,37 @@ fn an_interrupt_shows_what_had_been_counted() -> io::Result<()> {
         line.clear();
         assert_ne!(stderr.read_line(&mut line)?, 0, "it ended early");
     }
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status()?.success());
+    interrupt(&child)?;
     let rest = thread::spawn(move || io::read_to_string(stderr));
     let output = child.wait_with_output()?;
     assert_eq!(output.status.code(), Some(130), "{output:?}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "      2 two\n      1 one\n");
     assert!(rest.join().expect("it does not panic")?.contains("interrupted"));
     drop(stdin);
+    Ok(())
+}
+
+#[test]
+fn a_second_interrupt_ends_it_whatever_it_waits_for() -> io::Result<()> {
+    let _watchdog = watchdog();
+    let mut child = program()
+        .args(["--top", "1000000"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let words: String = (0..50_000).map(|n| format!("word{n} ")).collect();
+    child.stdin.take().expect("piped").write_all(words.as_bytes())?;
+    let mut stdout = child.stdout.take().expect("piped");
+    stdout.read_exact(&mut [0])?; // it prints, more than the pipe holds, and we read no more of it
+    interrupt(&child)?;
+    let status = loop {
+        interrupt(&child)?; // two signals that come together are one
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    assert_eq!(status.code(), Some(130));
     Ok(())
 }
