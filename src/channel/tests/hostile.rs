@@ -1,6 +1,8 @@
 //! Wakers and destructors that do what they should not: come back into the channel, or panic.
 #![allow(unsafe_code, reason = "a waker whose clone and drop run code is a hand-made vtable")]
 
+mod more;
+
 use core::pin::pin;
 use core::task::{Poll, RawWaker, RawWakerVTable, Waker};
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
@@ -154,6 +156,12 @@ struct Bomb {
     _token: Token,
 }
 
+impl Bomb {
+    fn new(token: Token) -> Self {
+        Self { _token: token }
+    }
+}
+
 struct Splinter;
 
 impl Drop for Splinter {
@@ -175,7 +183,7 @@ fn the_last_receiver_drops_everything_once_whatever_panics() {
     let census = Census::default();
     let (tx, rx) = bounded(8);
     for id in 0..8 {
-        assert!(tx.try_push(Bomb { _token: census.token(id) }).is_ok());
+        assert!(tx.try_push(Bomb::new(census.token(id))).is_ok());
     }
     drop(rx);
     assert_eq!(census.alive(), 0);
