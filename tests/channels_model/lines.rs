@@ -2,6 +2,10 @@
 //!
 //! Knows: the ends and futures of these two. Does not know: what they should do, which is the model's part.
 
+mod at_once;
+mod said;
+mod steps;
+
 use std::any::Any;
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
@@ -12,112 +16,16 @@ use std::task::{Context, Poll};
 use futures::Stream;
 use futures::stream::FusedStream;
 use millstream::channel::{
-    self, Local, Permit, PopError, Push, PushError, Receiver, Sender, Sharing, Threads, TryPopError,
-    TryPushError, WeakReceiver, WeakSender,
+    self, Local, Permit, Push, Receiver, Sender, Sharing, Threads, WeakReceiver, WeakSender,
 };
 use millstream::combinators::{OneOf2, when_any};
 use millstream::{Operation, race};
-use proptest::collection::vec;
-use proptest::prelude::{Just, Strategy, any, prop_oneof};
+use said::{Out, Said, nothing_now, why_not_popped, why_not_pushed};
+use steps::{Kind, Step, histories};
 
 use crate::channel_model::{Id, Model, Refused};
 use crate::check;
 use crate::parts::{Buffer, Census, Counted, Held, Mapped, Token, Wakes};
-
-// ---- histories ----
-
-/// One step. Numbers choose among what there is, modulo how much that is.
-#[derive(Clone, Debug)]
-enum Step {
-    Start { channel: u8, end: u8, kind: Kind, poll: bool },
-    Race { arms: Vec<(u8, Kind)>, as_pair: bool },
-    Poll { task: u8, new_waker: bool },
-    Drop { task: u8 },
-    CancelPush { task: u8 },
-    RequestCancel { task: u8 },
-    Discard { task: u8 },
-    TryPush { channel: u8, end: u8 },
-    TryPop { channel: u8, end: u8 },
-    TryPushMany { channel: u8, count: u8 },
-    TryPopMany { channel: u8, max: u8 },
-    TryReserve { channel: u8, end: u8 },
-    UsePermit { permit: u8 },
-    DropPermit { permit: u8 },
-    Fill { channel: u8 },
-    Drain { channel: u8, take: u8 },
-    NewStream { channel: u8, end: u8 },
-    PollStream { stream: u8, new_waker: bool },
-    TryPopStream { stream: u8 },
-    DropStream { stream: u8 },
-    CloneSender { channel: u8 },
-    CloneReceiver { channel: u8 },
-    DropSender { channel: u8, end: u8 },
-    DropReceiver { channel: u8, end: u8 },
-    Downgrade { channel: u8 },
-    Upgrade { channel: u8, receiver: bool },
-    Close { channel: u8, by_receiver: bool },
-}
-
-/// What may wait, alone or as an arm of a race.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Push,
-    Pop,
-    Reserve,
-    PushMany { count: u8 },
-    PopMany { max: u8 },
-    Closed { by_receiver: bool },
-}
-
-fn kind() -> impl Strategy<Value = Kind> {
-    prop_oneof![
-        8 => Just(Kind::Push),
-        8 => Just(Kind::Pop),
-        2 => Just(Kind::Reserve),
-        2 => (0..6_u8).prop_map(|count| Kind::PushMany { count }),
-        2 => prop_oneof![4 => 0..6_u8, 1 => 30..90_u8].prop_map(|max| Kind::PopMany { max }),
-        1 => any::<bool>().prop_map(|by_receiver| Kind::Closed { by_receiver }),
-    ]
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let (n, flag) = (any::<u8>, any::<bool>);
-    prop_oneof![
-        18 => (n(), n(), kind(), flag())
-            .prop_map(|(channel, end, kind, poll)| Step::Start { channel, end, kind, poll }),
-        6 => (vec((n(), kind()), 2..4), flag()).prop_map(|(arms, as_pair)| Step::Race { arms, as_pair }),
-        20 => (n(), flag()).prop_map(|(task, new_waker)| Step::Poll { task, new_waker }),
-        5 => n().prop_map(|task| Step::Drop { task }),
-        3 => n().prop_map(|task| Step::CancelPush { task }),
-        3 => n().prop_map(|task| Step::RequestCancel { task }),
-        2 => n().prop_map(|task| Step::Discard { task }),
-        6 => (n(), n()).prop_map(|(channel, end)| Step::TryPush { channel, end }),
-        6 => (n(), n()).prop_map(|(channel, end)| Step::TryPop { channel, end }),
-        1 => n().prop_map(|channel| Step::Fill { channel }),
-        1 => (n(), n()).prop_map(|(channel, take)| Step::Drain { channel, take }),
-        1 => (n(), 0..8_u8).prop_map(|(channel, count)| Step::TryPushMany { channel, count }),
-        1 => (n(), 0..80_u8).prop_map(|(channel, max)| Step::TryPopMany { channel, max }),
-        2 => (n(), n()).prop_map(|(channel, end)| Step::TryReserve { channel, end }),
-        3 => n().prop_map(|permit| Step::UsePermit { permit }),
-        2 => n().prop_map(|permit| Step::DropPermit { permit }),
-        1 => (n(), n()).prop_map(|(channel, end)| Step::NewStream { channel, end }),
-        4 => (n(), flag()).prop_map(|(stream, new_waker)| Step::PollStream { stream, new_waker }),
-        1 => n().prop_map(|stream| Step::TryPopStream { stream }),
-        1 => n().prop_map(|stream| Step::DropStream { stream }),
-        3 => n().prop_map(|channel| Step::CloneSender { channel }),
-        3 => n().prop_map(|channel| Step::CloneReceiver { channel }),
-        2 => (n(), n()).prop_map(|(channel, end)| Step::DropSender { channel, end }),
-        2 => (n(), n()).prop_map(|(channel, end)| Step::DropReceiver { channel, end }),
-        1 => n().prop_map(|channel| Step::Downgrade { channel }),
-        1 => (n(), flag()).prop_map(|(channel, receiver)| Step::Upgrade { channel, receiver }),
-        1 => (n(), flag()).prop_map(|(channel, by_receiver)| Step::Close { channel, by_receiver }),
-    ]
-}
-
-fn histories() -> impl Strategy<Value = (Vec<usize>, Vec<Step>)> {
-    let capacity = prop_oneof![3 => Just(0), 3 => Just(1), 2 => Just(2), 1 => Just(3), 1 => Just(64)];
-    (vec(capacity, 1..4), vec(step(), 1..120))
-}
 
 #[test]
 fn bounded_does_what_the_model_says() {
@@ -148,84 +56,6 @@ struct Channel<S: Sharing + 'static> {
     receivers_alive: Rc<Cell<usize>>,
     weak: Option<(WeakSender<Token, S>, WeakReceiver<Token, S>)>,
     abandoned: bool,
-}
-
-/// What an operation came to.
-enum Out<S: Sharing + 'static> {
-    Pushed(Result<(), (Refused, Token)>),
-    Popped(Result<Token, Refused>),
-    Reserved(Result<Permit<'static, Token, S>, Refused>),
-    PushedMany(Result<(), Refused>),
-    PoppedMany(Result<usize, Refused>),
-    Closed,
-    Won(usize, Box<Out<S>>),
-}
-
-/// The same, in the model's terms.
-#[derive(Debug, PartialEq, Eq)]
-enum Said {
-    Pushed(Result<(), (Refused, u64)>),
-    Popped(Result<u64, Refused>),
-    Reserved(Result<(), Refused>),
-    PushedMany(Result<(), Refused>),
-    PoppedMany(Result<usize, Refused>),
-    Closed,
-    Won(usize, Box<Said>),
-}
-
-impl<S: Sharing> Out<S> {
-    fn said(&self) -> Said {
-        match self {
-            Self::Pushed(result) => {
-                Said::Pushed(result.as_ref().map_err(|(why, token)| (*why, token.id)).copied())
-            }
-            Self::Popped(result) => Said::Popped(result.as_ref().map(|token| token.id).map_err(|why| *why)),
-            Self::Reserved(result) => Said::Reserved(result.as_ref().map(drop).map_err(|why| *why)),
-            Self::PushedMany(result) => Said::PushedMany(*result),
-            Self::PoppedMany(result) => Said::PoppedMany(*result),
-            Self::Closed => Said::Closed,
-            Self::Won(arm, out) => Said::Won(*arm, Box::new(out.said())),
-        }
-    }
-
-    /// How many values a pop of many got.
-    fn count(&self) -> usize {
-        match self {
-            Self::PoppedMany(Ok(count)) => *count,
-            Self::Won(_, out) => out.count(),
-            _ => 0,
-        }
-    }
-}
-
-fn why_not_pushed<T>(error: PushError<T>) -> (Refused, T) {
-    match error {
-        PushError::Closed(value) => (Refused::Closed, value),
-        PushError::Cancelled(value) => (Refused::Cancelled, value),
-        other => panic!("an error that the documentation does not know: {other}"),
-    }
-}
-
-fn why_not_popped(error: PopError) -> Refused {
-    match error {
-        PopError::Closed => Refused::Closed,
-        PopError::Cancelled => Refused::Cancelled,
-        other => panic!("an error that the documentation does not know: {other}"),
-    }
-}
-
-fn why_not_now<T>(error: TryPushError<T>) -> (Refused, T) {
-    match error {
-        TryPushError::Full(value) => (Refused::NotNow, value),
-        TryPushError::Closed(value) => (Refused::Closed, value),
-    }
-}
-
-fn nothing_now(error: TryPopError) -> Refused {
-    match error {
-        TryPopError::Empty => Refused::NotNow,
-        TryPopError::Closed => Refused::Closed,
-    }
 }
 
 type Arm<S> = Pin<Box<dyn Operation<Output = Out<S>>>>;
@@ -756,108 +586,6 @@ impl<S: Sharing + 'static> World<S> {
             assert_eq!(said, Said::Pushed(expected.map_err(|why| (why, id as u64))), "the outcome of cancel");
             let task = self.tasks.swap_remove(at);
             self.finish(task, None);
-        }
-    }
-
-    // ---- what does not wait ----
-
-    /// Whether it was pushed.
-    fn try_push(&mut self, channel: usize, end: u8) -> bool {
-        let id = self.name() as u64;
-        let Channel { model, senders, .. } = &mut self.channels[channel];
-        let Some(at) = pick(senders, end) else { return false };
-        let pushed = senders[at].end.try_push(self.census.token(id)).map_err(why_not_now);
-        let said = Out::<S>::Pushed(pushed).said();
-        assert_eq!(
-            said,
-            Said::Pushed(model.try_push(id).map_err(|why| (why, id))),
-            "the outcome of try_push"
-        );
-        said == Said::Pushed(Ok(()))
-    }
-
-    /// Whether a value was popped.
-    fn try_pop(&mut self, channel: usize, end: u8) -> bool {
-        let Channel { model, receivers, .. } = &mut self.channels[channel];
-        let Some(at) = pick(receivers, end) else { return false };
-        let popped = receivers[at].end.try_pop().map(|token| token.id).map_err(nothing_now);
-        assert_eq!(popped, model.try_pop(), "the outcome of try_pop");
-        popped.is_ok()
-    }
-
-    fn drain(&mut self, channel: usize) {
-        while self.try_pop(channel, 0) {}
-    }
-
-    fn try_push_many(&mut self, channel: u8, count: u8) {
-        let channel = usize::from(channel) % self.channels.len();
-        let first = (self.name() as u64) << 32;
-        let Channel { model, senders, .. } = &mut self.channels[channel];
-        let Some(sender) = senders.first() else { return };
-        let ids = first..first + u64::from(count);
-        let mut tokens: VecDeque<_> = ids.clone().map(|id| self.census.token(id)).collect();
-        let pushed = sender.end.try_push_many(&mut tokens).map_err(|error| why_not_now(error).0);
-        let mut expected = Ok(0);
-        for (n, id) in ids.clone().enumerate() {
-            match model.try_push(id) {
-                Ok(()) => expected = Ok(n + 1),
-                Err(why) if n == 0 => expected = Err(why),
-                Err(_) => break,
-            }
-            if expected.is_err() {
-                break;
-            }
-        }
-        assert_eq!(pushed, expected, "the outcome of try_push_many");
-        let left: Vec<_> = tokens.iter().map(|token| token.id).collect();
-        assert!(ids.skip(pushed.unwrap_or(0)).eq(left), "what it did not push is still there");
-    }
-
-    fn try_pop_many(&mut self, channel: u8, max: u8) {
-        let channel = usize::from(channel) % self.channels.len();
-        let Channel { model, receivers, .. } = &mut self.channels[channel];
-        let Some(receiver) = receivers.first() else { return };
-        let mut out = Vec::new();
-        let popped = receiver.end.try_pop_many(&mut out, usize::from(max)).map_err(nothing_now);
-        // As many times a `try_pop`.
-        let (mut expected, mut end) = (Vec::new(), None);
-        while end.is_none() && expected.len() < usize::from(max) {
-            match model.try_pop() {
-                Ok(value) => expected.push(value),
-                Err(why) => end = Some(why),
-            }
-        }
-        let found: Vec<_> = out.iter().map(|token| token.id).collect();
-        assert_eq!(found, expected, "what try_pop_many found");
-        let said = end.filter(|_| expected.is_empty()).map_or(Ok(expected.len()), Err);
-        assert_eq!(popped, said, "the outcome of try_pop_many");
-    }
-
-    fn try_reserve(&mut self, channel: u8, end: u8) {
-        let channel = usize::from(channel) % self.channels.len();
-        let Channel { model, senders, .. } = &mut self.channels[channel];
-        let Some(at) = pick(senders, end) else { return };
-        let reserve = Held::new(&senders[at], |sender| sender.end.try_reserve());
-        let reserved = (*Pin::into_inner(reserve.future)).map_err(|error| why_not_now(error).0);
-        assert_eq!(reserved.as_ref().map(drop).map_err(|why| *why), model.try_reserve());
-        self.permits.extend(reserved.ok().map(|permit| HeldPermit { permit, channel, _end: reserve.end }));
-    }
-
-    /// Pushes with a permit, or gives it back.
-    fn use_permit(&mut self, at: usize, push: bool) {
-        let id = self.name() as u64;
-        let HeldPermit { permit, channel, _end } = self.permits.swap_remove(at);
-        let model = &mut self.channels[channel].model;
-        if push {
-            let said = Out::<S>::Pushed(permit.push(self.census.token(id)).map_err(why_not_pushed)).said();
-            assert_eq!(
-                said,
-                Said::Pushed(model.redeem(id).map_err(|why| (why, id))),
-                "what a permit came to"
-            );
-        } else {
-            drop(permit);
-            model.give_back();
         }
     }
 
