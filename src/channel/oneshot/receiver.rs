@@ -7,6 +7,7 @@ use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use super::pop::Pop;
 use super::state::{End, Stage};
@@ -32,6 +33,10 @@ pub struct Receiver<T> {
     taken: bool,
     cancelled: bool,
 }
+
+// As for senders.
+impl<T> UnwindSafe for Receiver<T> {}
+impl<T> RefUnwindSafe for Receiver<T> {}
 
 impl<T> Receiver<T> {
     pub(super) fn new(end: End<T>) -> Self {

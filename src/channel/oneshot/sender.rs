@@ -5,6 +5,7 @@
 
 use core::fmt;
 use core::mem::ManuallyDrop;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use super::closed::Closed;
 use super::state::End;
@@ -19,6 +20,11 @@ use crate::channel::wake::{deliver, discard};
 pub struct Sender<T> {
     end: End<T>,
 }
+
+// Whatever panics while an end is borrowed, the channel is left consistent: no code of the user's runs halfway through
+// a change.
+impl<T> UnwindSafe for Sender<T> {}
+impl<T> RefUnwindSafe for Sender<T> {}
 
 impl<T> Sender<T> {
     pub(super) fn new(end: End<T>) -> Self {

@@ -13,7 +13,7 @@ use super::support::{Bell, Census, Token, poll, poll_with};
 use crate::channel::{PopError, PushError, Sender, bounded};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Event {
+pub(super) enum Event {
     Clone,
     Wake,
     Drop,
@@ -22,7 +22,7 @@ enum Event {
 type React = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// A waker that runs `react` whatever is done to it.
-fn hostile(react: impl Fn(Event) + Send + Sync + 'static) -> Waker {
+pub(super) fn hostile(react: impl Fn(Event) + Send + Sync + 'static) -> Waker {
     fn raw(react: React) -> RawWaker {
         RawWaker::new(Box::into_raw(Box::new(react)).cast(), &VTABLE)
     }

@@ -10,6 +10,8 @@ mod contract;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod ends;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
+mod fanout_operation;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod fanout_stress;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod fuzz;
