@@ -49,6 +49,7 @@ const EVERYTHING: &[Call] = &[
     Call::TryPop,
     Call::Push(0),
     Call::Push(0),
+    Call::Arm(0),
     Call::Pop,
     Call::Pop,
     Call::Len,
@@ -98,6 +99,11 @@ impl Caller for Ends {
             Call::TryPush(value) => pushed_now(self.0.try_push(value)),
             Call::TryPop => popped_now(self.1.try_pop()),
             Call::Push(value) => pushed(wait(self.0.push(value), patience)),
+            Call::Arm(value) => {
+                let mut push = pin!(self.0.push(value));
+                push.as_mut().commit_on_poll();
+                pushed(wait(push, patience))
+            }
             Call::Pop => popped(wait(self.1.pop(), patience)),
             Call::Len => Reply::Len(self.1.len()),
             Call::Close => Reply::Closed(self.0.close()),
@@ -122,6 +128,7 @@ fn record(callers: Vec<Box<dyn Caller + '_>>, rng: &mut Rng) -> History {
                     let call = match among[rng.below(among.len() as u64) as usize] {
                         Call::TryPush(_) => Call::TryPush(value),
                         Call::Push(_) => Call::Push(value),
+                        Call::Arm(_) => Call::Arm(value),
                         // One in ten would end most runs before they begin.
                         Call::Close if !rng.one_in(4) => Call::Len,
                         other => other,

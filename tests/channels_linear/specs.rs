@@ -13,6 +13,8 @@ pub(crate) enum Call {
     TryPop,
     /// Waits, and gives up when it has waited long enough.
     Push(Value),
+    /// As a push in a race: it takes effect only in its own poll.
+    Arm(Value),
     Pop,
     Len,
     Close,
@@ -38,7 +40,7 @@ impl Specification for Model {
             Call::TryPop => Some(Reply::Popped(next.try_pop())),
             Call::Len => Some(Reply::Len(next.len())),
             Call::Close => Some(Reply::Closed(next.close())),
-            Call::Push(_) | Call::Pop => return waits(next, id, call),
+            Call::Push(_) | Call::Arm(_) | Call::Pop => return waits(next, id, call),
         };
         next.forget(id);
         vec![(next, step)]
@@ -47,7 +49,7 @@ impl Specification for Model {
 
 fn poll(model: &mut Model, id: usize, call: &Call) -> Option<Reply> {
     let reply = match call {
-        Call::Push(_) => model.poll_push(id).map(Reply::Pushed),
+        Call::Push(_) | Call::Arm(_) => model.poll_push(id).map(Reply::Pushed),
         _ => model.poll_pop(id).map(Reply::Popped),
     };
     model.forget(id);
@@ -55,19 +57,26 @@ fn poll(model: &mut Model, id: usize, call: &Call) -> Option<Reply> {
 }
 
 fn waits(mut next: Model, id: usize, call: &Call) -> Vec<(Model, Option<Reply>)> {
-    let begins = !next.waits(id);
-    if begins {
-        match *call {
-            Call::Push(value) => next.new_push(id, value, false),
-            _ => next.new_pop(id),
-        }
+    let stage = if next.waits(id) { Some(next.stage(id)) } else { None };
+    match (stage, *call) {
+        (None, Call::Push(value)) => next.new_push(id, value, false),
+        (None, Call::Arm(value)) => next.new_push(id, value, true),
+        (None, _) => next.new_pop(id),
+        _ => {}
     }
-    if !begins && next.stage(id) == Stage::InLine {
-        // Nobody has told it: all it can do is to give up.
-        next.request_cancel(id);
+    let mut steps = Vec::new();
+    if matches!(stage, Some(Stage::InLine | Stage::Told)) {
+        let mut given_up = next.clone();
+        given_up.request_cancel(id);
+        let reply = poll(&mut given_up, id, call);
+        steps.push((given_up, reply));
     }
-    let reply = poll(&mut next, id, call);
-    vec![(next, reply)]
+    // As long as nobody has told it, it cannot do anything else.
+    if stage != Some(Stage::InLine) {
+        let reply = poll(&mut next, id, call);
+        steps.push((next, reply));
+    }
+    steps
 }
 
 /// `spsc`: a queue. Who waits is nobody's business but its own.
@@ -112,7 +121,7 @@ impl Specification for Queue {
             Call::Len => Reply::Len(next.values.len()),
             Call::Close => Reply::Closed(!std::mem::replace(&mut next.closed, true)),
             // Where there is nothing to do yet it may wait or give up; only the latter is a step.
-            Call::Push(value) => Reply::Pushed(next.push(value).map_err(given_up)),
+            Call::Push(value) | Call::Arm(value) => Reply::Pushed(next.push(value).map_err(given_up)),
             Call::Pop => Reply::Popped(next.pop().map_err(given_up)),
         };
         vec![(next, Some(reply))]
