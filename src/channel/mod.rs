@@ -9,7 +9,7 @@
 //!
 //! # How it works
 //!
-//! One ring, two lines of waiters, one small lock around them. A waiter is part of the future that waits; a value never
+//! One ring, a line of waiters on each side, one small lock around them. A waiter is part of the future that waits; a value never
 //! is in a pop, and is in a push only as long as it is not in the channel.
 //!
 //! ```text
@@ -31,10 +31,13 @@
 //! counted as that pop's, so the pop can go away at any moment without taking a value along. *Pulling* is the rule
 //! behind the speed: a freed slot is filled at once from the line, so a full channel moves a whole capacity of values
 //! per switch between producer and consumer, and no newcomer can slip in. An arm of a race must not take effect by a
-//! peer's hand, so a parked push that is one is *granted* the slot instead, and uses it inside its own poll.
+//! peer's hand, so a parked push that is one is *granted* the slot instead, and uses it inside its own poll. A
+//! reservation waits in the same way, and what it is granted it hands out as a permit: a slot that is taken, without a
+//! value yet. So does a batch of pushes, whose values are its caller's until they are in the ring: granted one slot, it
+//! fills that and whatever else is free in one poll, and returns to its place in line with the rest.
 //!
 //! A close refuses pushes, parked ones included. Waiting pops are told once the ring is empty, and not before: a counted
-//! value may still be given back to them.
+//! value may still be given back to them. Those who wait for the close itself stand in a third line and are told at once.
 //!
 //! Wakers and destructors are the user's code and run outside the lock, whatever they do there, and a panic in one of
 //! them does not keep the others from running.

@@ -70,8 +70,8 @@ impl<T, S: Sharing> Receiver<T, S> {
 
     /// Takes the oldest value if there is one that no waiting pop is entitled to.
     ///
-    /// At capacity 0 it takes the value of a waiting push; not of one that is an arm of a race, which has to decide by
-    /// itself.
+    /// At capacity 0 it takes the value of a waiting push; not of one that is an arm of a race or a batch, or of a
+    /// reservation, which act by themselves once a receiver waits.
     ///
     /// # Errors
     ///
@@ -173,7 +173,7 @@ impl<T, S: Sharing> Receiver<T, S> {
     /// How many values are in the channel.
     ///
     /// Values on their way to a waiting receiver count until it takes them, so this may exceed the capacity by as many;
-    /// in particular at capacity 0.
+    /// in particular at capacity 0. It may do so until the next pops, too, if such a receiver gave up meanwhile.
     pub fn len(&self) -> usize {
         self.shared.look(|engine| engine.len())
     }
@@ -189,7 +189,7 @@ impl<T, S: Sharing> Receiver<T, S> {
         self.len() == 0
     }
 
-    /// Whether a push would find no room now.
+    /// Whether a push would find no room now. Slots that [permits](super::Permit) hold are taken.
     pub fn is_full(&self) -> bool {
         self.shared.look(|engine| engine.is_full())
     }

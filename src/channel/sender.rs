@@ -161,7 +161,7 @@ impl<T, S: Sharing> Sender<T, S> {
     /// How many values are in the channel.
     ///
     /// Values on their way to a waiting receiver count until it takes them, so this may exceed the capacity by as many;
-    /// in particular at capacity 0.
+    /// in particular at capacity 0. It may do so until the next pops, too, if such a receiver gave up meanwhile.
     pub fn len(&self) -> usize {
         self.shared.look(|engine| engine.len())
     }
@@ -177,7 +177,7 @@ impl<T, S: Sharing> Sender<T, S> {
         self.len() == 0
     }
 
-    /// Whether a push would find no room now.
+    /// Whether a push would find no room now. Slots that [permits](super::Permit) hold are taken.
     pub fn is_full(&self) -> bool {
         self.shared.look(|engine| engine.is_full())
     }
