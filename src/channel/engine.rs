@@ -518,6 +518,11 @@ impl<T> Engine<T> {
         assert!(!self.closed || self.watchers.is_empty(), "the close was not told to all");
     }
 
+    /// How far room is below zero: by how much values and grants exceed the slots and the waiting pops.
+    pub(super) fn overdrawn(&self) -> usize {
+        (self.free() + self.granted).saturating_sub(self.capacity + self.poppers.len())
+    }
+
     /// Values counted for poppers, slots granted, waiting pushes, waiting pops.
     pub(super) fn counts(&self) -> (usize, usize, usize, usize) {
         (self.assigned, self.granted, self.pushers.len(), self.poppers.len())

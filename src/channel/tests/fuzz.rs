@@ -53,6 +53,8 @@ struct World<'a, S: Sharing> {
     more: More<'a, S>,
     arms: bool,
     closed: bool,
+    /// In this step a pop gave up, perhaps a value, perhaps the room it had brought.
+    a_pop_left: bool,
 }
 
 impl<S: Sharing> World<'_, S> {
@@ -63,6 +65,8 @@ impl<S: Sharing> World<'_, S> {
 
     fn step(&mut self) {
         self.model.now += 1;
+        self.a_pop_left = false;
+        let overdrawn = self.overdrawn();
         match self.rng.below(32) {
             0..=3 => self.new_push(),
             4..=6 => self.new_pop(),
@@ -81,7 +85,13 @@ impl<S: Sharing> World<'_, S> {
                 }
             }
         }
+        let excused = self.a_pop_left || self.closed;
+        assert!(excused || self.overdrawn() <= overdrawn, "a slot was taken that was not there");
         self.audit();
+    }
+
+    fn overdrawn(&self) -> usize {
+        self.tx.pointer().look(|engine| engine.overdrawn())
     }
 
     fn new_push(&mut self) {
@@ -250,6 +260,7 @@ impl<S: Sharing> World<'_, S> {
     }
 
     fn give_up_pop(&mut self) {
+        self.a_pop_left = true;
         if self.pops.is_empty() {
             return;
         }
@@ -267,6 +278,7 @@ impl<S: Sharing> World<'_, S> {
     }
 
     fn try_pop(&mut self) {
+        self.a_pop_left = true;
         let result = match &mut self.stream {
             Some((rx, _)) if self.rng.chance(2) => rx.try_pop(),
             _ => self.rx.try_pop(),
@@ -279,6 +291,7 @@ impl<S: Sharing> World<'_, S> {
     }
 
     fn poll_stream(&mut self) {
+        self.a_pop_left = true;
         if self.rng.chance(3) {
             self.stream = None;
             return;
@@ -325,6 +338,7 @@ fn case<S: Sharing>(seed: u64) -> usize {
         more: More::new(&tx),
         arms,
         closed: false,
+        a_pop_left: false,
     };
     for _ in 0..160 {
         world.step();

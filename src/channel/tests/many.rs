@@ -15,6 +15,7 @@ on_every_channel! {
     a_batch_keeps_its_turn
     a_batch_that_gives_up_passes_its_slot_on
     a_batch_whose_room_left_keeps_its_place
+    a_batch_leaves_slots_that_others_hold
     a_batch_of_pushes_wakes_every_pop
     a_batch_of_pops_wakes_every_push
     a_batch_of_pops_leaves_what_is_counted_for_others
@@ -161,6 +162,22 @@ fn a_batch_whose_room_left_keeps_its_place<S: Sharing>(capacity: usize) {
     assert!(poll(first.as_mut()).is_pending() && poll(batch).is_ready());
     assert_eq!(poll(first), Poll::Ready(Ok(1)));
     assert_eq!(poll(second.as_mut()), Poll::Ready(Ok(2)));
+}
+
+fn a_batch_leaves_slots_that_others_hold<S: Sharing>(capacity: usize) {
+    let (tx, rx) = channel::<_, S>(capacity);
+    let mut pop = pin!(rx.pop());
+    assert!(poll(pop.as_mut()).is_pending()); // room for one more
+    let permit = tx.try_reserve().unwrap();
+    let mut values: VecDeque<_> = (0..capacity + 3).collect();
+    if capacity > 0 {
+        assert_eq!(tx.try_push_many(&mut values), Ok(capacity));
+    }
+    assert!(tx.try_push_many(&mut values).unwrap_err().is_full());
+    assert!(poll(pin!(tx.push_many(&mut values))).is_pending());
+    assert_eq!((values.len(), tx.len()), (3, capacity));
+    permit.push(99).unwrap();
+    assert_eq!(poll(pop), Poll::Ready(Ok(if capacity > 0 { 0 } else { 99 })));
 }
 
 fn a_batch_of_pushes_wakes_every_pop<S: Sharing>(capacity: usize) {

@@ -247,6 +247,7 @@ impl<S: Sharing> World<'_, S> {
     }
 
     fn give_up_pop_many(&mut self) {
+        self.a_pop_left = true;
         if self.more.pops.is_empty() {
             return;
         }
