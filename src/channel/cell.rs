@@ -91,11 +91,11 @@ impl<T> Held<T> {
     pub(super) fn release(self) -> Option<(T, Spare<T>)> {
         let node = self.0;
         core::mem::forget(self);
-        // SAFETY: (local) held until the line below.
+        // SAFETY: (local) held until the count says otherwise.
         let holders = unsafe { &node.as_ref().holders };
         // ORDERING: `Release` ends this holder's looking at the value; `Acquire` pairs with that of the others, so the
-        // last one moves the value after all have looked.
-        if holders.fetch_sub(1, LAST) != 1 {
+        // last one moves the value after all have looked. Whoever finds itself alone stays so, and need not count.
+        if holders.load(Ordering::Acquire) != 1 && holders.fetch_sub(1, LAST) != 1 {
             return None;
         }
         // SAFETY: (local) the last holder: the value is there, and the place nobody else's.
@@ -103,12 +103,10 @@ impl<T> Held<T> {
         Some((value, Spare(node)))
     }
 
-    /// As [`release`](Self::release) if nobody else holds it; keeps the hold otherwise. Nobody may be about to share
-    /// another hold.
+    /// As [`release`](Self::release) if nobody else holds it; keeps the hold otherwise.
     pub(super) fn release_if_last(self) -> Result<(T, Spare<T>), Self> {
         // ORDERING: pairs with the `Release` in `release`.
-        let last = self.node().holders.load(Ordering::Acquire) == 1;
-        if !last {
+        if self.node().holders.load(Ordering::Acquire) != 1 {
             return Err(self);
         }
         match self.release() {

@@ -248,13 +248,16 @@ impl<T> Engine<T> {
         if *position == self.tail {
             return Err(if self.closed { Missing::Closed } else { Missing::Empty });
         }
-        *self.readers_at(*position) -= 1;
-        *self.readers_at(*position + 1) += 1;
         let at = (*position - head) as usize;
         *position += 1;
-        if at > 0 || self.slots[0].readers > 0 {
-            let shared = self.slots[at].value.share();
-            return Ok((Taken::Shared(shared), After::nothing()));
+        match self.slots.get_mut(at + 1) {
+            Some(next) => next.readers += 1,
+            None => self.waiting += 1,
+        }
+        let slot = &mut self.slots[at];
+        slot.readers -= 1;
+        if at > 0 || slot.readers > 0 {
+            return Ok((Taken::Shared(slot.value.share()), After::nothing()));
         }
         // The last reader of the oldest value: the slot is free.
         let Some(oldest) = self.slots.pop_front() else { unreachable!("there is a value at the head") };
