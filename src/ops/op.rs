@@ -13,7 +13,7 @@
 
 use std::future::Future;
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{self, ManuallyDrop, MaybeUninit};
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::task::{Context, Poll, Waker, ready};
@@ -48,7 +48,9 @@ use crate::runtime::waker;
 /// Polling panics outside a runtime, on another runtime than the one it was started on, and after it has resolved.
 #[must_use = "an op does nothing until it is awaited"]
 pub struct Op<R: Request> {
-    stage: Stage<R>,
+    /// Never dropped as such: `Finished`, in which it ends, has nothing to drop, and `Started` neither. It spares every op
+    /// that has resolved the look for what might have to be dropped.
+    stage: ManuallyDrop<Stage<R>>,
     flags: EntryFlags,
 }
 
@@ -84,7 +86,7 @@ impl<R: Request> Op<R> {
     /// An op for this request.
     pub fn new(request: R) -> Self {
         // op-flow 1/8: built. A value: no system call, no allocation, nothing queued.
-        Self { stage: Stage::Built(request), flags: EntryFlags::default() }
+        Self { stage: ManuallyDrop::new(Stage::Built(request)), flags: EntryFlags::default() }
     }
 
     /// The request, to set options on it before the op is started.
@@ -93,7 +95,7 @@ impl<R: Request> Op<R> {
     ///
     /// Panics once a poll has queued or answered the request: the kernel may already have it.
     pub fn request_mut(&mut self) -> &mut R {
-        match &mut self.stage {
+        match &mut *self.stage {
             Stage::Built(request) => request,
             _ => panic!("an op's options are set before it is first polled"),
         }
@@ -102,7 +104,7 @@ impl<R: Request> Op<R> {
     /// Asks the kernel, or answers at once from what is known already.
     #[inline]
     fn poll_start(&mut self, cx: &mut Context<'_>) -> Poll<R::Output> {
-        let Stage::Built(request) = &mut self.stage else { unreachable!("called when Built") };
+        let Stage::Built(request) = &mut *self.stage else { unreachable!("called when Built") };
         // Also when there was no room the last time: what an older op had received may have come to lie here since.
         let prepared = ready!(request.prepare(cx));
         if prepared != Prepared::Submit {
@@ -114,9 +116,14 @@ impl<R: Request> Op<R> {
             // First: a foreign waker's clone is user code, and may queue ops that take the room.
             let waker = waker::duplicate(cx.waker());
             // op-flow 3/8: started. The first poll queues the op if the submission queue has room, else waits for it.
-            if let Some(waker) = core.inflight.make_room(1, waker) {
-                self.queue(core, None, Some(waker));
-            }
+            let waker = if core.inflight.has_room(1) {
+                waker
+            } else if let Some(waker) = core.inflight.make_room(1, waker) {
+                waker
+            } else {
+                return;
+            };
+            self.queue(core, None, Some(waker));
         });
         Poll::Pending
     }
@@ -125,7 +132,7 @@ impl<R: Request> Op<R> {
     #[inline]
     fn queue(&mut self, core: &Core, link: Option<Link>, waker: Option<Waker>) -> Ticket {
         let node = core.inflight.take_node(Held::<R>::CLASS);
-        let (request, answer) = match &mut self.stage {
+        let (request, answer) = match &mut *self.stage {
             Stage::Built(request) => (ptr::from_mut(request), None),
             Stage::Answered(request, answer) => (ptr::from_mut(request), Some(*answer)),
             _ => unreachable!("the caller has seen one of these"),
@@ -134,7 +141,7 @@ impl<R: Request> Op<R> {
         // the stage, which is overwritten in the next line without being dropped: one copy, straight into the node.
         unsafe {
             Held::<R>::put(node, request);
-            ptr::write(&mut self.stage, Stage::Finished);
+            ptr::write(&mut *self.stage, Stage::Finished);
         }
         let sqe = match answer {
             // SAFETY: (I1) the request is in place, at its final address, and nothing else looks at it.
@@ -157,40 +164,50 @@ impl<R: Request> Op<R> {
         let key = head.key().user_data(Kind::Op);
         // SAFETY: (I1) the stage is `Finished`, which has nothing to drop.
         unsafe {
-            ptr::write(&mut self.stage, Stage::Started(Started { runtime: core.id, key, node, asked: false }))
+            ptr::write(
+                &mut *self.stage,
+                Stage::Started(Started { runtime: core.id, key, node, asked: false }),
+            )
         };
         ticket
     }
 
     #[inline]
     fn poll_claim(&mut self, cx: &mut Context<'_>) -> Poll<R::Output> {
-        let Stage::Started(started) = self.stage else { unreachable!("called when Started") };
+        let Stage::Started(Started { runtime, key, node, .. }) = *self.stage else {
+            unreachable!("called when Started")
+        };
         context::with(|core| {
-            let core = core.filter(|core| core.id == started.runtime).unwrap_or_else(|| elsewhere());
-            let head = started.head(core).unwrap_or_else(|| elsewhere());
-            if head.state.get() != State::Done {
-                if !head.will_wake(cx.waker()) {
-                    let old = head.put_waker(waker::duplicate(cx.waker()));
-                    drop(old);
-                }
+            let core = core.filter(|core| core.id == runtime).unwrap_or_else(|| elsewhere());
+            // SAFETY: (I5) nodes live as long as their runtime, which runs on this thread; shared access only.
+            let head = unsafe { node.as_ref() };
+            if !head.is_done_for(key) {
+                self.wait(core, cx);
                 return Poll::Pending;
             }
-            let node = started.node;
-            let (res, flags, opcode) = (head.res.get(), head.cqe_flags.get(), head.opcode.get());
-            self.stage = Stage::Finished;
+            let (res, flags) = (head.res.get(), head.cqe_flags.get());
+            let result = if res == -libc::EINVAL { invalid(core, head.opcode.get()) } else { to_result(res) };
+            *self.stage = Stage::Finished;
             // SAFETY: (I1) Done: the kernel has let go of the request, which is taken once, before the node is released.
             let request = unsafe { Held::<R>::take(node) };
-            core.inflight.release(node);
-            let result = if res == -libc::EINVAL { invalid(core, opcode) } else { to_result(res) };
+            core.inflight.release(node, Held::<R>::CLASS);
             // op-flow 8/8: value. The request reads the result and gives back what it held.
             Poll::Ready(request.finish(result, flags))
         })
     }
 
+    /// Leaves the waker with the node, whose result is not there yet.
+    #[inline(never)] // for the sake of the poll that finds the result
+    fn wait(&self, core: &Core, cx: &mut Context<'_>) {
+        if let Stage::Started(started) = &*self.stage {
+            started.wait(core, cx);
+        }
+    }
+
     /// An op whose outcome is there without a node.
     #[cold]
     fn poll_unstarted(&mut self) -> Poll<R::Output> {
-        match std::mem::replace(&mut self.stage, Stage::Finished) {
+        match mem::replace(&mut *self.stage, Stage::Finished) {
             Stage::Answered(request, answer) => Poll::Ready(request.finish(to_result(answer.result()), 0)),
             Stage::Failed(request, error) => Poll::Ready(request.finish(Err(error), 0)),
             _ => panic!("an op was polled after it had resolved"),
@@ -200,18 +217,18 @@ impl<R: Request> Op<R> {
     /// Built -> Answered.
     #[cold]
     fn answer(&mut self, answer: Prepared) {
-        if let Stage::Built(request) = std::mem::replace(&mut self.stage, Stage::Finished) {
-            self.stage = Stage::Answered(request, answer);
+        if let Stage::Built(request) = mem::replace(&mut *self.stage, Stage::Finished) {
+            *self.stage = Stage::Answered(request, answer);
         }
     }
 
     /// Built -> Failed: it resolves with the error and what it held. One that is answered already keeps its answer:
     /// that is its outcome, whatever else was wanted.
     fn fail(&mut self, error: io::Error) {
-        if matches!(self.stage, Stage::Built(_))
-            && let Stage::Built(request) = std::mem::replace(&mut self.stage, Stage::Finished)
+        if matches!(*self.stage, Stage::Built(_))
+            && let Stage::Built(request) = mem::replace(&mut *self.stage, Stage::Finished)
         {
-            self.stage = Stage::Failed(request, error);
+            *self.stage = Stage::Failed(request, error);
         }
     }
 }
@@ -221,9 +238,9 @@ impl<R: Request> Future for Op<R> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Stage::Started(_) = self.stage {
+        if let Stage::Started(_) = *self.stage {
             self.poll_claim(cx)
-        } else if let Stage::Built(_) = self.stage {
+        } else if let Stage::Built(_) = *self.stage {
             self.poll_start(cx)
         } else {
             self.poll_unstarted()
@@ -234,18 +251,26 @@ impl<R: Request> Future for Op<R> {
 impl<R: Request> Drop for Op<R> {
     #[inline]
     fn drop(&mut self) {
-        match &self.stage {
-            Stage::Finished => {}
-            Stage::Started(started) => started.abandon(),
-            Stage::Built(_) | Stage::Answered(..) | Stage::Failed(..) => self.drop_unstarted(),
+        if !matches!(*self.stage, Stage::Finished) {
+            self.drop_unfinished();
         }
     }
 }
 
 impl<R: Request> Op<R> {
+    /// The drop of an op that has not resolved.
+    #[cold]
+    fn drop_unfinished(&mut self) {
+        if let Stage::Started(started) = &*self.stage {
+            started.abandon();
+        } else {
+            self.drop_unstarted(); // and leaves it `Finished`
+        }
+    }
+
     /// An op that was never queued; but one that was answered already gives the answer back.
     fn drop_unstarted(&mut self) {
-        if let Stage::Answered(request, answer) = std::mem::replace(&mut self.stage, Stage::Finished) {
+        if let Stage::Answered(request, answer) = mem::replace(&mut *self.stage, Stage::Finished) {
             request.abandon(to_result(answer.result()), 0, false);
         }
     }
@@ -259,6 +284,15 @@ impl Started {
         // SAFETY: (I5) nodes live as long as their runtime, which runs on this thread; shared access only.
         let head = unsafe { self.node.as_ref() };
         head.belongs_to(self.key).then_some(head)
+    }
+
+    /// Leaves the waker with the node, whose result is not there yet.
+    fn wait(&self, core: &Core, cx: &mut Context<'_>) {
+        let head = self.head(core).unwrap_or_else(|| elsewhere());
+        if !head.will_wake(cx.waker()) {
+            let old = head.put_waker(waker::duplicate(cx.waker()));
+            drop(old);
+        }
     }
 
     /// The future is gone. Its runtime stops the op and disposes of the result (I2).
@@ -293,7 +327,7 @@ impl Started {
 
 impl<R: Request> Operation for Op<R> {
     fn request_cancel(mut self: Pin<&mut Self>) {
-        match &mut self.stage {
+        match &mut *self.stage {
             Stage::Started(started) => started.request_cancel(),
             Stage::Built(_) => self.fail(io::Error::from_raw_os_error(libc::ECANCELED)),
             Stage::Answered(..) | Stage::Failed(..) | Stage::Finished => {}
@@ -301,20 +335,17 @@ impl<R: Request> Operation for Op<R> {
     }
 
     fn poll_discard(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Stage::Started(started) = &self.stage else {
+        let Stage::Started(started) = &*self.stage else {
             self.drop_unstarted();
-            self.stage = Stage::Finished;
+            *self.stage = Stage::Finished;
             return Poll::Ready(());
         };
         let done = context::with(|core| {
             let core = core.filter(|core| core.id == started.runtime).unwrap_or_else(|| elsewhere());
             let Some(head) = started.head(core) else { return true };
-            if head.state.get() != State::Done {
+            if head.state() != State::Done {
                 core.inflight.request_cancel(started.node);
-                if !head.will_wake(cx.waker()) {
-                    let old = head.put_waker(waker::duplicate(cx.waker()));
-                    drop(old);
-                }
+                started.wait(core, cx);
                 return false;
             }
             core.inflight.orphan(started.node); // Done: disposes of the result
@@ -323,7 +354,7 @@ impl<R: Request> Operation for Op<R> {
         if !done {
             return Poll::Pending;
         }
-        self.stage = Stage::Finished;
+        *self.stage = Stage::Finished;
         Poll::Ready(())
     }
 }
@@ -334,7 +365,7 @@ impl<R: Request> RingOperation for Op<R> {
     }
 
     fn poll_prepare(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if let Stage::Built(request) = &mut self.stage {
+        if let Stage::Built(request) = &mut *self.stage {
             let prepared = ready!(request.prepare(cx));
             if prepared != Prepared::Submit {
                 self.answer(prepared);
@@ -344,7 +375,7 @@ impl<R: Request> RingOperation for Op<R> {
     }
 
     fn stage(mut self: Pin<&mut Self>, chain: &mut Chain<'_>, tail: Option<Link>) {
-        if matches!(self.stage, Stage::Built(_) | Stage::Answered(..)) {
+        if matches!(*self.stage, Stage::Built(_) | Stage::Answered(..)) {
             chain.push(tail, |core, link| self.queue(core, link, None));
         }
     }
@@ -360,7 +391,7 @@ impl<R: Request> RingOperation for Op<R> {
 
 impl<R: Request> std::fmt::Debug for Op<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let stage = match &self.stage {
+        let stage = match &*self.stage {
             Stage::Built(_) => "Built",
             Stage::Answered(..) => "Answered",
             Stage::Failed(..) => "Failed",
@@ -454,7 +485,7 @@ impl<R: Request> Held<R> {
         let (res, flags, told) = (head.res.get(), head.cqe_flags.get(), head.has(flag::TOLD));
         // SAFETY: (I1) Done: the kernel has let go of the request, which is taken once, before the node is released.
         let request = unsafe { Self::take(node) };
-        inflight.release(node);
+        inflight.release(node, Self::CLASS);
         request.abandon(to_result(res), flags, told);
     }
 }

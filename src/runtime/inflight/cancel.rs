@@ -23,7 +23,7 @@ use super::{Inflight, Wakes};
 /// A cancel is sent again after this, and each further time after twice as long.
 const FIRST_RETRY: Duration = Duration::from_micros(500);
 /// The wait between two repetitions doubles this many times at most: to 64 ms.
-const MOST_DOUBLINGS: u8 = 7;
+const MOST_DOUBLINGS: u16 = 7;
 /// How long one wait of a shutdown lasts at most before what is left is cancelled again.
 const SHUTDOWN_WAIT: Duration = Duration::from_millis(20);
 
@@ -96,7 +96,7 @@ impl Inflight {
     pub(crate) fn request_cancel(&self, node: NonNull<Node>) {
         // SAFETY: (I5) the caller's node is live; shared access only.
         let head = unsafe { node.as_ref() };
-        if head.state.get() != State::Queued || head.has(flag::CANCELLING | flag::NEUTRALIZED) {
+        if head.state() != State::Queued || head.has(flag::CANCELLING | flag::NEUTRALIZED) {
             return;
         }
         // A preset answer stands, and so must what its entry says to the chain.
@@ -115,7 +115,7 @@ impl Inflight {
         if head.has(flag::ORPHAN) {
             return;
         }
-        if head.state.get() == State::Done {
+        if head.state() == State::Done {
             self.abandon(node);
             return;
         }
@@ -218,7 +218,7 @@ impl Inflight {
 
     fn in_flight_node(&self, key: Key) -> Option<NonNull<Node>> {
         // SAFETY: (I5) `find` gives a live node; shared access only.
-        self.pool.find(key).filter(|node| unsafe { node.as_ref() }.state.get() == State::Queued)
+        self.pool.find(key).filter(|node| unsafe { node.as_ref() }.state() == State::Queued)
     }
 
     /// Cancels everything and waits for the terminal completions, at most until `deadline`; tells how many ops it had

@@ -142,7 +142,7 @@ impl Inflight {
 
     /// Ops whose terminal completion is still to come.
     pub(crate) fn in_flight(&self) -> usize {
-        self.pool.count(|node| node.state.get() == State::Queued)
+        self.pool.count(|node| node.state() == State::Queued)
     }
 
     pub(crate) fn stats(&self) -> InflightStats {
@@ -159,26 +159,23 @@ impl Inflight {
         }
     }
 
+    /// Whether `entries` can be queued now, without an enter between them.
+    #[inline]
+    pub(crate) fn has_room(&self, entries: usize) -> bool {
+        self.driver().room() >= entries && self.closed.get() == 0
+    }
+
     /// Makes sure that `entries` can be queued without an enter between them; submits what is queued if need be.
     ///
     /// The waker comes back if they can. `None`: not now; it is woken when it is worth trying again.
-    #[inline]
-    pub(crate) fn make_room(&self, entries: usize, waker: Waker) -> Option<Waker> {
-        if self.driver().room() >= entries && self.closed.get() == 0 {
-            Some(waker)
-        } else {
-            self.make_room_slow(entries, waker) // by value: a waker whose address is needed would go through memory
-        }
-    }
-
     #[cold]
-    fn make_room_slow(&self, entries: usize, waker: Waker) -> Option<Waker> {
-        if self.closed.get() == 0 {
+    pub(crate) fn make_room(&self, entries: usize, waker: Waker) -> Option<Waker> {
+        if self.closed.get() == 0 && self.driver().room() < entries {
             // An error here is the loop's to handle: it enters again, and sees it again.
             let _ = self.driver().enter(Wait::No);
-            if self.driver().room() >= entries {
-                return Some(waker);
-            }
+        }
+        if self.has_room(entries) {
+            return Some(waker);
         }
         let double = self.starved.push(waker);
         self.contained(|| drop(double));
@@ -224,10 +221,9 @@ impl Inflight {
         let head = unsafe { node.as_ref() };
         let drain = flags.contains(Flags::IO_DRAIN);
         head.vtable.set(Some(vtable));
-        head.flags.set(0);
-        head.attempts.set(0);
+        head.begin(State::Queued);
         head.opcode.set(sqe.opcode());
-        head.state.set(State::Queued);
+        head.attempts.set(0);
         if let Some(waker) = waker {
             head.init_waker(waker);
         }
@@ -274,10 +270,10 @@ impl Inflight {
         self.driver().unlink(ticket);
     }
 
-    /// Gives a node back whose request was taken out.
+    /// Gives a node of the class back whose request was taken out.
     #[inline]
-    pub(crate) fn release(&self, node: NonNull<Node>) {
-        self.pool.put(node);
+    pub(crate) fn release(&self, node: NonNull<Node>, class: usize) {
+        self.pool.put(node, class);
     }
 
     /// Queues the read of the eventfd through which other threads wake this one, unless it is in flight already, or
@@ -362,38 +358,45 @@ impl Inflight {
     fn complete(&self, tasks: &impl Wakes, node: NonNull<Node>, completion: Completion) {
         // SAFETY: (I5) `find` gave a live node; shared access only.
         let head = unsafe { node.as_ref() };
-        if head.state.get() != State::Queued {
+        if io_uring::cqueue::more(completion.flags) || !head.is_plainly(State::Queued) {
+            return self.complete_marked(tasks, node, completion);
+        }
+        head.res.set(completion.res);
+        head.cqe_flags.set(completion.flags);
+        head.begin(State::Done);
+        if let Some(waker) = head.take_waker() {
+            // op-flow 7/8: node result and wake. The task is queued; its poll takes the result out of the node.
+            tasks.wake(waker);
+        }
+    }
+
+    /// [`complete`](Self::complete) of a node with flags, or by a completion that is not its terminal one.
+    #[cold]
+    fn complete_marked(&self, tasks: &impl Wakes, node: NonNull<Node>, completion: Completion) {
+        // SAFETY: (I5) as in `complete`.
+        let head = unsafe { node.as_ref() };
+        if head.state() != State::Queued {
             self.stale.set(self.stale.get() + 1); // a second terminal completion of one op
             return;
         }
         if io_uring::cqueue::more(completion.flags) {
             return; // not terminal: the kernel still holds the request
         }
-        let flags = head.flags.get();
-        if flags == 0 {
-            head.res.set(completion.res);
-        } else {
-            self.complete_marked(head, flags, completion.res);
+        // A preset answer stands even when its chain was cut: it was received before the chain began, and is not lost.
+        if !head.has(flag::PRESET) {
+            head.res.set(if head.has(flag::NEUTRALIZED) { -libc::ECANCELED } else { completion.res });
         }
         head.cqe_flags.set(completion.flags);
-        head.state.set(State::Done);
-        if flags & flag::ORPHAN != 0 {
+        head.set_state(State::Done);
+        let drain = head.has(flag::DRAIN); // the node may be gone after the next lines
+        if head.has(flag::ORPHAN) {
             self.orphans.set(self.orphans.get() - 1);
             self.abandon(node);
         } else if let Some(waker) = head.take_waker() {
-            // op-flow 7/8: node result and wake. The task is queued; its poll takes the result out of the node.
             tasks.wake(waker);
         }
-        if flags & flag::DRAIN != 0 {
+        if drain {
             self.drain_ends(); // last: it runs wakers, and one of them may drop the future of this very node
-        }
-    }
-
-    #[cold]
-    fn complete_marked(&self, head: &Node, flags: u8, res: i32) {
-        // A preset answer stands even when its chain was cut: it was received before the chain began, and is not lost.
-        if flags & flag::PRESET == 0 {
-            head.res.set(if flags & flag::NEUTRALIZED != 0 { -libc::ECANCELED } else { res });
         }
     }
 
@@ -401,7 +404,7 @@ impl Inflight {
     pub(super) fn abandon(&self, node: NonNull<Node>) {
         // SAFETY: (I5) the caller has a live node; shared access only.
         let head = unsafe { node.as_ref() };
-        debug_assert!(head.state.get() == State::Done);
+        debug_assert!(head.state() == State::Done);
         let Some(vtable) = head.vtable.get() else { return };
         head.set(flag::ORPHAN); // whoever the user code below drops or polls has nothing to claim here any more
         let waker = head.take_waker();

@@ -111,21 +111,25 @@ pub(crate) enum State {
     Done,
 }
 
-/// One bit each; see the drawing above.
+/// One bit each; see the drawing above. They share a byte with the state, so that one look tells the usual case, which
+/// has none of them, from all others.
 pub(crate) mod flag {
     /// The future is gone: nobody claims the result.
-    pub(crate) const ORPHAN: u8 = 1;
+    pub(crate) const ORPHAN: u8 = 1 << 2;
     /// The entry was made one that does nothing before the kernel saw it: whatever completes, the op was cancelled.
-    pub(crate) const NEUTRALIZED: u8 = 2;
+    pub(crate) const NEUTRALIZED: u8 = 1 << 3;
     /// A cancel was asked for; it is repeated until the terminal completion.
-    pub(crate) const CANCELLING: u8 = 4;
+    pub(crate) const CANCELLING: u8 = 1 << 4;
     /// The entry carries `IOSQE_IO_DRAIN`.
-    pub(crate) const DRAIN: u8 = 8;
+    pub(crate) const DRAIN: u8 = 1 << 5;
     /// The answer was known before: the entry only keeps the op's place in a chain, and `res` is set already.
-    pub(crate) const PRESET: u8 = 16;
+    pub(crate) const PRESET: u8 = 1 << 6;
     /// The request was told that it is an orphan.
-    pub(crate) const TOLD: u8 = 32;
+    pub(crate) const TOLD: u8 = 1 << 7;
 }
+
+/// The bits of a status that are the state; the others are flags.
+const STATE: u8 = 3;
 
 /// What the maker of a node does with it when nobody awaits it. The dispatcher knows no op; it calls these.
 pub(crate) struct VTable {
@@ -152,12 +156,12 @@ pub(crate) struct Node {
     pub(super) ticket: Cell<u64>,
     /// The next free node, while `Free`.
     pub(super) next: Cell<Option<NonNull<Node>>>,
-    pub(crate) state: Cell<State>,
-    pub(crate) flags: Cell<u8>,
+    /// The state, and the flags beside it.
+    status: Cell<u8>,
     /// `IORING_OP_*`, to name an op the kernel does not know.
     pub(crate) opcode: Cell<u8>,
     /// How often its cancel was sent, which spaces the repetitions.
-    pub(super) attempts: Cell<u8>,
+    pub(super) attempts: Cell<u16>,
     /// Its size class.
     pub(super) class: u8,
 }
@@ -179,8 +183,7 @@ impl Node {
             cqe_flags: Cell::new(0),
             ticket: Cell::new(0),
             next: Cell::new(None),
-            state: Cell::new(State::Free),
-            flags: Cell::new(0),
+            status: Cell::new(State::Free as u8),
             opcode: Cell::new(0),
             attempts: Cell::new(0),
         }
@@ -192,6 +195,40 @@ impl Node {
         self.key.get()
     }
 
+    #[inline]
+    pub(crate) fn state(&self) -> State {
+        match self.status.get() & STATE {
+            0 => State::Free,
+            1 => State::Queued,
+            _ => State::Done,
+        }
+    }
+
+    /// Whether it is in this state, and has no flags.
+    #[inline]
+    pub(super) fn is_plainly(&self, state: State) -> bool {
+        self.status.get() == state as u8
+    }
+
+    /// Changes the state, and leaves the flags.
+    #[inline]
+    pub(super) fn set_state(&self, state: State) {
+        self.status.set(self.status.get() & !STATE | state as u8);
+    }
+
+    /// Changes the state, and takes the flags away.
+    #[inline]
+    pub(super) fn begin(&self, state: State) {
+        self.status.set(state as u8);
+    }
+
+    /// Whether the future that was given `user_data` finds its result here.
+    #[inline]
+    pub(crate) fn is_done_for(&self, user_data: u64) -> bool {
+        self.key().user_data(Kind::Op) == user_data
+            && self.status.get() & (STATE | flag::ORPHAN) == State::Done as u8
+    }
+
     /// Whether the future that was given `user_data` may still claim this node: not once a runtime that ends has
     /// orphaned it on its own, or has released it since.
     #[inline]
@@ -201,12 +238,12 @@ impl Node {
 
     #[inline]
     pub(crate) fn has(&self, flag: u8) -> bool {
-        self.flags.get() & flag != 0
+        self.status.get() & flag != 0
     }
 
     #[inline]
     pub(crate) fn set(&self, flag: u8) {
-        self.flags.set(self.flags.get() | flag);
+        self.status.set(self.status.get() | flag);
     }
 
     /// Takes the waker out.

@@ -75,15 +75,16 @@ impl Pool {
         node
     }
 
-    /// Returns a node whose request was taken out: from here on its key finds nobody.
+    /// Returns a node of the class whose request was taken out: from here on its key finds nobody.
     #[inline]
-    pub(super) fn put(&self, node: NonNull<Node>) {
+    pub(super) fn put(&self, node: NonNull<Node>, class: usize) {
         // SAFETY: (I5) nodes live as long as the pool; shared access only.
         let head = unsafe { node.as_ref() };
-        debug_assert!(head.state.get() != State::Free, "a node is freed once");
-        head.state.set(State::Free);
+        debug_assert!(head.state() != State::Free, "a node is freed once");
+        debug_assert!(usize::from(head.class) == class);
+        head.begin(State::Free);
         head.key.set(head.key.get().next());
-        head.next.set(self.free[usize::from(head.class)].replace(Some(node)));
+        head.next.set(self.free[class].replace(Some(node)));
     }
 
     /// The node of a key, if it is still in that use: freeing a node ends the life of its key.
@@ -101,7 +102,7 @@ impl Pool {
         // The table is looked at anew for each node.
         while let Some(&node) = self.table().get(index) {
             // SAFETY: (I5) every node in the table is initialised; shared access only.
-            if unsafe { node.as_ref() }.state.get() != State::Free {
+            if unsafe { node.as_ref() }.state() != State::Free {
                 visit(node);
             }
             index += 1;
