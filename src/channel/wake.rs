@@ -1,7 +1,9 @@
 //! Wakers on their way out of the lock: collected under it, called and dropped after it (I7).
 //!
 //! Knows: `util::executor`. Does not know: channels.
+#![allow(unsafe_code, reason = "keeps wakers in an array that is filled as far as it is needed")]
 
+use core::mem::MaybeUninit;
 use core::task::Waker;
 
 use crate::util::executor;
@@ -85,21 +87,25 @@ impl Wakes {
     }
 }
 
-/// Who is to be woken after a change that may notify many: as many as are notified under one hold of the lock.
+/// Who is to be woken after a change that may notify many: as many as are notified under one hold of the lock. They are
+/// woken when this is dropped, so also by an unwinding; whoever makes one does so before the lock is taken.
 #[must_use = "waiters were notified and must be woken"]
 pub(super) struct Batch {
-    wakers: [Option<Waker>; Self::SIZE],
+    /// The first `len` are there. (Not options: filling and looking through them costs more than a small batch.)
+    wakers: [MaybeUninit<Waker>; Self::SIZE],
     len: usize,
 }
 
 impl Batch {
     const SIZE: usize = 16;
 
+    #[inline]
     pub(super) fn new() -> Self {
-        Self { wakers: [const { None }; Self::SIZE], len: 0 }
+        Self { wakers: [const { MaybeUninit::uninit() }; Self::SIZE], len: 0 }
     }
 
     /// Whether what one more change notifies might not fit.
+    #[inline]
     pub(super) fn is_full(&self) -> bool {
         self.len + 2 > Self::SIZE
     }
@@ -107,13 +113,32 @@ impl Batch {
     /// Adds what one change notified, after [`is_full`](Self::is_full) was false.
     pub(super) fn add(&mut self, wakes: Wakes) {
         for waker in [wakes.pusher, wakes.popper].into_iter().flatten() {
-            self.wakers[self.len] = Some(waker);
+            self.wakers[self.len].write(waker);
             self.len += 1;
         }
     }
 
-    pub(super) fn deliver(mut self) {
-        let told = if cfg!(millstream_bug = "a-batch-wakes-one") { self.len.min(1) } else { self.len };
-        self.wakers[..told].iter_mut().for_each(|waker| deliver(waker.take()));
+    /// Wakes them, after the lock.
+    #[inline]
+    pub(super) fn deliver(self) {
+        drop(self);
+    }
+
+    fn deliver_all(&mut self) {
+        let len = core::mem::take(&mut self.len);
+        let told = if cfg!(millstream_bug = "a-batch-wakes-one") { len.min(1) } else { len };
+        for waker in &self.wakers[..told] {
+            // SAFETY: (local) one of the first `len`, and `len` is 0 by now, so nobody reads it again.
+            deliver(Some(unsafe { waker.assume_init_read() }));
+        }
+    }
+}
+
+impl Drop for Batch {
+    #[inline]
+    fn drop(&mut self) {
+        if self.len > 0 {
+            self.deliver_all();
+        }
     }
 }
