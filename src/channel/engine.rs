@@ -11,8 +11,8 @@ mod watchers;
 pub(super) use many::Progress;
 
 use core::task::Waker;
-use std::collections::VecDeque;
 
+use super::ring::Ring;
 use super::waiter::{Line, State, Waiter};
 use super::wake::{Keep, Wakes};
 
@@ -72,7 +72,7 @@ pub(super) struct Closed;
 /// A permit is never void: it was handed out, so its value goes in all the same, and again `free` exceeds the capacity
 /// until pops have made up for it (see [`permit`]).
 pub(super) struct Engine<T> {
-    ring: VecDeque<T>,
+    ring: Ring<T>,
     capacity: usize,
     assigned: usize,
     granted: usize,
@@ -85,7 +85,7 @@ pub(super) struct Engine<T> {
 
 impl<T> Engine<T> {
     /// An open channel around an empty ring, which the caller has allocated.
-    pub(super) fn new(ring: VecDeque<T>, capacity: usize) -> Self {
+    pub(super) fn new(ring: Ring<T>, capacity: usize) -> Self {
         Self {
             ring,
             capacity,
@@ -139,29 +139,34 @@ impl<T> Engine<T> {
     /// Puts the value at the tail. If a popper waits, one value is now counted as the first one's.
     #[inline]
     fn accept(&mut self, slot: &mut Option<T>) -> Option<Waker> {
-        if let Some(value) = slot.take() {
-            self.enqueue(value);
-        }
-        if self.poppers.is_empty() { None } else { self.assign() }
+        self.enqueue(slot);
+        self.assign()
     }
 
+    /// Moves the value in `slot`, if there is one, to the tail.
     #[inline]
-    fn enqueue(&mut self, value: T) {
-        if self.ring.len() == self.ring.capacity() {
-            self.grow();
-        }
-        self.ring.push_back(value);
+    fn enqueue(&mut self, slot: &mut Option<T>) {
+        self.make_room();
+        self.ring.push_from(slot);
     }
 
-    /// Only counted values come on top of the capacity, so the ring grows with their number, not by doubling.
-    #[cold]
-    fn grow(&mut self) {
-        self.ring.reserve_exact(HAND_OVER.max(self.assigned));
+    /// Sees to a slot for one more value.
+    #[inline]
+    fn make_room(&mut self) {
+        if self.ring.vacant() == 0 {
+            // Only counted values come on top of the capacity, so the ring grows with their number, not by doubling.
+            self.ring.grow(HAND_OVER.max(self.assigned));
+        }
     }
 
     /// Counts one free value as the first waiting popper's, if one waits.
-    #[inline(never)]
+    #[inline]
     fn assign(&mut self) -> Option<Waker> {
+        if self.poppers.is_empty() { None } else { self.assign_one() }
+    }
+
+    #[inline(never)]
+    fn assign_one(&mut self) -> Option<Waker> {
         let ((), waker) = self.poppers.finish_front(State::Notified, |()| ())?;
         self.assigned += 1;
         Some(waker)
@@ -308,13 +313,12 @@ impl<T> Engine<T> {
         if self.closed {
             return None; // the parked pushes are about to be told
         }
-        let (pulled, pusher) = self.pushers.finish_first(State::Taken, accept, |offer| offer.value.take())?;
+        let (mut pulled, pusher) =
+            self.pushers.finish_first(State::Taken, accept, |offer| offer.value.take())?;
         let value = if self.ring.is_empty() {
             pulled?
         } else {
-            if let Some(pulled) = pulled {
-                self.enqueue(pulled);
-            }
+            self.enqueue(&mut pulled);
             self.ring.pop_front()?
         };
         Some((value, Wakes { pusher: Some(pusher), popper: None }))
@@ -421,10 +425,12 @@ impl<T> Engine<T> {
                 Wakes { pusher, popper: None }
             }
             Some(_) => {
-                let pulled = self.pushers.finish_front(State::Taken, |offer| offer.value.take());
-                let Some((mut value, pusher)) = pulled else { return Wakes::default() };
-                let popper = self.accept(&mut value);
-                Wakes { pusher: Some(pusher), popper }
+                self.make_room();
+                let ring = &mut self.ring;
+                let pulled =
+                    self.pushers.finish_front(State::Taken, |offer| ring.push_from(&mut offer.value));
+                let pusher = pulled.map(|(_, waker)| waker);
+                Wakes { pusher, popper: self.assign() }
             }
         }
     }
@@ -470,7 +476,7 @@ impl<T> Engine<T> {
     }
 
     /// Takes everything that is queued, for the last receiver to drop outside the lock.
-    pub(super) fn take_ring(&mut self) -> VecDeque<T> {
+    pub(super) fn take_ring(&mut self) -> Ring<T> {
         self.assigned = 0; // only pops that were leaked can have had a claim
         core::mem::take(&mut self.ring)
     }

@@ -59,6 +59,7 @@ mod push;
 mod push_many;
 mod receiver;
 mod reserve;
+mod ring;
 mod sender;
 mod shared;
 mod sharing;
@@ -75,9 +76,8 @@ mod weak;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
-
 use engine::HAND_OVER;
+use ring::Ring;
 use shared::Shared;
 use sharing::Pointer;
 
@@ -190,11 +190,11 @@ pub fn local<T>(capacity: usize) -> (local::Sender<T>, local::Receiver<T>) {
 
 #[track_caller]
 fn ends<T, S: Sharing>(capacity: usize) -> (Sender<T, S>, Receiver<T, S>) {
-    let mut ring = VecDeque::new();
-    if capacity > isize::MAX as usize || ring.try_reserve_exact(capacity.saturating_add(HAND_OVER)).is_err() {
+    let countable = capacity <= isize::MAX as usize;
+    let Some(ring) = Ring::try_new(capacity.saturating_add(HAND_OVER)).ok().filter(|_| countable) else {
         let size = size_of::<T>();
         panic!("a channel of capacity {capacity} (values of {size} bytes) does not fit into memory");
-    }
+    };
     let shared = S::Pointer::new(Shared::new(ring, capacity));
     (Sender::new(shared.clone()), Receiver::new(shared))
 }

@@ -10,10 +10,10 @@ mod watchers;
 
 use core::fmt;
 use core::task::{Context, Poll, Waker};
-use std::collections::VecDeque;
 
 use super::engine::{Closed, Engine, Offer, Refused, Step};
 use super::error::{PopError, PushError, TryPopError, TryPushError};
+use super::ring::Ring;
 use super::sharing::{Count, Exclusion, Means, Sharing, Threads};
 use super::waiter::{State, Waiter};
 use super::wake::{Keep, contain, deliver, discard};
@@ -40,7 +40,7 @@ const END_BATCH: usize = 16;
 
 impl<T, S: Sharing> Shared<T, S> {
     /// A channel with one end of each kind.
-    pub(super) fn new(ring: VecDeque<T>, capacity: usize) -> Self {
+    pub(super) fn new(ring: Ring<T>, capacity: usize) -> Self {
         Self {
             engine: S::Lock::new(Engine::new(ring, capacity)),
             capacity,

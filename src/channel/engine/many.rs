@@ -51,14 +51,10 @@ impl<T> Engine<T> {
     /// Moves up to `most` values to the tail.
     fn enqueue_many(&mut self, values: &mut VecDeque<T>, most: usize) {
         let count = values.len().min(most);
-        if self.ring.capacity() - self.ring.len() < count {
-            self.ring.reserve_exact(count.max(HAND_OVER)); // only counted values come on top of the capacity
+        if self.ring.vacant() < count {
+            self.ring.grow(count.max(HAND_OVER)); // only counted values come on top of the capacity
         }
-        if count == values.len() {
-            self.ring.append(values);
-        } else {
-            self.ring.extend(values.drain(..count));
-        }
+        self.ring.push_many(values, count);
     }
 
     /// Pushes what there is room for. The flag says to come again, as with [`Progress::Again`].
@@ -150,7 +146,7 @@ impl<T> Engine<T> {
         loop {
             if self.pushers.is_empty() || cfg!(millstream_bug = "a-batch-pulls-nobody") {
                 let count = self.free().min(most); // nobody waits for the slots
-                out.extend(self.ring.drain(..count));
+                self.ring.pop_many(out, count);
                 most -= count;
             }
             if most == 0 || wakes.is_full() {

@@ -45,10 +45,8 @@ impl<T> Engine<T> {
     /// Puts the value of a permit at the tail. In a closed channel it stays in `slot`; the permit is used up all the same.
     pub(in crate::channel) fn redeem(&mut self, slot: &mut Option<T>) -> Result<Option<Waker>, Closed> {
         self.granted -= 1;
-        if cfg!(millstream_bug = "permit-tells-nobody")
-            && let Some(value) = slot.take()
-        {
-            self.enqueue(value);
+        if cfg!(millstream_bug = "permit-tells-nobody") {
+            self.enqueue(slot);
             return Ok(None);
         }
         if self.closed { Err(Closed) } else { Ok(self.accept(slot)) }
