@@ -95,6 +95,20 @@ watch-close-hides-the-last-value channel::tests::loom_watch::the_last_value_is_n
 watch-tells-one channel::tests::loom_watch::a_push_wakes_all_who_sleep
 watch-close-forgets-poppers channel::tests::loom_watch::close_wakes_a_pop
 watch-update-overwrites channel::tests::loom_watch::updates_add_up
+tail-is-relaxed channel::tests::spsc::loom::two_cross_through_one_slot
+head-is-relaxed channel::tests::spsc::loom::two_cross_through_one_slot
+arms-without-fence channel::tests::spsc::loom::two_cross_through_one_slot
+arms-without-a-look channel::tests::spsc::loom::two_cross_through_one_slot
+close-wakes-nobody channel::tests::spsc::loom::close_wakes_a_pop
+popper-closes-without-barrier channel::tests::spsc::loom::a_push_beside_a_close_counts_or_comes_back
+a-late-push-counts channel::tests::spsc::loom::a_push_beside_a_close_counts_or_comes_back
+light-is-nothing channel::tests::spsc::loom::a_push_without_a_fence_counts_or_comes_back
+consumer-drains-before-it-closes channel::tests::spsc::loom::the_consumer_leaves_nothing_behind
+arms-while-it-is-woken channel::tests::spsc::loom::a_new_waker_misses_nothing
+poll-ends-without-fence channel::tests::spsc::loom::room_is_told_at_the_end_of_the_poll
+watches-armed-without-fence channel::tests::spsc::loom::one_crosses_between_runtimes
+watches-armed-without-a-look channel::tests::spsc::loom::one_crosses_between_runtimes
+arms-for-one-that-left channel::tests::spsc::loom::one_that_left_is_armed_no_more
 BUGS
 fi
 

@@ -4,6 +4,7 @@
 
 use core::cell::Cell;
 use core::future::Future;
+use core::ops::Deref;
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
 use std::sync::{Arc, OnceLock}; // not `crate::sync`: `Wake` is about this `Arc`
@@ -61,6 +62,44 @@ impl Wake for Parker {
     }
 }
 
+std::thread_local! {
+    /// This thread's parker, unless a wait has it.
+    static PARKER: Cell<Option<(Arc<Parker>, Waker)>> = const { Cell::new(None) };
+}
+
+/// Not under a model checker: what it made must not outlive the execution.
+const KEEP: bool = !cfg!(any(millstream_loom, millstream_shuttle));
+
+/// The parker of this thread while a wait uses it, so that waiting allocates once per thread. A wait within a wait (in the
+/// user's code) makes its own. A wake that comes late, for an earlier wait, ends the next one's park early, no more.
+struct Lent(Option<(Arc<Parker>, Waker)>);
+
+impl Lent {
+    fn new() -> Self {
+        let kept = if KEEP { PARKER.try_with(Cell::take).ok().flatten() } else { None };
+        Self(kept.or_else(|| {
+            let parker = Parker::new();
+            Some((parker.clone(), Waker::from(parker)))
+        }))
+    }
+}
+
+impl Deref for Lent {
+    type Target = (Arc<Parker>, Waker);
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_ref().expect("empty only when it is dropped")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if KEEP {
+            let _ = PARKER.try_with(|parker| parker.set(self.0.take()));
+        }
+    }
+}
+
 /// Pauses before parking: at most some tens of microseconds, the cost of a park and an unpark.
 const MAX_SPIN: u32 = if cfg!(any(millstream_loom, millstream_shuttle, miri)) { 0 } else { 1024 };
 const MIN_SPIN: u32 = MAX_SPIN / 64;
@@ -70,8 +109,8 @@ std::thread_local! {
     static SPIN: Cell<u32> = const { Cell::new(MAX_SPIN / 4) };
 }
 
-/// Whether a wake comes soon enough to be waited for awake. With one processor it cannot.
-fn spin(parker: &Parker) -> bool {
+/// Looks for a while whether it is `done`, if what ends the wait may come that soon. With one processor it cannot.
+pub(super) fn spin(mut done: impl FnMut() -> bool) -> bool {
     static ALONE: OnceLock<bool> = OnceLock::new();
     if MAX_SPIN == 0
         || *ALONE.get_or_init(|| std::thread::available_parallelism().is_ok_and(|n| n.get() == 1))
@@ -80,7 +119,7 @@ fn spin(parker: &Parker) -> bool {
     }
     let limit = SPIN.get();
     for _ in 0..limit {
-        if parker.take() {
+        if done() {
             SPIN.set((limit * 2).min(MAX_SPIN));
             return true;
         }
@@ -96,14 +135,14 @@ pub(super) fn wait<F: Future>(future: F) -> F::Output {
 }
 
 fn wait_pinned<F: Future>(mut future: Pin<&mut F>) -> F::Output {
-    let parker = Parker::new();
-    let waker = Waker::from(parker.clone());
-    let mut cx = Context::from_waker(&waker);
+    let lent = Lent::new();
+    let (parker, waker) = &*lent;
+    let mut cx = Context::from_waker(waker);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return output;
         }
-        if !spin(&parker) {
+        if !spin(|| parker.take()) {
             while !parker.take() {
                 thread::park();
             }

@@ -65,6 +65,7 @@ mod shared;
 mod sharing;
 #[cfg(feature = "sink")]
 mod sink;
+pub mod spsc;
 mod stream;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 pub mod time;
@@ -94,6 +95,7 @@ pub use receiver::Receiver;
 pub use reserve::{Permit, Reserve};
 pub use sender::Sender;
 pub use sharing::{Local, Sharing, Threads};
+pub use spsc::spsc;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 pub use time::{after, at, never, tick};
 pub use watch::watch;

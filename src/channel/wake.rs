@@ -33,8 +33,9 @@ pub(super) fn deliver(waker: Option<Waker>) {
     }
 }
 
+/// Calls one waker, without waiting for the end of a poll.
 #[cold] // to the executors of others it is a call like any other
-fn wake_now(waker: Waker) {
+pub(super) fn wake_now(waker: Waker) {
     contain(|| waker.wake());
 }
 

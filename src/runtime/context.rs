@@ -5,10 +5,11 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
-use std::ptr;
+use std::ptr::{self, NonNull};
 
 use super::core::{self, Core};
 use crate::util::executor::Polling;
+use crate::util::lookout::{self, Lookout};
 
 thread_local! {
     /// Set by [`enter`], whose guard takes it back before the core can go.
@@ -27,7 +28,9 @@ pub(crate) fn with<R>(f: impl FnOnce(Option<&Core>) -> R) -> R {
 pub(crate) fn enter(core: &Core) -> Entered<'_> {
     let core_before = CURRENT.replace(core);
     let polling_before = Polling::new(&core::HOOKS, core.config.poll_budget).install();
-    Entered { core_before, polling_before, core: PhantomData }
+    // SAFETY: (local) part of the core, which the guard borrows until it has put back what was there before.
+    let lookout_before = unsafe { lookout::install(Some(NonNull::from(&core.lookout))) };
+    Entered { core_before, polling_before, lookout_before, core: PhantomData }
 }
 
 /// The thread is back with what it ran before when this is dropped. Never forgotten: it lives on the stack of `enter`'s
@@ -35,11 +38,15 @@ pub(crate) fn enter(core: &Core) -> Entered<'_> {
 pub(crate) struct Entered<'a> {
     core_before: *const Core,
     polling_before: Polling,
+    lookout_before: Option<NonNull<Lookout>>,
     core: PhantomData<&'a Core>,
 }
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
+        with(|core| core.into_iter().for_each(Core::look_away));
+        // SAFETY: (local) what was there when the guard was made is still there: guards are dropped in reverse order.
+        unsafe { lookout::install(self.lookout_before) };
         CURRENT.set(self.core_before);
         self.polling_before.install();
     }

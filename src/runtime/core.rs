@@ -23,6 +23,7 @@ use super::timer::Timers;
 use super::waker::{self, TaskId};
 use crate::util::contain::contain;
 use crate::util::executor::Hooks;
+use crate::util::lookout::Lookout;
 
 /// What the builder decides about the loop.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,8 @@ pub(crate) struct Core {
     pub(super) deferred: Deferred,
     /// The loop has something to do before the next poll: to deliver `deferred`, or to see whether it is done.
     pub(in crate::runtime) interrupted: Cell<bool>,
+    /// Looks at levels for the tasks that wait at them.
+    pub(super) lookout: Lookout,
     /// The loop is on this thread's stack.
     pub(super) running: Cell<bool>,
     pub(super) counters: Counters,
@@ -73,6 +76,7 @@ impl Core {
             spin: Spin::new(config.spin),
             deferred: Deferred::new(),
             interrupted: Cell::new(false),
+            lookout: Lookout::new(),
             running: Cell::new(false),
             counters: Counters::default(),
             stop: Cell::new(false),
@@ -133,6 +137,16 @@ impl Core {
     pub(crate) fn flush_deferred(&self) {
         while let Some(waker) = self.deferred.pop() {
             self.wake(waker);
+        }
+    }
+
+    /// The thread is about to do something else than to run this loop: who waits at a level must be woken from now on.
+    pub(super) fn look_away(&self) {
+        if self.lookout.has_notes() {
+            self.lookout.settle(|waker| self.wake(waker));
+        }
+        if self.lookout.has_watches() {
+            self.lookout.arm(|waker| self.wake(waker));
         }
     }
 

@@ -84,6 +84,9 @@ impl Core {
             // SAFETY: (local) in a slot, since `next_to_run` gave it; not being polled, since only this loop polls and
             // it is not entered twice.
             unsafe { task::poll(self, task, slot, &mut Context::from_waker(&waker)) };
+            if self.lookout.has_notes() {
+                self.lookout.settle(|waker| self.wake(waker));
+            }
             if self.interrupted.get() {
                 self.interrupted.set(false);
                 self.flush_deferred();
@@ -110,6 +113,9 @@ impl Core {
         if self.timers.armed() > 0 {
             self.fire_timers();
         }
+        if self.lookout.has_watches() {
+            self.look_out();
+        }
         if self.tasks.is_idle() {
             if !received {
                 self.idle(); // else `done` has its say first: the message may have been to stop
@@ -119,6 +125,17 @@ impl Core {
         }
         if !self.deferred.is_empty() {
             self.flush_deferred();
+        }
+    }
+
+    /// Looks at the levels that tasks wait at. With better things to do it does not come back to them soon, so those that
+    /// are not ready have to be woken.
+    #[inline(never)]
+    fn look_out(&self) {
+        let busy = !self.tasks.is_idle();
+        self.lookout.look(|waker| self.wake(waker));
+        if busy {
+            self.lookout.arm(|waker| self.wake(waker));
         }
     }
 
@@ -134,6 +151,9 @@ impl Core {
 
     #[inline(always)]
     fn idle(&self) {
+        if self.lookout.has_notes() {
+            self.lookout.settle(|waker| self.wake(waker)); // messages and timers leave some, too
+        }
         if !self.deferred.is_empty() {
             self.flush_deferred();
         }
@@ -158,9 +178,14 @@ impl Core {
         // Phase 2.
         let deadline = earlier(self.timers.next_deadline(), self.inflight.cancel_deadline());
         let ring = || self.inflight.has_completion() || self.inflight.needs_enter();
-        if self.spin.run(deadline, || self.entry.inbox.has_work() || ring()) {
+        let look = || self.lookout.has_watches() && self.lookout.look(|waker| self.wake(waker));
+        if self.spin.run(deadline, || self.entry.inbox.has_work() || ring() || look()) {
             return;
         }
+        if self.lookout.has_watches() && self.lookout.arm(|waker| self.wake(waker)) {
+            return;
+        }
+        self.lookout.sweep();
         self.park(deadline);
     }
 
@@ -173,6 +198,7 @@ impl Core {
             || self.inflight.queued() > 0
             || self.inflight.has_cancels()
             || !self.deferred.is_empty()
+            || self.lookout.has_notes()
             || self.inflight.needs_enter()
     }
 
@@ -362,6 +388,7 @@ impl Core {
             unsafe { task::cancel(self, task, slot) };
             from = slot + 1;
         }
+        self.look_away();
         self.flush_deferred();
     }
 }

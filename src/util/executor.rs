@@ -4,18 +4,19 @@
 //! Knows: `Waker`. Does not know: the runtime, which fills the hooks in while it polls. On a foreign executor and on
 //! a plain thread there are none: wakes are delivered at once, the budget never ends, every waker is cloned, and timers
 //! are kept by a thread of ours.
-#![allow(unsafe_code, reason = "copies wakers whose executor vouches for it")]
 
 use core::cell::Cell;
-use core::ptr;
 use core::task::{Context, RawWakerVTable, Waker};
 use std::time::Instant;
+
+use super::plain::Plain;
 
 /// What a runtime does for the channels its tasks poll. One static per runtime kind, so filling it in is one store.
 pub(crate) struct Hooks {
     /// Delivers the waker at the end of the current poll, once per target. A panic in it is contained.
     pub(crate) wake: fn(Waker),
-    /// Wakers with this vtable own nothing: a bitwise copy is a clone, and need not be dropped.
+    /// Wakers with this vtable own nothing and never follow their data word, which is a number: a bitwise copy is a
+    /// clone, and need not be dropped.
     pub(crate) plain: &'static RawWakerVTable,
     /// Keeps timers for the tasks polled here.
     pub(crate) clock: Option<&'static Clock>,
@@ -113,9 +114,13 @@ pub(crate) fn wake(waker: Waker) {
 /// A clone of the waker, if making and dropping it runs no code of anybody's.
 #[inline]
 pub(crate) fn copy(waker: &Waker) -> Option<Waker> {
-    let hooks = HOOKS.get()?;
-    // SAFETY: (I5) wakers with this vtable own nothing, as the hook promises, so a copy is as good as a clone.
-    ptr::eq(waker.vtable(), hooks.plain).then(|| unsafe { Waker::new(waker.data(), waker.vtable()) })
+    Plain::of(waker).map(Plain::waker)
+}
+
+/// Which wakers are [`Plain`] here.
+#[inline]
+pub(crate) fn plain() -> Option<&'static RawWakerVTable> {
+    HOOKS.get().map(|hooks| hooks.plain)
 }
 
 /// Charges one unit of the poll's budget for a success that did not suspend.

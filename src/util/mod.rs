@@ -4,10 +4,15 @@
 
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 pub(crate) mod alarm;
+pub(crate) mod barrier;
 pub(crate) mod biased;
 pub(crate) mod contain;
 pub(crate) mod executor;
+pub(crate) mod level;
+pub(crate) mod lookout;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 pub(crate) mod pinned;
+pub(crate) mod plain;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 pub(crate) mod timer_thread;
+pub(crate) mod wait_slot;

@@ -39,6 +39,7 @@ mod permit;
 mod shuttle;
 #[cfg(all(feature = "sink", not(any(millstream_loom, millstream_shuttle))))]
 mod sink;
+mod spsc;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod stress;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]

@@ -1,0 +1,165 @@
+//! The end of the ring that values come out at.
+//!
+//! Knows: levels and who waits at them, slots. Does not know: futures, rendezvous, the other end.
+#![allow(unsafe_code, reason = "empties the slots between what was popped and what was pushed")]
+
+use super::slots::Slots;
+use crate::channel::error::TryPopError;
+use crate::channel::wake::{contain, wake_now};
+use crate::sync::Arc;
+use crate::util::level::{Level, Side};
+use crate::util::lookout::Post;
+
+/// What the popper's side knows. The slots from its head on, `filled` of them, are filled and its own.
+pub(super) struct Head<T> {
+    post: Post,
+    slots: Slots<T>,
+    /// How many values were popped.
+    head: usize,
+    /// The slot of the next one.
+    at: usize,
+    /// How many come out without another look at the tail.
+    filled: usize,
+    /// Nothing will come after those.
+    last: bool,
+}
+
+impl<T> Head<T> {
+    pub(super) fn new(level: Arc<Level>, slots: Slots<T>) -> Self {
+        Self { post: Post::new(level, Side::Popper), slots, head: 0, at: 0, filled: 0, last: false }
+    }
+
+    #[inline]
+    pub(super) fn level(&self) -> &Level {
+        self.post.level()
+    }
+
+    #[inline]
+    pub(super) fn post(&mut self) -> &mut Post {
+        &mut self.post
+    }
+
+    pub(super) fn len(&self) -> usize {
+        if self.last { self.filled } else { self.level().tail().wrapping_sub(self.head) }
+    }
+
+    /// Whether nothing will ever come out again.
+    pub(super) fn has_ended(&self) -> bool {
+        self.filled == 0 && (self.last || (self.level().is_closed() && self.len() == 0))
+    }
+
+    /// How many values may be popped, as many as `wanted` if possible; 0 is none.
+    #[inline]
+    pub(super) fn filled(&mut self, wanted: usize) -> usize {
+        if self.filled < wanted {
+            self.look();
+        }
+        self.filled
+    }
+
+    fn look(&mut self) {
+        if self.last {
+            return;
+        }
+        self.filled = self.len();
+        if self.filled == 0 && self.level().is_closed() {
+            // By the pusher, since otherwise `last` would be set: the tail is its last.
+            self.filled = self.len();
+            self.last = true;
+        }
+    }
+
+    /// Whether a pop has not to wait.
+    #[inline]
+    pub(super) fn is_ready(&mut self) -> bool {
+        self.filled(1) != 0 || self.last
+    }
+
+    #[inline]
+    pub(super) fn try_pop(&mut self) -> Result<T, TryPopError> {
+        if self.filled(1) == 0 {
+            return Err(self.why_not());
+        }
+        // SAFETY: (I3) there is a value.
+        let value = unsafe { self.take() };
+        self.publish();
+        Ok(value)
+    }
+
+    /// Pops up to `max` values and appends them to `out`.
+    pub(super) fn try_pop_many(&mut self, out: &mut Vec<T>, max: usize) -> Result<usize, TryPopError> {
+        let most = self.filled(max.min(self.level().capacity())).min(max);
+        if most == 0 {
+            return if max == 0 { Ok(0) } else { Err(self.why_not()) };
+        }
+        out.reserve(most);
+        for _ in 0..most {
+            // SAFETY: (I3) there are so many values.
+            out.push(unsafe { self.take() });
+        }
+        self.publish();
+        Ok(most)
+    }
+
+    #[cold]
+    fn why_not(&self) -> TryPopError {
+        if self.last { TryPopError::Closed } else { TryPopError::Empty }
+    }
+
+    /// Takes the next value out of its slot, which `publish` gives back.
+    ///
+    /// # Safety
+    ///
+    /// There is one.
+    #[inline]
+    unsafe fn take(&mut self) -> T {
+        // SAFETY: (I3) by the contract the slot is filled and ours; we count past it.
+        let value = unsafe { self.slots.read(self.at) };
+        self.at = self.slots.after(self.at);
+        self.head = self.head.wrapping_add(1);
+        self.filled -= 1;
+        value
+    }
+
+    #[inline]
+    fn publish(&mut self) {
+        self.level().set_head(self.head);
+        if let Some(waker) = self.post.changed() {
+            wake_now(waker);
+        }
+    }
+
+    /// Closes the channel; `false` if it was closed.
+    pub(super) fn close(&mut self) -> bool {
+        if self.last {
+            return false;
+        }
+        let (first, end) = self.level().close_by_popper();
+        self.filled = end.wrapping_sub(self.head);
+        self.last = true;
+        if first && let Some(waker) = self.post.closed() {
+            wake_now(waker);
+        }
+        first
+    }
+}
+
+impl<T> Drop for Head<T> {
+    fn drop(&mut self) {
+        if cfg!(millstream_bug = "consumer-drains-before-it-closes") {
+            self.filled = self.len();
+        } else {
+            self.close();
+        }
+        while self.filled > 0 {
+            // SAFETY: (I3) there is a value.
+            let value = unsafe { self.take() };
+            contain(|| drop(value)); // the rest is dropped whatever this one does
+        }
+        self.level().set_head(self.head);
+        if cfg!(millstream_bug = "consumer-drains-before-it-closes") {
+            self.close();
+        }
+        self.level().leave(Side::Popper);
+    }
+}

@@ -1,0 +1,88 @@
+//! The memory that values lie in between the two ends.
+//!
+//! Knows: `sync`. Does not know: which slots are filled.
+#![allow(unsafe_code, reason = "values are moved in and out of slots that two threads share")]
+
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+
+use crate::sync::Arc;
+use crate::sync::cell::UnsafeCell;
+
+type Slot<T> = UnsafeCell<MaybeUninit<T>>;
+
+/// As many slots as the capacity says. Both ends hold it; it never drops a value.
+pub(super) struct Slots<T> {
+    /// Where the memory begins; it stays there.
+    first: NonNull<Slot<T>>,
+    _memory: Arc<Vec<Slot<T>>>,
+    capacity: usize,
+}
+
+// SAFETY: (I5) values move from one end's thread to the other's, hence `T: Send`. Who may touch which slot when is what
+// the callers of `write` and `read` promise.
+unsafe impl<T: Send> Send for Slots<T> {}
+// SAFETY: (I5) nothing can be done through `&Slots` but to make another one, and to call what is unsafe.
+unsafe impl<T: Send> Sync for Slots<T> {}
+
+impl<T> Slots<T> {
+    /// `None` if there is no memory for that many.
+    pub(super) fn new(capacity: usize) -> Option<Self> {
+        let mut memory = Vec::new();
+        memory.try_reserve_exact(capacity).ok()?;
+        #[cfg(not(millstream_loom))]
+        // SAFETY: (local) reserved above, and a slot may hold anything.
+        unsafe {
+            memory.set_len(capacity);
+        }
+        #[cfg(millstream_loom)] // whose cells know more than their value
+        memory.resize_with(capacity, || Slot::new(MaybeUninit::uninit()));
+        let memory = Arc::new(memory);
+        Some(Self { first: NonNull::from(memory.as_slice()).cast(), _memory: memory, capacity })
+    }
+
+    /// The other end's.
+    pub(super) fn share(&self) -> Self {
+        Self { first: self.first, _memory: self._memory.clone(), capacity: self.capacity }
+    }
+
+    /// # Safety
+    ///
+    /// `at` is below the capacity.
+    #[inline]
+    unsafe fn slot(&self, at: usize) -> &Slot<T> {
+        // SAFETY: (local) by the contract; `_memory` keeps it.
+        unsafe { self.first.add(at).as_ref() }
+    }
+
+    /// # Safety
+    ///
+    /// `at` is below the capacity; the slot is empty and nobody else's until the caller says otherwise.
+    #[inline]
+    pub(super) unsafe fn write(&self, at: usize, value: T) {
+        // SAFETY: (I3) by the contract.
+        unsafe { self.slot(at).with_mut(|slot| (*slot).write(value)) };
+    }
+
+    /// # Safety
+    ///
+    /// `at` is below the capacity; the slot is filled, its value is taken once, and it is nobody else's until the caller
+    /// says otherwise.
+    #[inline]
+    pub(super) unsafe fn read(&self, at: usize) -> T {
+        // SAFETY: (I3) by the contract.
+        unsafe { self.slot(at).with(|slot| (*slot).assume_init_read()) }
+    }
+
+    /// The place after `at`, at which the ring begins anew after the last.
+    #[inline]
+    pub(super) fn after(&self, at: usize) -> usize {
+        if at + 1 == self.capacity { 0 } else { at + 1 }
+    }
+
+    /// The place before `at`.
+    #[inline]
+    pub(super) fn before(&self, at: usize) -> usize {
+        if at == 0 { self.capacity - 1 } else { at - 1 }
+    }
+}

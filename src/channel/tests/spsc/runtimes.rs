@@ -1,0 +1,355 @@
+//! The ends on runtimes: where pushes do not fence and waits are not armed at once.
+
+use core::future::Future;
+use core::pin::pin;
+use core::task::Poll;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use futures::executor::block_on;
+use futures::future::poll_fn;
+use futures::stream::{FuturesUnordered, StreamExt};
+
+use super::stress::{compare, consume, produce, with_patience};
+use crate::Runtime;
+use crate::channel::tests::support::{Census, Rng, poll, seed};
+use crate::channel::{PopError, spsc};
+
+const SPINS: [Duration; 2] = [Duration::ZERO, Duration::from_micros(5)];
+
+fn runtime(spin: Duration) -> Runtime {
+    Runtime::builder().spin(spin).build().expect("a ring")
+}
+
+/// Polls once, with the waker of the task it is in.
+async fn once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    poll_fn(|cx| Poll::Ready(core::pin::Pin::new(&mut *future).poll(cx))).await
+}
+
+#[test]
+fn pairs_on_one_runtime() {
+    for pairs in [1, 3, 100] {
+        for capacity in [0, 1, 2, 64] {
+            let count = 10_000 / pairs;
+            runtime(SPINS[0]).sync_wait(async move {
+                for _ in 0..pairs {
+                    let (mut tx, mut rx) = spsc(capacity);
+                    crate::spawn(async move {
+                        for n in 0..count {
+                            tx.push(n).await.unwrap();
+                        }
+                    })
+                    .detach();
+                    crate::spawn(async move {
+                        for n in 0..count {
+                            assert_eq!(rx.pop().await, Ok(n));
+                        }
+                        assert_eq!(rx.pop().await, Err(PopError::Closed));
+                    })
+                    .detach();
+                }
+            });
+        }
+    }
+}
+
+/// With more pairs than there are seats, some do without.
+#[test]
+fn pairs_across_two_runtimes() {
+    for spin in SPINS {
+        for (pairs, capacity) in [(1, 0), (1, 1), (1, 64), (16, 1), (16, 64), (100, 1), (100, 2)] {
+            let count = 3_000 / pairs;
+            let (mut producers, mut consumers) = (Vec::new(), Vec::new());
+            for _ in 0..pairs {
+                let (tx, rx) = spsc(capacity);
+                producers.push(tx);
+                consumers.push(rx);
+            }
+            let other = thread::spawn(move || {
+                runtime(spin).sync_wait(async move {
+                    for mut tx in producers {
+                        crate::spawn(async move {
+                            for n in 0..count {
+                                tx.push(n).await.unwrap();
+                            }
+                        })
+                        .detach();
+                    }
+                });
+            });
+            runtime(spin).sync_wait(async move {
+                for mut rx in consumers {
+                    crate::spawn(async move {
+                        for n in 0..count {
+                            assert_eq!(rx.pop().await, Ok(n));
+                        }
+                        assert_eq!(rx.pop().await, Err(PopError::Closed));
+                    })
+                    .detach();
+                }
+            });
+            other.join().unwrap();
+        }
+    }
+}
+
+/// Who runs an end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Where {
+    Runtime(Duration),
+    Foreign,
+}
+
+impl Where {
+    fn run<F: Future>(self, future: F) -> F::Output {
+        match self {
+            Self::Runtime(spin) => runtime(spin).block_on(future),
+            Self::Foreign => block_on(future),
+        }
+    }
+}
+
+#[test]
+fn every_pairing_loses_nothing() {
+    let seed = seed();
+    eprintln!("MILLSTREAM_SEED={seed}");
+    let places = [Where::Runtime(SPINS[0]), Where::Runtime(SPINS[1]), Where::Foreign];
+    for there in places {
+        for here in places {
+            for (round, capacity) in [0, 1, 2, 64].into_iter().enumerate() {
+                for enough in [usize::MAX, 100] {
+                    let seed = seed + round as u64;
+                    let census = Census::default();
+                    let (mut tx, mut rx) = spsc(capacity);
+                    let theirs = census.clone();
+                    let producer = thread::spawn(move || {
+                        let mut rng = Rng::new(seed);
+                        let blocking = there == Where::Foreign;
+                        there.run(async { produce(&mut tx, &theirs, &mut rng, blocking).await })
+                    });
+                    let mut rng = Rng::new(!seed);
+                    let blocking = here == Where::Foreign;
+                    let got = here.run(async { consume(&mut rx, &mut rng, blocking, enough).await });
+                    let told = producer.join().unwrap();
+                    drop(rx);
+                    compare(
+                        &told,
+                        &got,
+                        &census,
+                        &format!("{there:?} to {here:?}, capacity {capacity}, seed {seed}"),
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The end is noted for the end of this poll, and elsewhere before it: used there, dropped there.
+#[test]
+fn an_end_moves_while_it_is_noted() {
+    for round in 0..200 {
+        let (mut tx, mut rx) = spsc(4);
+        let (carry, carried) = mpsc::channel::<crate::channel::spsc::Producer<_>>();
+        let other = thread::spawn(move || {
+            let mut tx = carried.recv().unwrap();
+            if round % 2 == 0 {
+                tx.try_push(2).unwrap();
+            }
+            drop(tx);
+        });
+        let consumer = thread::spawn(move || rx.iter().collect::<Vec<_>>());
+        runtime(SPINS[round % 2]).block_on(async move {
+            tx.try_push(1).unwrap();
+            carry.send(tx).unwrap();
+            if round % 3 == 0 {
+                other.join().unwrap(); // the end is gone before this poll ends
+            }
+        });
+        assert_eq!(consumer.join().unwrap(), &[1, 2][..1 + usize::from(round % 2 == 0)]);
+    }
+}
+
+/// A watch is left behind by an end that waits elsewhere by now.
+#[test]
+fn an_end_moves_while_it_is_watched() {
+    for round in 0..200 {
+        let (mut tx, mut rx) = spsc(4);
+        let (carry, carried) = mpsc::channel::<crate::channel::spsc::Consumer<_>>();
+        let other = thread::spawn(move || {
+            let mut rx = carried.recv().unwrap();
+            let there = if round % 2 == 0 { Where::Foreign } else { Where::Runtime(SPINS[0]) };
+            there.run(async { (rx.pop().await, rx.pop().await) })
+        });
+        let (done, wait) = spsc::<()>(1);
+        let producer = thread::spawn(move || {
+            tx.push_blocking(1).unwrap();
+            tx.push_blocking(2).unwrap();
+            tx
+        });
+        runtime(SPINS[0]).block_on(async move {
+            if round % 4 < 2 {
+                let mut pop = Box::pin(rx.pop());
+                if once(&mut pop).await.is_pending() {
+                    core::mem::forget(pop); // it does not say that it is gone
+                    carry.send(rx).unwrap();
+                } else {
+                    return;
+                }
+            } else {
+                let pop = once(&mut Box::pin(rx.pop())).await;
+                if pop.is_ready() {
+                    return;
+                }
+                carry.send(rx).unwrap();
+            }
+            let mut wait = wait;
+            crate::spawn(async move { drop(done) }).detach();
+            assert_eq!(wait.pop().await, Err(PopError::Closed)); // this thread sleeps now and then
+        });
+        let tx = producer.join().unwrap();
+        if let Ok((first, second)) = other.join() {
+            assert_eq!((first, second), (Ok(1), Ok(2)));
+        } // else the value was there before the consumer waited
+        drop(tx);
+    }
+}
+
+#[test]
+fn a_runtime_that_ends_leaves_the_ends_usable() {
+    for capacity in [1, 4] {
+        let (mut tx, mut rx) = spsc(capacity);
+        let rt = runtime(SPINS[1]);
+        rt.block_on(async {
+            tx.try_push(0).unwrap();
+            assert_eq!(rx.pop().await, Ok(0));
+            assert!(once(&mut Box::pin(rx.pop())).await.is_pending());
+        });
+        // A task that waits is dropped with the runtime.
+        let (mut waits, kept) = spsc::<u8>(capacity);
+        rt.spawn(async move {
+            let mut kept = kept;
+            let _ = kept.pop().await;
+        })
+        .detach();
+        rt.block_on(crate::yield_now());
+        drop(rt);
+        assert!(waits.try_push(1).is_err(), "its consumer is gone");
+        let consumer = thread::spawn(move || rx.pop_blocking());
+        tx.push_blocking(7).unwrap();
+        assert_eq!(consumer.join().unwrap(), Ok(7));
+    }
+}
+
+#[test]
+fn between_two_runs_a_wait_is_armed() {
+    let (mut tx, mut rx) = spsc(1);
+    let rt = runtime(SPINS[1]);
+    let task = rt.spawn(async move { rx.pop().await });
+    rt.block_on(async { crate::yield_now().await });
+    let producer = thread::spawn(move || tx.push_blocking(5));
+    producer.join().unwrap().unwrap();
+    assert_eq!(rt.block_on(task).unwrap(), Ok(5));
+}
+
+#[test]
+fn a_panic_in_a_poll_keeps_nobody_waiting() {
+    let (mut tx, mut rx) = spsc(2);
+    let consumer = thread::spawn(move || (rx.pop_blocking(), rx));
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        runtime(SPINS[0]).block_on(async {
+            tx.try_push(1).unwrap();
+            panic!("on purpose");
+        });
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(consumer.join().unwrap().0, Ok(1));
+}
+
+/// Another executor inside of a task blocks the thread before the poll ends: what was pushed must not wait for that.
+#[test]
+fn an_executor_within_a_task_is_answered() {
+    let (mut ask, mut questions) = spsc(1);
+    let (mut answer, mut answers) = spsc(1);
+    let other = thread::spawn(move || {
+        while let Ok(n) = questions.pop_blocking() {
+            answer.push_blocking(n + 1).unwrap();
+        }
+    });
+    runtime(SPINS[0]).block_on(async {
+        for n in 0..100 {
+            block_on(async {
+                ask.push(n).await.unwrap();
+                assert_eq!(answers.pop().await, Ok(n + 1));
+            });
+        }
+    });
+    drop(ask);
+    other.join().unwrap();
+}
+
+/// The wakers of such a set are its own, not the task's.
+#[test]
+fn many_waits_in_one_task() {
+    let mut producers = Vec::new();
+    let set = FuturesUnordered::new();
+    for n in 0..200 {
+        let (tx, mut rx) = spsc(1);
+        producers.push(tx);
+        set.push(async move {
+            assert_eq!(rx.pop().await, Ok(n));
+        });
+    }
+    let other = thread::spawn(move || {
+        for (n, tx) in producers.iter_mut().enumerate().rev() {
+            tx.push_blocking(n).unwrap();
+        }
+        producers
+    });
+    let ended = runtime(SPINS[0]).block_on(async { set.count().await });
+    assert_eq!(ended, 200);
+    drop(other.join().unwrap());
+}
+
+/// A task that waits at more levels than there are seats, and gives most of them up again and again.
+#[test]
+fn more_waits_than_seats() {
+    let (mut txs, mut rxs): (Vec<_>, Vec<_>) = (0..150).map(|_| spsc(1)).unzip();
+    let producer = thread::spawn(move || {
+        for round in 0..20 {
+            for tx in &mut txs {
+                tx.push_blocking(round).unwrap();
+            }
+        }
+    });
+    runtime(SPINS[1]).block_on(async {
+        for round in 0..20 {
+            for at in 0..rxs.len() {
+                for rx in &mut rxs[at + 1..] {
+                    let _ = with_patience(pin!(rx.closed()), 0).await;
+                }
+                assert_eq!(rxs[at].pop().await, Ok(round));
+            }
+        }
+    });
+    producer.join().unwrap();
+}
+
+#[test]
+fn a_cancelled_wait_wakes_its_task() {
+    use crate::operation::Operation;
+    runtime(SPINS[0]).block_on(async {
+        let (_tx, mut rx) = spsc::<u8>(1);
+        let mut pop = Box::pin(rx.pop());
+        assert!(once(&mut pop).await.is_pending());
+        pop.as_mut().request_cancel();
+        assert_eq!(pop.await, Err(PopError::Cancelled));
+        let (mut tx, _rx) = spsc::<u8>(1);
+        tx.try_push(1).unwrap();
+        let mut push = Box::pin(tx.push(2));
+        assert!(once(&mut push).await.is_pending());
+        push.as_mut().request_cancel();
+        assert!(poll(push.as_mut()).is_ready());
+    });
+}

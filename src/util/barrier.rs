@@ -1,0 +1,99 @@
+//! A full barrier in two halves: one side pays nothing and the other pays for both.
+//!
+//! Knows: `sync`, the membarrier call. Does not know: what it orders.
+//!
+//! `light(); look` on one thread and `store; heavy(); look` on another never both miss what the other did: as if both
+//! were `fence(SeqCst)`. The heavy half interrupts every processor that runs a thread of this process (microseconds), so
+//! it is for what happens once in the life of something whose light half happens all the time.
+#![allow(unsafe_code, reason = "membarrier has no face in std")]
+
+#[cfg(any(millstream_loom, millstream_shuttle, miri))]
+pub(crate) use fences::{heavy, light};
+#[cfg(not(any(millstream_loom, millstream_shuttle, miri)))]
+pub(crate) use membarrier::{heavy, light};
+
+#[cfg(any(millstream_loom, millstream_shuttle, miri))]
+mod fences {
+    use crate::sync::atomic::{Ordering, fence};
+
+    #[inline]
+    pub(crate) fn light() {
+        if !cfg!(millstream_bug = "light-is-nothing") {
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    pub(crate) fn heavy() {
+        fence(Ordering::SeqCst);
+    }
+}
+
+#[cfg(not(any(millstream_loom, millstream_shuttle, miri)))]
+mod membarrier {
+    use std::time::Duration;
+
+    use crate::sync::atomic::{AtomicU8, Ordering, compiler_fence, fence};
+    use crate::sync::thread;
+
+    const UNKNOWN: u8 = 0;
+    const WORKS: u8 = 1;
+    const REFUSED: u8 = 2;
+
+    /// Whether the kernel does the light half's part.
+    static KERNEL: AtomicU8 = AtomicU8::new(UNKNOWN);
+
+    fn call(command: libc::c_int) -> bool {
+        // SAFETY: (local) takes no pointers; an unknown command or a filtered call is an error code.
+        unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
+    }
+
+    fn register() -> bool {
+        call(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED)
+    }
+
+    #[inline]
+    pub(crate) fn light() {
+        // ORDERING: Relaxed: whatever the value, the right thing is done below, and once it is WORKS it stays so.
+        if KERNEL.load(Ordering::Relaxed) == WORKS {
+            // ORDERING: keeps the compiler from moving the look up; for the processor the heavy half pays.
+            compiler_fence(Ordering::SeqCst);
+        } else {
+            light_without_the_kernel();
+        }
+    }
+
+    #[cold]
+    fn light_without_the_kernel() {
+        if KERNEL.load(Ordering::Relaxed) == UNKNOWN {
+            KERNEL.store(if register() { WORKS } else { REFUSED }, Ordering::Relaxed);
+        }
+        fence(Ordering::SeqCst);
+    }
+
+    pub(crate) fn heavy() {
+        fence(Ordering::SeqCst);
+        if KERNEL.load(Ordering::Relaxed) == REFUSED {
+            return; // every light half was a fence
+        }
+        // A forked child has to register again.
+        let done = call(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED)
+            || (register() && call(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED));
+        if !done {
+            // It worked once, and a filter has been put in place since. A processor's stores become visible long before
+            // this is over, though nobody promises it.
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn this_kernel_has_it() {
+            light();
+            assert_ne!(KERNEL.load(Ordering::Relaxed), UNKNOWN);
+            heavy();
+        }
+    }
+}
