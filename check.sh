@@ -19,9 +19,9 @@ part_clippy() {
     cargo clippy --all-targets -- -D warnings && cargo clippy -p millstream-bench --all-targets -- -D warnings
 }
 part_features() { cargo check -p millstream --no-default-features && cargo check -p millstream --all-features; }
-part_doc() { RUSTDOCFLAGS="-D warnings" cargo doc --no-deps; }
+part_doc() { RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features; }
 part_test() { cargo test; }
-part_release() { cargo test --release; }
+part_release() { cargo test --release --all-features; }
 part_loom() { ci/loom.sh; }
 part_eintr() { ci/eintr.sh "${missing[@]}"; }
 part_kernels() { ci/kernels.sh --quick "${missing[@]}"; }
