@@ -26,7 +26,7 @@ use crate::operation::Operation;
 use crate::runtime::RuntimeId;
 use crate::runtime::context;
 use crate::runtime::core::Core;
-use crate::runtime::driver::Ticket;
+use crate::runtime::driver::{Sqe, Ticket};
 use crate::runtime::inflight::{Inflight, Kind, Node, State, VTable, class_of, flag, payload};
 use crate::runtime::registry::{self, Remote};
 use crate::runtime::waker;
@@ -123,52 +123,77 @@ impl<R: Request> Op<R> {
             } else {
                 return;
             };
-            self.queue(core, None, Some(waker));
+            self.start(core, None, Some(waker));
         });
         Poll::Pending
     }
 
-    /// Moves the request into a node and queues its entry.
+    /// Built -> Started: moves the request into a node and queues its entry.
     #[inline]
-    fn queue(&mut self, core: &Core, link: Option<Link>, waker: Option<Waker>) -> Ticket {
+    fn start(&mut self, core: &Core, link: Option<Link>, waker: Option<Waker>) -> Ticket {
         let node = core.inflight.take_node(Held::<R>::CLASS);
-        let (request, answer) = match &mut *self.stage {
-            Stage::Built(request) => (ptr::from_mut(request), None),
-            Stage::Answered(request, answer) => (ptr::from_mut(request), Some(*answer)),
-            _ => unreachable!("the caller has seen one of these"),
-        };
+        let Stage::Built(request) = &mut *self.stage else { unreachable!("the caller has seen it") };
         // SAFETY: (I1) the node was just taken from a class that fits `R`, and holds nothing. The request is moved out of
         // the stage, which is overwritten in the next line without being dropped: one copy, straight into the node.
-        unsafe {
+        let sqe = unsafe {
             Held::<R>::put(node, request);
             ptr::write(&mut *self.stage, Stage::Finished);
-        }
+            // The request is in place, at its final address, and nothing else looks at it.
+            (*Held::<R>::at(node)).sqe()
+        };
+        // SAFETY: (I1) the request is in place, and `Request` promises that it owns what the entry points to.
+        unsafe { self.queue(core, node, sqe, link, waker) }
+    }
+
+    /// Answered -> Started: as [`start`](Self::start), but the entry only keeps the op's place in a chain.
+    ///
+    /// A way of its own: an entry that may be one of three is put together in memory, and read from there before it has
+    /// arrived.
+    #[cold]
+    fn start_answered(&mut self, core: &Core, link: Option<Link>) -> Ticket {
+        let Stage::Answered(request, answer) = mem::replace(&mut *self.stage, Stage::Finished) else {
+            unreachable!("the caller has seen it")
+        };
+        let mut request = ManuallyDrop::new(request);
+        let node = core.inflight.take_node(Held::<R>::CLASS);
+        // SAFETY: (I1) as in `start`.
+        unsafe { Held::<R>::put(node, &raw mut *request) };
         let sqe = match answer {
-            // SAFETY: (I1) the request is in place, at its final address, and nothing else looks at it.
-            None | Some(Prepared::Submit) => unsafe { (*Held::<R>::at(node)).sqe() },
-            Some(Prepared::Answer(_)) => opcode::Nop::new().build().into(),
             // A cancel of nothing answers ENOENT, which breaks the chain as the short read would have.
-            Some(Prepared::AnswerShort(_)) => opcode::AsyncCancel::new(u64::MAX).build().into(),
+            Prepared::AnswerShort(_) => opcode::AsyncCancel::new(u64::MAX).build().into(),
+            _ => opcode::Nop::new().build().into(),
         };
-        // SAFETY: (I1) the request is in place, the vtable is its own, and `Request` promises that it owns what the
-        // entry points to.
-        let ticket = unsafe {
-            core.inflight.queue(node, &Held::<R>::VTABLE, sqe, self.flags.bits() | Link::flags(link), waker)
-        };
+        // SAFETY: (I1) as in `start`; the entry points to nothing.
+        let ticket = unsafe { self.queue(core, node, sqe, link, None) };
         // SAFETY: (I5) the node was just queued by this thread; shared access only.
         let head = unsafe { node.as_ref() };
-        if let Some(Prepared::Answer(res) | Prepared::AnswerShort(res)) = answer {
-            head.res.set(res);
-            head.set(flag::PRESET);
-        }
-        let key = head.key().user_data(Kind::Op);
+        head.res.set(answer.result());
+        head.set(flag::PRESET);
+        ticket
+    }
+
+    /// Finished -> Started: queues the entry of a node.
+    ///
+    /// # Safety
+    ///
+    /// The request is in the node, and owns what the entry points to.
+    #[inline]
+    unsafe fn queue(
+        &mut self,
+        core: &Core,
+        node: NonNull<Node>,
+        sqe: Sqe,
+        link: Option<Link>,
+        waker: Option<Waker>,
+    ) -> Ticket {
+        let flags = self.flags.bits() | Link::flags(link);
+        // SAFETY: (I1) by the contract; the vtable is that of the request.
+        let ticket = unsafe { core.inflight.queue(node, &Held::<R>::VTABLE, sqe, flags, waker) };
+        // SAFETY: (I5) the node was just queued by this thread; shared access only.
+        let key = unsafe { node.as_ref() }.key().user_data(Kind::Op);
+        let started = Started { runtime: core.id, key, node, asked: false };
         // SAFETY: (I1) the stage is `Finished`, which has nothing to drop.
-        unsafe {
-            ptr::write(
-                &mut *self.stage,
-                Stage::Started(Started { runtime: core.id, key, node, asked: false }),
-            )
-        };
+        unsafe { ptr::write(&mut *self.stage, Stage::Started(started)) };
         ticket
     }
 
@@ -375,8 +400,10 @@ impl<R: Request> RingOperation for Op<R> {
     }
 
     fn stage(mut self: Pin<&mut Self>, chain: &mut Chain<'_>, tail: Option<Link>) {
-        if matches!(*self.stage, Stage::Built(_) | Stage::Answered(..)) {
-            chain.push(tail, |core, link| self.queue(core, link, None));
+        match &*self.stage {
+            Stage::Built(_) => chain.push(tail, |core, link| self.start(core, link, None)),
+            Stage::Answered(..) => chain.push(tail, |core, link| self.start_answered(core, link)),
+            Stage::Started(_) | Stage::Failed(..) | Stage::Finished => {}
         }
     }
 
