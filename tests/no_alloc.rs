@@ -217,6 +217,31 @@ fn channels_and_whoever_waits_at_them() {
 }
 
 #[test]
+fn one_producer_and_one_consumer() {
+    let (mut tx, mut rx) = channel::spsc(2);
+    let mut round = async || {
+        let feed = async {
+            for n in 0..10_u64 {
+                tx.push(n).await.map_err(io::Error::other)?;
+            }
+            Ok::<_, io::Error>(())
+        };
+        let eat = async {
+            for n in 0..10 {
+                assert_eq!(rx.pop().await.map_err(io::Error::other)?, n);
+            }
+            Ok::<_, io::Error>(())
+        };
+        let (fed, eaten) = futures::join!(feed, eat);
+        fed.and(eaten)?;
+        give_up(rx.pop()).await;
+        Ok(())
+    };
+    steady(&mut round);
+    steady_elsewhere(&mut round);
+}
+
+#[test]
 fn batches() {
     let (tx, rx) = channel::bounded(16);
     let (mut values, mut batch) = (VecDeque::with_capacity(64), Vec::with_capacity(64));
