@@ -28,7 +28,7 @@ pub(crate) use self::crossfire::{Crossfire, CrossfireSpsc};
 pub(crate) use self::crossfire_blocking::{CrossfireBlocking, CrossfireSpscBlocking};
 pub(crate) use self::flume::Flume;
 pub(crate) use self::kanal::Kanal;
-pub(crate) use self::ours::{Bounded, Local};
+pub(crate) use self::ours::{Bounded, Local, Spsc};
 pub(crate) use self::std::Std;
 pub(crate) use self::tokio::Tokio;
 pub(crate) use self::unsync::Unsync;
@@ -40,7 +40,7 @@ macro_rules! with_channels {
         with_channels!(@each Bounded Kanal Flume AsyncChannel Crossfire, $C => $each)
     };
     // One receiver, across threads.
-    (@one $C:ident => $each:expr) => { with_channels!(@each Tokio CrossfireSpsc, $C => $each) };
+    (@one $C:ident => $each:expr) => { with_channels!(@each Spsc Tokio CrossfireSpsc, $C => $each) };
     // Within a thread.
     (@local_many $C:ident => $each:expr) => { with_channels!(@each Local, $C => $each) };
     (@local_one $C:ident => $each:expr) => { with_channels!(@each Unsync AsyncUnsync, $C => $each) };
@@ -49,7 +49,7 @@ macro_rules! with_channels {
         with_channels!(@each Bounded Kanal Flume AsyncChannel CrossfireBlocking CrossbeamChannel, $C => $each)
     };
     (@blocking_one $C:ident => $each:expr) => {
-        with_channels!(@each Std Tokio CrossfireSpscBlocking, $C => $each)
+        with_channels!(@each Spsc Std Tokio CrossfireSpscBlocking, $C => $each)
     };
 
     (@each $($name:ident)*, $C:ident => $each:expr) => {

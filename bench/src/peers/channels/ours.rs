@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use millstream::channel;
 
 use super::{Answer, Blocking, Channel, Ends, Message};
-use crate::measure::{Kind, OURS, OURS_LOCAL};
+use crate::measure::{Kind, OURS, OURS_LOCAL, OURS_SPSC};
 
 macro_rules! ours {
     ($($name:ident = $who:expr, $new:path => $sender:path, $receiver:path;)*) => {$(
@@ -48,19 +48,29 @@ macro_rules! ours {
 
 ours! {
     Bounded = OURS, channel::bounded => channel::Sender<T>, channel::Receiver<T>;
+    Spsc = OURS_SPSC, channel::spsc => channel::spsc::Producer<T>, channel::spsc::Consumer<T>;
     Local = OURS_LOCAL, channel::local => channel::local::Sender<T>, channel::local::Receiver<T>;
 }
 
-impl<T: Message> Blocking<T> for Bounded {
-    fn new(capacity: usize) -> (Self::Sender, Self::Receiver) {
-        channel::bounded(capacity)
-    }
+macro_rules! blocking {
+    ($($name:ident, $new:path;)*) => {$(
+        impl<T: Message> Blocking<T> for $name {
+            fn new(capacity: usize) -> (Self::Sender, Self::Receiver) {
+                $new(capacity)
+            }
 
-    fn push(sender: &mut Self::Sender, value: T) -> impl Answer<()> {
-        sender.push_blocking(value)
-    }
+            fn push(sender: &mut Self::Sender, value: T) -> impl Answer<()> {
+                sender.push_blocking(value)
+            }
 
-    fn pop(receiver: &mut Self::Receiver) -> impl Answer<T> {
-        receiver.pop_blocking()
-    }
+            fn pop(receiver: &mut Self::Receiver) -> impl Answer<T> {
+                receiver.pop_blocking()
+            }
+        }
+    )*};
+}
+
+blocking! {
+    Bounded, channel::bounded;
+    Spsc, channel::spsc;
 }
