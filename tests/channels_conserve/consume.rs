@@ -120,7 +120,8 @@ impl Shift {
     }
 }
 
-pub(crate) async fn consume<R: Popping>(ends: Vec<R>, mut shift: Shift) {
+/// Returns the ends that have not ended.
+pub(crate) async fn consume<R: Popping>(ends: Vec<R>, mut shift: Shift) -> Vec<R> {
     let mut lines = shift.lines(ends);
     loop {
         if shift.rng.one_in(32) {
@@ -139,7 +140,7 @@ pub(crate) async fn consume<R: Popping>(ends: Vec<R>, mut shift: Shift) {
             yields(1).await; // a producer may be on this thread
         }
         if !shift.note(&mut lines, got) {
-            return;
+            return lines.into_iter().map(|line| line.end).collect();
         }
     }
 }
@@ -269,7 +270,7 @@ async fn pop_either<R: Popping>(a: &mut R, b: &mut R, shift: &mut Shift) -> Got 
 }
 
 /// The same for a thread that blocks.
-pub(crate) fn consume_blocking<R: Popping>(ends: Vec<R>, mut shift: Shift) {
+pub(crate) fn consume_blocking<R: Popping>(ends: Vec<R>, mut shift: Shift) -> Vec<R> {
     let mut lines = shift.lines(ends);
     loop {
         let at = shift.rng.below(lines.len() as u64) as usize;
@@ -283,7 +284,7 @@ pub(crate) fn consume_blocking<R: Popping>(ends: Vec<R>, mut shift: Shift) {
             std::thread::yield_now();
         }
         if !shift.note(&mut lines, got) {
-            return;
+            return lines.into_iter().map(|line| line.end).collect();
         }
     }
 }

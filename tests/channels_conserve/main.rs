@@ -13,6 +13,7 @@ mod crew;
 mod ends;
 mod ledger;
 mod produce;
+mod relay;
 mod special;
 #[path = "../support/mod.rs"]
 mod support;
@@ -26,6 +27,7 @@ use std::thread;
 
 use crew::{On, Worker};
 use ends::Popping;
+use futures::FutureExt;
 use ledger::{Ledger, Message};
 use millstream::channel;
 use support::{Rng, rounds};
@@ -183,8 +185,8 @@ fn across_threads(seed: u64, stalls: &Stalls) -> u64 {
             on,
             doomed,
             make: Box::new(move || match on {
-                On::Thread => Box::pin(async { produce::produce_blocking(ends, shift) }),
-                _ => Box::pin(produce::produce(ends, shift)),
+                On::Thread => Box::pin(async { drop(produce::produce_blocking(ends, shift)) }),
+                _ => Box::pin(produce::produce(ends, shift).map(drop)),
             }),
         });
     }
@@ -195,8 +197,8 @@ fn across_threads(seed: u64, stalls: &Stalls) -> u64 {
             on,
             doomed,
             make: Box::new(move || match on {
-                On::Thread => Box::pin(async { consume::consume_blocking(ends, shift) }),
-                _ => Box::pin(consume::consume(ends, shift)),
+                On::Thread => Box::pin(async { drop(consume::consume_blocking(ends, shift)) }),
+                _ => Box::pin(consume::consume(ends, shift).map(drop)),
             }),
         });
     }
@@ -217,11 +219,11 @@ fn within_a_thread(seed: u64, stalls: &Stalls) -> u64 {
     let mut workers = Vec::new();
     for n in 0..producers {
         let (ends, shift, doomed) = (senders.clone(), plan.producer(n, on), plan.doom(n));
-        workers.push(Worker { work: Box::pin(produce::produce(ends, shift)), doomed });
+        workers.push(Worker { work: Box::pin(produce::produce(ends, shift).map(drop)), doomed });
     }
     for n in 0..consumers {
         let (ends, shift, doomed) = (receivers.clone(), plan.consumer(n, on), plan.doom(n));
-        workers.push(Worker { work: Box::pin(consume::consume(ends, shift)), doomed });
+        workers.push(Worker { work: Box::pin(consume::consume(ends, shift).map(drop)), doomed });
     }
     drop(senders);
     let keepers = plan.keepers(receivers);
@@ -231,12 +233,17 @@ fn within_a_thread(seed: u64, stalls: &Stalls) -> u64 {
 
 #[test]
 fn bounded_channels_conserve_messages() {
-    conserve(500_000, across_threads);
+    conserve(350_000, across_threads);
+}
+
+#[test]
+fn spsc_channels_conserve_messages() {
+    conserve(250_000, relay::from_hand_to_hand);
 }
 
 #[test]
 fn local_channels_conserve_messages() {
-    conserve(200_000, within_a_thread);
+    conserve(150_000, within_a_thread);
 }
 
 #[test]
@@ -246,5 +253,5 @@ fn oneshots_conserve_their_message() {
 
 #[test]
 fn broadcasts_give_every_message_to_everybody() {
-    conserve(200_000, special::audiences);
+    conserve(150_000, special::audiences);
 }

@@ -94,18 +94,19 @@ pub(crate) async fn with_patience<F: Future>(
     .await
 }
 
-pub(crate) async fn produce<P: Pushing>(mut ends: Vec<P>, mut shift: Shift) {
+/// Returns the ends whose channels are still open, as far as is known.
+pub(crate) async fn produce<P: Pushing>(mut ends: Vec<P>, mut shift: Shift) -> Vec<P> {
     let mut ids = shift.ids.clone();
     while let Some(id) = ids.next() {
         if ends.is_empty() {
-            return;
+            break;
         }
         shift.stalls.progress();
         if shift.rng.one_in(32) {
             yields(1 + shift.rng.below(3)).await;
         }
         if ends.len() == 2 && shift.rng.one_in(8) {
-            let Some(other) = ids.next() else { return };
+            let Some(other) = ids.next() else { break };
             race_of_both(&mut ends, &mut shift, [id, other]).await;
         } else if shift.rng.one_in(8) {
             let batch: Vec<_> =
@@ -121,6 +122,7 @@ pub(crate) async fn produce<P: Pushing>(mut ends: Vec<P>, mut shift: Shift) {
             shift.told(&mut ends, at, id, outcome);
         }
     }
+    ends
 }
 
 /// Two messages for two channels; the one that loses is dropped, and was certainly not pushed.
@@ -271,10 +273,10 @@ async fn push_one<P: Pushing>(end: &mut P, shift: &mut Shift, id: usize) -> Outc
 }
 
 /// The same for a thread that blocks.
-pub(crate) fn produce_blocking<P: Pushing>(mut ends: Vec<P>, mut shift: Shift) {
+pub(crate) fn produce_blocking<P: Pushing>(mut ends: Vec<P>, mut shift: Shift) -> Vec<P> {
     for id in shift.ids.clone() {
         if ends.is_empty() {
-            return;
+            break;
         }
         shift.stalls.progress();
         let at = shift.rng.below(ends.len() as u64) as usize;
@@ -286,4 +288,5 @@ pub(crate) fn produce_blocking<P: Pushing>(mut ends: Vec<P>, mut shift: Shift) {
         };
         shift.told(&mut ends, at, id, outcome);
     }
+    ends
 }

@@ -24,7 +24,7 @@ use std::thread;
 
 use channel_model::{Model, Refused, Value};
 use millstream::Operation;
-use millstream::channel::{self, PopError, PushError, Receiver, Sender, TryPopError, TryPushError};
+use millstream::channel::{self, PopError, PushError, Receiver, Sender, TryPopError, TryPushError, spsc};
 use search::{Event, Specification, is_linearizable};
 use specs::{Call, Queue, Reply};
 use support::{Rng, rounds};
@@ -111,6 +111,48 @@ impl Caller for Ends {
     }
 }
 
+const PRODUCERS: &[Call] =
+    &[Call::TryPush(0), Call::TryPush(0), Call::Push(0), Call::Push(0), Call::Arm(0), Call::Len, Call::Close];
+
+impl Caller for spsc::Producer<Value> {
+    fn calls(&self) -> &'static [Call] {
+        PRODUCERS
+    }
+
+    fn call(&mut self, call: Call, patience: u64) -> Reply {
+        match call {
+            Call::TryPush(value) => pushed_now(self.try_push(value)),
+            Call::Push(value) => pushed(wait(self.push(value), patience)),
+            Call::Arm(value) => {
+                let mut push = pin!(self.push(value));
+                push.as_mut().commit_on_poll();
+                pushed(wait(push, patience))
+            }
+            Call::Len => Reply::Len(self.len()),
+            Call::Close => Reply::Closed(self.close()),
+            Call::TryPop | Call::Pop => unreachable!("not among its calls"),
+        }
+    }
+}
+
+const CONSUMERS: &[Call] = &[Call::TryPop, Call::TryPop, Call::Pop, Call::Pop, Call::Len, Call::Close];
+
+impl Caller for spsc::Consumer<Value> {
+    fn calls(&self) -> &'static [Call] {
+        CONSUMERS
+    }
+
+    fn call(&mut self, call: Call, patience: u64) -> Reply {
+        match call {
+            Call::TryPop => popped_now(self.try_pop()),
+            Call::Pop => popped(wait(self.pop(), patience)),
+            Call::Len => Reply::Len(self.len()),
+            Call::Close => Reply::Closed(self.close()),
+            Call::TryPush(_) | Call::Push(_) | Call::Arm(_) => unreachable!("not among its calls"),
+        }
+    }
+}
+
 // ---- recording ----
 
 /// Every caller on a thread of its own, all at once.
@@ -119,6 +161,7 @@ fn record(callers: Vec<Box<dyn Caller + '_>>, rng: &mut Rng) -> History {
     let (clock, ready) = (AtomicU64::new(0), AtomicUsize::new(callers.len()));
     let history = Mutex::new(Vec::new());
     thread::scope(|scope| {
+        let mut threads = Vec::new();
         for (thread, mut caller) in callers.into_iter().enumerate() {
             let count = 1 + rng.below(most);
             let calls: Vec<_> = (0..count)
@@ -137,7 +180,7 @@ fn record(callers: Vec<Box<dyn Caller + '_>>, rng: &mut Rng) -> History {
                 })
                 .collect();
             let (clock, ready, history) = (&clock, &ready, &history);
-            scope.spawn(move || {
+            threads.push(scope.spawn(move || {
                 // ORDERING: all at once, as nearly as can be; the clock is what events are ordered by.
                 ready.fetch_sub(1, Ordering::SeqCst);
                 while ready.load(Ordering::SeqCst) > 0 {
@@ -153,9 +196,13 @@ fn record(callers: Vec<Box<dyn Caller + '_>>, rng: &mut Rng) -> History {
                     let event = Event { thread, call, reply, called, returned };
                     history.lock().unwrap_or_else(PoisonError::into_inner).push(event);
                 }
-            });
+                caller
+            }));
         }
-    });
+        // Nobody goes before all have made their calls: the last end of a side closes the channel.
+        threads.into_iter().map(thread::ScopedJoinHandle::join).collect::<Result<Vec<_>, _>>()
+    })
+    .expect("a caller does not panic");
     let mut history = history.into_inner().unwrap_or_else(PoisonError::into_inner);
     history.sort_by_key(|event| event.called);
     history
@@ -193,6 +240,24 @@ fn bounded_channels_are_linearizable() {
             (0..2 + rng.below(3)).map(|_| Box::new(Ends(tx.clone(), rx.clone())) as Box<dyn Caller>);
         (callers.collect(), Model::new(capacity))
     });
+}
+
+fn both_ends(capacity: usize) -> Vec<Box<dyn Caller>> {
+    let (tx, rx) = channel::spsc(capacity);
+    vec![Box::new(tx), Box::new(rx)]
+}
+
+#[test]
+fn spsc_channels_are_linearizable() {
+    explain_runs(30_000, |rng| {
+        let capacity = 1 + rng.below(2) as usize;
+        (both_ends(capacity), Queue::new(capacity))
+    });
+}
+
+#[test]
+fn spsc_channels_without_slots_are_linearizable() {
+    explain_runs(10_000, |_| (both_ends(0), Model::new(0)));
 }
 
 // ---- the checker checked ----
