@@ -143,7 +143,7 @@ impl Core {
     fn look_at_ring(&self) {
         self.since_enter.set(0);
         self.inflight.flush_cancels();
-        if self.inflight.queued() > 0 || self.inflight.needs_enter() {
+        if self.inflight.queued() > 0 || self.inflight.may_need_enter() {
             self.note(self.enter(Wait::Poll));
         }
         self.inflight.reap(self);

@@ -253,6 +253,10 @@ impl<D: Driver> Driver for Fault<D> {
         self.driver.needs_enter()
     }
 
+    fn may_need_enter(&self) -> bool {
+        self.driver.may_need_enter()
+    }
+
     fn next(&mut self) -> Option<Completion> {
         if let Some(index) = self.again.iter().position(|&(later, _)| later == 0) {
             self.plan.lock().struck += 1;

@@ -112,6 +112,10 @@ pub(crate) trait Driver {
     /// Whether the kernel has deferred work or overflowed completions that only an `enter` brings (TASKRUN, CQ_OVERFLOW).
     fn needs_enter(&self) -> bool;
 
+    /// Whether the kernel may have something to do for an `enter`, as far as its flags say: true whenever
+    /// [`needs_enter`](Self::needs_enter) is, and when that has come to disbelieve a flag. Worth an `enter` now and then.
+    fn may_need_enter(&self) -> bool;
+
     /// The next completion, if one is there. Space is given back to the kernel by [`Driver::publish`].
     fn next(&mut self) -> Option<Completion>;
 
@@ -254,6 +258,10 @@ impl Driver for AnyDriver {
     #[inline]
     fn needs_enter(&self) -> bool {
         either!(self, driver => driver.needs_enter())
+    }
+
+    fn may_need_enter(&self) -> bool {
+        either!(self, driver => driver.may_need_enter())
     }
 
     #[inline]

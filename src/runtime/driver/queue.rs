@@ -192,6 +192,13 @@ impl SubmissionQueue {
         // ORDERING: a hint; what it announces is fetched by a system call.
         flags.load(Ordering::Relaxed)
     }
+
+    /// Sets flags as the kernel would.
+    #[cfg(test)]
+    pub(super) fn set_flags(&self, flags: u32) {
+        // SAFETY: (I5) as in `flags`; an atomic word, which the kernel changes atomically as well.
+        unsafe { self.shared_flags.as_ref() }.fetch_or(flags, Ordering::Relaxed);
+    }
 }
 
 /// The completion queue. Only the kernel writes completions and the tail.

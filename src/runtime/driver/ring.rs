@@ -22,6 +22,9 @@ use super::{Completion, Driver, Sqe, Ticket, Wait};
 /// The most entries a submission queue can have; a completion queue can have twice as many.
 const MAX_ENTRIES: u32 = 32_768;
 
+/// After so many waitless `enter`s in a row that brought nothing, `TASKRUN` is not believed until one brings something.
+const FRUITLESS: u8 = 2;
+
 /// How often setup is tried while it fails for want of locked memory, which recent kernels give back late.
 const SETUP_TRIES: u32 = 10;
 
@@ -86,6 +89,8 @@ pub(crate) struct Ring<K: Kernel = Linux> {
     always: u32,
     /// Flags of every `enter` that waits.
     waiting: u32,
+    /// How many waitless `enter`s in a row have left `TASKRUN` set and brought nothing.
+    fruitless: u8,
     known_opcodes: [u64; 4],
     params: Params,
     kernel: K,
@@ -148,6 +153,7 @@ impl<K: Kernel> Ring<K> {
             target,
             always,
             waiting: enter::GETEVENTS | no_iowait,
+            fruitless: 0,
             known_opcodes,
             params,
             kernel,
@@ -205,10 +211,29 @@ impl<K: Kernel> Ring<K> {
         self.rings.at(0).as_ptr()
     }
 
+    /// Leaves `TASKRUN` set as the kernel does when it is set too late.
+    #[cfg(test)]
+    pub(super) fn plant_flag(&self) {
+        self.sq.set_flags(sq::TASKRUN);
+    }
+
     /// Flags of every `enter` that waits.
     #[cfg(test)]
     pub(super) fn waiting_flags(&self) -> u32 {
         self.waiting
+    }
+
+    /// After an `enter` that ran what was deferred: whether `TASKRUN` may be believed.
+    ///
+    /// Who defers work puts it on a list and then sets the flag; who runs it clears the flag and then takes the list. When
+    /// the second falls between the two of the first, the flag stays although the list is empty, and no `enter` clears it
+    /// until there is work again. Believed for good, it would keep an idle thread entering and never asleep. Once may be
+    /// chance: work that came in this very moment.
+    #[inline]
+    fn judge_flag(&mut self) {
+        let flagged = self.sq.flags() & sq::TASKRUN != 0;
+        self.fruitless =
+            if flagged && !self.cq.has_completion() { (self.fruitless + 1).min(FRUITLESS) } else { 0 };
     }
 
     /// One system call for everything queued, and for whatever wait is asked.
@@ -239,6 +264,9 @@ impl<K: Kernel> Ring<K> {
             let result = unsafe { self.kernel.enter(self.target, queued, want, flags, timeout) };
             let taken = self.sq.refresh();
             let left = self.sq.queued();
+            if flags & enter::GETEVENTS != 0 {
+                self.judge_flag();
+            }
             match result.map_err(|error| (error.raw_os_error(), error)) {
                 Ok(_) | Err((Some(libc::EINTR | libc::ETIME), _)) if left == 0 => return Ok(()),
                 Ok(_) if taken > 0 => {}
@@ -330,10 +358,13 @@ impl<K: Kernel> Driver for Ring<K> {
         self.home.check()?;
         // Polling the ring's own descriptor would miss deferred work, which only signals a registered eventfd.
         sys::register_eventfd(&self.kernel, self.as_raw_fd(), eventfd)?;
-        let waited = if self.has_completion() || self.needs_enter() {
-            Ok(()) // it came before the registration
-        } else {
-            sys::wait_readable(eventfd, deadline.map(|at| at.saturating_duration_since(Instant::now())))
+        // What came before the registration is fetched; what comes from here on signals.
+        let fetched = if self.may_need_enter() { self.submit(Wait::Poll) } else { Ok(()) };
+        let waited = match fetched {
+            Ok(()) if !self.has_completion() => {
+                sys::wait_readable(eventfd, deadline.map(|at| at.saturating_duration_since(Instant::now())))
+            }
+            fetched => fetched,
         };
         sys::unregister_eventfd(&self.kernel, self.as_raw_fd())?;
         waited
@@ -341,6 +372,14 @@ impl<K: Kernel> Driver for Ring<K> {
 
     #[inline]
     fn needs_enter(&self) -> bool {
+        if !self.home.same_process() {
+            return true;
+        }
+        let flags = self.sq.flags();
+        flags & sq::CQ_OVERFLOW != 0 || (flags & sq::TASKRUN != 0 && self.fruitless < FRUITLESS)
+    }
+
+    fn may_need_enter(&self) -> bool {
         !self.home.same_process() || self.sq.flags() & (sq::TASKRUN | sq::CQ_OVERFLOW) != 0
     }
 

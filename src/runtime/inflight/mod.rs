@@ -127,6 +127,10 @@ impl Inflight {
         self.driver().needs_enter()
     }
 
+    pub(crate) fn may_need_enter(&self) -> bool {
+        self.driver().may_need_enter()
+    }
+
     #[inline]
     pub(crate) fn queued(&self) -> usize {
         self.driver().queued()

@@ -39,6 +39,28 @@ fn completions_beyond_the_queue_are_kept() {
 }
 
 #[test]
+fn a_flag_without_work_behind_it_is_not_believed_for_ever() {
+    let (source, mut sink) = pipe().expect("pipe");
+    let mut byte = 0;
+    let mut ring = ring(4, 4);
+    ring.plant_flag();
+    let mut fruitless = 0;
+    while ring.needs_enter() {
+        ring.enter(Wait::Poll).expect("enter");
+        fruitless += 1;
+        assert!(fruitless < 100, "an idle thread would enter for ever");
+    }
+    assert!(ring.may_need_enter());
+    // Real work is brought all the same, and clears the flag.
+    push(&mut ring, read(&source, &mut byte, 7));
+    ring.enter(Wait::Poll).expect("enter");
+    sink.write_all(b"x").expect("write");
+    ring.enter(Wait::Until(None)).expect("enter");
+    assert_eq!(collect(&mut ring, 1), [(7, 1)]);
+    assert!(!ring.may_need_enter() && !ring.needs_enter());
+}
+
+#[test]
 fn space_is_given_back_before_waiting() {
     // With the queue's four places still counted as taken, the wait would find them full and return at once.
     let (source, mut sink) = pipe().expect("pipe");
