@@ -3,8 +3,7 @@
 //! Knows: the ends and futures of these two. Does not know: what they should do, which is the model's part.
 
 mod at_once;
-mod said;
-mod steps;
+pub(crate) mod steps;
 
 use std::any::Any;
 use std::cell::Cell;
@@ -20,12 +19,12 @@ use millstream::channel::{
 };
 use millstream::combinators::{OneOf2, when_any};
 use millstream::{Operation, race};
-use said::{Out, Said, nothing_now, why_not_popped, why_not_pushed};
 use steps::{Kind, Step, histories};
 
 use crate::channel_model::{Id, Model, Refused};
 use crate::check;
 use crate::parts::{Buffer, Census, Counted, Held, Mapped, Token, Wakes};
+use crate::said::{self, Said, nothing_now, why_not_popped, why_not_pushed};
 
 #[test]
 fn bounded_does_what_the_model_says() {
@@ -58,6 +57,7 @@ struct Channel<S: Sharing + 'static> {
     abandoned: bool,
 }
 
+type Out<S> = said::Out<Permit<'static, Token, S>>;
 type Arm<S> = Pin<Box<dyn Operation<Output = Out<S>>>>;
 
 enum Running<S: Sharing + 'static> {

@@ -4,7 +4,7 @@
 //!
 //! On one thread and with the test's own wakers nothing about a channel is left to chance, so a model says of each step
 //! exactly what it results in and whom it wakes: nobody is ready without having been woken, and nobody is woken for
-//! nothing. `MILLSTREAM_SEED=n` replays; histories that once failed are in `regressions.txt` and run first.
+//! nothing (but once where a flavor says so). `MILLSTREAM_SEED=n` replays; histories that once failed are in `regressions.txt` and run first.
 
 mod broadcast;
 #[path = "../support/channel_model.rs"]
@@ -12,6 +12,8 @@ mod channel_model;
 mod lines;
 mod oneshot;
 mod parts;
+mod said;
+mod spsc;
 #[path = "../support/mod.rs"]
 mod support;
 mod watch;

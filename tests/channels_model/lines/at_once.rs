@@ -7,9 +7,9 @@ use std::pin::Pin;
 
 use millstream::channel::Sharing;
 
-use super::said::{Out, Said, nothing_now, why_not_now, why_not_pushed};
-use super::{Channel, HeldPermit, World, pick};
+use super::{Channel, HeldPermit, Out, World, pick};
 use crate::parts::Held;
+use crate::said::{Said, nothing_now, why_not_now, why_not_pushed};
 
 impl<S: Sharing + 'static> World<S> {
     /// Whether it was pushed.

@@ -39,7 +39,7 @@ pub(super) enum Step {
 
 /// What may wait, alone or as an arm of a race.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Push,
     Pop,
     Reserve,
@@ -48,7 +48,7 @@ pub(super) enum Kind {
     Closed { by_receiver: bool },
 }
 
-fn kind() -> impl Strategy<Value = Kind> {
+pub(crate) fn kind() -> impl Strategy<Value = Kind> {
     prop_oneof![
         8 => Just(Kind::Push),
         8 => Just(Kind::Pop),
@@ -93,7 +93,10 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+pub(crate) fn capacity() -> impl Strategy<Value = usize> {
+    prop_oneof![3 => Just(0), 3 => Just(1), 2 => Just(2), 1 => Just(3), 1 => Just(64)]
+}
+
 pub(super) fn histories() -> impl Strategy<Value = (Vec<usize>, Vec<Step>)> {
-    let capacity = prop_oneof![3 => Just(0), 3 => Just(1), 2 => Just(2), 1 => Just(3), 1 => Just(64)];
-    (vec(capacity, 1..4), vec(step(), 1..120))
+    (vec(capacity(), 1..4), vec(step(), 1..120))
 }

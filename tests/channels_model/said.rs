@@ -2,25 +2,25 @@
 //!
 //! Knows: results and errors of channels. Does not know: which are right.
 
-use millstream::channel::{Permit, PopError, PushError, Sharing, TryPopError, TryPushError};
+use millstream::channel::{PopError, PushError, TryPopError, TryPushError};
 
 use crate::channel_model::Refused;
 use crate::parts::Token;
 
-/// What an operation came to.
-pub(super) enum Out<S: Sharing + 'static> {
+/// What an operation came to; `P` is the permit of a reservation.
+pub(crate) enum Out<P> {
     Pushed(Result<(), (Refused, Token)>),
     Popped(Result<Token, Refused>),
-    Reserved(Result<Permit<'static, Token, S>, Refused>),
+    Reserved(Result<P, Refused>),
     PushedMany(Result<(), Refused>),
     PoppedMany(Result<usize, Refused>),
     Closed,
-    Won(usize, Box<Out<S>>),
+    Won(usize, Box<Out<P>>),
 }
 
 /// The same, in the model's terms.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(crate) enum Said {
     Pushed(Result<(), (Refused, u64)>),
     Popped(Result<u64, Refused>),
     Reserved(Result<(), Refused>),
@@ -30,8 +30,8 @@ pub(super) enum Said {
     Won(usize, Box<Said>),
 }
 
-impl<S: Sharing> Out<S> {
-    pub(super) fn said(&self) -> Said {
+impl<P> Out<P> {
+    pub(crate) fn said(&self) -> Said {
         match self {
             Self::Pushed(result) => {
                 Said::Pushed(result.as_ref().map_err(|(why, token)| (*why, token.id)).copied())
@@ -46,7 +46,7 @@ impl<S: Sharing> Out<S> {
     }
 
     /// How many values a pop of many got.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         match self {
             Self::PoppedMany(Ok(count)) => *count,
             Self::Won(_, out) => out.count(),
@@ -55,7 +55,7 @@ impl<S: Sharing> Out<S> {
     }
 }
 
-pub(super) fn why_not_pushed<T>(error: PushError<T>) -> (Refused, T) {
+pub(crate) fn why_not_pushed<T>(error: PushError<T>) -> (Refused, T) {
     match error {
         PushError::Closed(value) => (Refused::Closed, value),
         PushError::Cancelled(value) => (Refused::Cancelled, value),
@@ -63,7 +63,7 @@ pub(super) fn why_not_pushed<T>(error: PushError<T>) -> (Refused, T) {
     }
 }
 
-pub(super) fn why_not_popped(error: PopError) -> Refused {
+pub(crate) fn why_not_popped(error: PopError) -> Refused {
     match error {
         PopError::Closed => Refused::Closed,
         PopError::Cancelled => Refused::Cancelled,
@@ -71,14 +71,14 @@ pub(super) fn why_not_popped(error: PopError) -> Refused {
     }
 }
 
-pub(super) fn why_not_now<T>(error: TryPushError<T>) -> (Refused, T) {
+pub(crate) fn why_not_now<T>(error: TryPushError<T>) -> (Refused, T) {
     match error {
         TryPushError::Full(value) => (Refused::NotNow, value),
         TryPushError::Closed(value) => (Refused::Closed, value),
     }
 }
 
-pub(super) fn nothing_now(error: TryPopError) -> Refused {
+pub(crate) fn nothing_now(error: TryPopError) -> Refused {
     match error {
         TryPopError::Empty => Refused::NotNow,
         TryPopError::Closed => Refused::Closed,
