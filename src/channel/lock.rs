@@ -165,7 +165,7 @@ mod raw {
             // barrier and finds us counted, or that store of FREE came before it and is found by the look below.
             let counted = heavy_barrier();
             while !self.try_acquire() {
-                // If the kernel refused the barrier we may be missed, so the sleep is a short nap.
+                // Without the barrier we may be missed, so the sleep is a short nap.
                 self.futex.sleep(&self.word, HELD, counted);
             }
             self.sleepers.fetch_sub(1, Ordering::Relaxed);
@@ -191,21 +191,15 @@ mod raw {
 #[cfg(not(any(millstream_loom, millstream_shuttle, miri)))]
 mod os {
     use core::sync::atomic::{AtomicU32, Ordering, compiler_fence};
-    use std::sync::OnceLock;
+
+    use crate::util::barrier;
 
     /// How long somebody sleeps whom a release may miss.
     static NAP: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
-    fn membarrier(command: libc::c_int) -> bool {
-        // SAFETY: takes no pointers; an unknown command or a filtered call is an error code.
-        unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
-    }
-
-    /// Every thread of the process passes a full barrier; `false` if the kernel refuses.
+    /// Every thread of the process passes a full barrier; `false` if the kernel refuses, or is not ready.
     pub(super) fn heavy_barrier() -> bool {
-        static REGISTERED: OnceLock<bool> = OnceLock::new();
-        *REGISTERED.get_or_init(|| membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED))
-            && membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED)
+        barrier::try_heavy()
     }
 
     #[inline]

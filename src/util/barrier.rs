@@ -8,9 +8,9 @@
 #![allow(unsafe_code, reason = "membarrier has no face in std")]
 
 #[cfg(any(millstream_loom, millstream_shuttle, miri))]
-pub(crate) use fences::{heavy, light};
+pub(crate) use fences::{heavy, light, prepare};
 #[cfg(not(any(millstream_loom, millstream_shuttle, miri)))]
-pub(crate) use membarrier::{heavy, light};
+pub(crate) use membarrier::{heavy, light, prepare, try_heavy};
 
 #[cfg(any(millstream_loom, millstream_shuttle, miri))]
 mod fences {
@@ -26,6 +26,8 @@ mod fences {
     pub(crate) fn heavy() {
         fence(Ordering::SeqCst);
     }
+
+    pub(crate) fn prepare() {}
 }
 
 #[cfg(not(any(millstream_loom, millstream_shuttle, miri)))]
@@ -36,8 +38,9 @@ mod membarrier {
     use crate::sync::thread;
 
     const UNKNOWN: u8 = 0;
-    const WORKS: u8 = 1;
-    const REFUSED: u8 = 2;
+    const PREPARING: u8 = 1;
+    const WORKS: u8 = 2;
+    const REFUSED: u8 = 3;
 
     /// Whether the kernel does the light half's part.
     static KERNEL: AtomicU8 = AtomicU8::new(UNKNOWN);
@@ -51,6 +54,22 @@ mod membarrier {
         call(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED)
     }
 
+    /// Asks the kernel for its part, once in a process. With other threads about, it lets milliseconds pass before it
+    /// answers; so a thread of its own waits for that, and until then every light half is a fence.
+    pub(crate) fn prepare() {
+        // ORDERING: as in `light`.
+        if KERNEL.load(Ordering::Relaxed) != UNKNOWN
+            || KERNEL.compare_exchange(UNKNOWN, PREPARING, Ordering::Relaxed, Ordering::Relaxed).is_err()
+        {
+            return;
+        }
+        let ask = || KERNEL.store(if register() { WORKS } else { REFUSED }, Ordering::Relaxed);
+        let asking = thread::Builder::new().name("millstream-barrier".into()).spawn(ask);
+        if asking.is_err() {
+            KERNEL.store(UNKNOWN, Ordering::Relaxed); // for whoever comes next
+        }
+    }
+
     #[inline]
     pub(crate) fn light() {
         // ORDERING: Relaxed: whatever the value, the right thing is done below, and once it is WORKS it stays so.
@@ -58,16 +77,16 @@ mod membarrier {
             // ORDERING: keeps the compiler from moving the look up; for the processor the heavy half pays.
             compiler_fence(Ordering::SeqCst);
         } else {
-            light_without_the_kernel();
+            fence(Ordering::SeqCst);
         }
     }
 
-    #[cold]
-    fn light_without_the_kernel() {
-        if KERNEL.load(Ordering::Relaxed) == UNKNOWN {
-            KERNEL.store(if register() { WORKS } else { REFUSED }, Ordering::Relaxed);
-        }
+    /// The heavy half for somebody who can do without: `false` if the kernel does not do its part, or not yet. Never
+    /// waits for that.
+    pub(crate) fn try_heavy() -> bool {
+        prepare();
         fence(Ordering::SeqCst);
+        KERNEL.load(Ordering::Relaxed) == WORKS && call(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED)
     }
 
     pub(crate) fn heavy() {
@@ -91,8 +110,14 @@ mod membarrier {
 
         #[test]
         fn this_kernel_has_it() {
+            prepare();
+            while KERNEL.load(Ordering::Relaxed) == PREPARING {
+                light();
+                heavy();
+                thread::yield_now();
+            }
+            assert_eq!(KERNEL.load(Ordering::Relaxed), WORKS);
             light();
-            assert_ne!(KERNEL.load(Ordering::Relaxed), UNKNOWN);
             heavy();
         }
     }

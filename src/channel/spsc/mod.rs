@@ -53,6 +53,7 @@ mod tail;
 mod turn;
 
 use crate::sync::Arc;
+use crate::util::barrier;
 use crate::util::level::Level;
 use either::Kind;
 use head::Head;
@@ -135,6 +136,7 @@ pub fn spsc<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
         let size = size_of::<T>();
         panic!("a channel of capacity {capacity} (values of {size} bytes) does not fit into memory");
     };
+    barrier::prepare();
     let level = Arc::new(Level::new(capacity));
     let tail = Tail::new(level.clone(), slots.share());
     (Producer { kind: Kind::Ring(tail) }, Consumer { kind: Kind::Ring(Head::new(level, slots)) })
