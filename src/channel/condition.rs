@@ -80,6 +80,7 @@ pub(super) unsafe fn poll_until<E, P, W, R>(
         spare = Some(cx.waker().clone()); // the user's code: not under the lock (I7)
     }
     discard(spare);
+    executor::about_to_wait(cx.waker());
     Poll::Pending
 }
 

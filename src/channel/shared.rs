@@ -403,6 +403,7 @@ impl<T, S: Sharing> Shared<T, S> {
                 Step::Parked(wakes) => {
                     wakes.deliver();
                     discard(keep.clone);
+                    executor::about_to_wait(cx.waker());
                     return Poll::Pending;
                 }
                 Step::NeedsWaker => keep.clone = Some(cx.waker().clone()),

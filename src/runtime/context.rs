@@ -30,7 +30,15 @@ pub(crate) fn enter(core: &Core) -> Entered<'_> {
     let polling_before = Polling::new(&core::HOOKS, core.config.poll_budget).install();
     // SAFETY: (local) part of the core, which the guard borrows until it has put back what was there before.
     let lookout_before = unsafe { lookout::install(Some(NonNull::from(&core.lookout))) };
+    core.hurried.set(false);
     Entered { core_before, polling_before, lookout_before, core: PhantomData }
+}
+
+/// Whose lookout is used from now on: that of the core which runs here, or none.
+pub(super) fn look_for(core: Option<&Core>) {
+    debug_assert!(core.is_none_or(|core| ptr::eq(core, CURRENT.get())), "another core runs here");
+    // SAFETY: (local) the core runs here, so the guard that puts back what was there before it came is still to come.
+    unsafe { lookout::install(core.map(|core| NonNull::from(&core.lookout))) };
 }
 
 /// The thread is back with what it ran before when this is dropped. Never forgotten: it lives on the stack of `enter`'s

@@ -46,6 +46,8 @@ pub(crate) struct Core {
     pub(super) deferred: Deferred,
     /// The loop has something to do before the next poll: to deliver `deferred`, or to see whether it is done.
     pub(in crate::runtime) interrupted: Cell<bool>,
+    /// Whoever waits within the present poll may block this thread: nothing is put off.
+    pub(super) hurried: Cell<bool>,
     /// Looks at levels for the tasks that wait at them.
     pub(super) lookout: Lookout,
     /// The loop is on this thread's stack.
@@ -76,6 +78,7 @@ impl Core {
             spin: Spin::new(config.spin),
             deferred: Deferred::new(),
             interrupted: Cell::new(false),
+            hurried: Cell::new(false),
             lookout: Lookout::new(),
             running: Cell::new(false),
             counters: Counters::default(),
@@ -123,8 +126,18 @@ impl Core {
         }
     }
 
+    /// The poll that was [hurried](Self::catch_up) is over.
+    pub(super) fn calm_down(&self) {
+        if self.hurried.take() {
+            context::look_for(Some(self));
+        }
+    }
+
     #[cold]
     fn put_off(&self, waker: Waker) {
+        if self.hurried.get() {
+            return self.wake(waker);
+        }
         self.interrupted.set(true);
         if let Err(waker) = self.deferred.push(waker) {
             self.flush_deferred();
@@ -140,12 +153,22 @@ impl Core {
         }
     }
 
-    /// The thread is about to do something else than to run this loop: who waits at a level must be woken from now on.
-    pub(super) fn look_away(&self) {
+    /// Does now what was put off to the end of the poll, and puts nothing off until then.
+    fn catch_up(&self) {
+        self.hurried.set(true);
+        self.interrupted.set(true);
+        context::look_for(None);
         if self.lookout.has_notes() {
             self.lookout.settle(|waker| self.wake(waker));
         }
-        if self.lookout.has_watches() {
+        self.flush_deferred();
+    }
+
+    /// The thread is about to do something else than to run this loop: who waits at a level must be woken from now on.
+    pub(super) fn look_away(&self) {
+        // Either may wake whom a waker of the user's stands for, whose code may leave more of both.
+        while self.lookout.has_notes() || self.lookout.has_watches() {
+            self.lookout.settle(|waker| self.wake(waker));
             self.lookout.arm(|waker| self.wake(waker));
         }
     }
@@ -175,7 +198,12 @@ fn wake_foreign(waker: Waker) {
 }
 
 /// What channels see of the runtime that polls on this thread.
-pub(super) static HOOKS: Hooks = Hooks { wake: hook_wake, plain: &waker::VTABLE, clock: Some(&CLOCK) };
+pub(super) static HOOKS: Hooks =
+    Hooks { wake: hook_wake, catch_up: hook_catch_up, plain: &waker::VTABLE, clock: Some(&CLOCK) };
+
+fn hook_catch_up() {
+    context::with(|core| core.into_iter().for_each(Core::catch_up));
+}
 
 fn hook_wake(waker: Waker) {
     context::with(|core| match core {

@@ -89,6 +89,7 @@ impl Core {
             }
             if self.interrupted.get() {
                 self.interrupted.set(false);
+                self.calm_down();
                 self.flush_deferred();
                 if done() {
                     break;
@@ -186,6 +187,9 @@ impl Core {
             return;
         }
         self.lookout.sweep();
+        if self.has_work() {
+            return; // who was woken may have been the user's code
+        }
         self.park(deadline);
     }
 

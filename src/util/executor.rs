@@ -6,6 +6,7 @@
 //! are kept by a thread of ours.
 
 use core::cell::Cell;
+use core::ptr;
 use core::task::{Context, RawWakerVTable, Waker};
 use std::time::Instant;
 
@@ -15,6 +16,8 @@ use super::plain::Plain;
 pub(crate) struct Hooks {
     /// Delivers the waker at the end of the current poll, once per target. A panic in it is contained.
     pub(crate) wake: fn(Waker),
+    /// Delivers now what was put off to the end of the current poll.
+    pub(crate) catch_up: fn(),
     /// Wakers with this vtable own nothing and never follow their data word, which is a number: a bitwise copy is a
     /// clone, and need not be dropped.
     pub(crate) plain: &'static RawWakerVTable,
@@ -108,6 +111,18 @@ pub(crate) fn wake_later(waker: Waker) -> Result<(), Waker> {
 pub(crate) fn wake(waker: Waker) {
     if let Err(waker) = wake_later(waker) {
         waker.wake();
+    }
+}
+
+/// To be called, with no lock held, when something is left waiting with this waker. One that is not the runtime's is
+/// another executor's inside of the poll, which may block this thread before the poll ends: whoever it waits for may have
+/// to be woken first.
+#[inline]
+pub(crate) fn about_to_wait(waker: &Waker) {
+    if let Some(hooks) = HOOKS.get()
+        && !ptr::eq(waker.vtable(), hooks.plain)
+    {
+        (hooks.catch_up)();
     }
 }
 

@@ -34,6 +34,7 @@ use core::task::Waker;
 
 use super::barrier;
 use super::contain::contain;
+use super::executor;
 use super::level::{Level, NOWHERE, Side, Want};
 use super::plain::Plain;
 use super::wait_slot::Armed;
@@ -146,6 +147,7 @@ impl Post {
                 None => {
                     // Somebody else polls here, inside a task, and may block this thread before the poll ends.
                     lookout.settle(wake);
+                    executor::about_to_wait(waker);
                     lookout.unwatch(self);
                     None
                 }
@@ -213,6 +215,14 @@ impl Drop for Post {
                     lookout.notes.set(lookout.notes.get() | 1 << seat); // settling gives the seat up
                 }
             });
+        }
+        // Left by a wait that was given up without a word. Nobody arms the slot any more, so who drops the level last
+        // runs no code of the user's.
+        let slot = self.level.slot(self.side);
+        if slot.is_armed()
+            && let Some(waker) = slot.take()
+        {
+            contain(|| drop(waker));
         }
     }
 }
@@ -305,9 +315,7 @@ impl Lookout {
         self.seats[seat].key.set(0);
         self.seats[seat].watch.set(None);
         self.taken.set(self.taken.get() & !(1 << seat));
-        if let Some(level) = self.seats[seat].level.take() {
-            contain(|| drop(level)); // if it was the last hold: a waker that was left in it is the user's
-        }
+        drop(self.seats[seat].level.take()); // no code of the user's: both sides emptied their slots when they went
     }
 
     /// Calls `f` with the level of a seat that is taken. No user code in `f`.

@@ -10,6 +10,7 @@ use core::task::{Context, Poll, Waker};
 use crate::channel::wake::discard;
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::cell::UnsafeCell;
+use crate::util::executor;
 
 /// The value is in its cell, and from then on the receiver's.
 const VALUE: u8 = 1 << 0;
@@ -181,6 +182,7 @@ impl<T> End<T> {
 
     /// Waits, unless it is over: takes the seat with the newest waker. The caller has just looked in vain.
     pub(super) fn wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        executor::about_to_wait(cx.waker());
         if self.is_seated_as(cx.waker()) {
             return Poll::Pending;
         }

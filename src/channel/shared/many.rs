@@ -94,6 +94,7 @@ impl<T, S: Sharing> Shared<T, S> {
                 Progress::NeedsWaker => keep.clone = Some(cx.waker().clone()),
                 Progress::Parked => {
                     discard(keep.clone);
+                    executor::about_to_wait(cx.waker());
                     return Poll::Pending;
                 }
                 Progress::Over(outcome) => {

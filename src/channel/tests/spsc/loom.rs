@@ -180,7 +180,8 @@ struct Hooked(Option<Polling>);
 
 impl Hooked {
     fn install() -> Self {
-        static HOOKS: Hooks = Hooks { wake: |waker| waker.wake(), plain: &PLAIN, clock: None };
+        static HOOKS: Hooks =
+            Hooks { wake: |waker| waker.wake(), catch_up: || {}, plain: &PLAIN, clock: None };
         Self(Some(Polling::new(&HOOKS, 1000).install()))
     }
 }

@@ -353,3 +353,89 @@ fn a_cancelled_wait_wakes_its_task() {
         assert!(poll(push.as_mut()).is_ready());
     });
 }
+
+/// As above, by way of other channels: what one kind puts off, a wait at another delivers.
+#[test]
+fn an_executor_within_a_task_is_answered_by_another_channel() {
+    use crate::channel::{Sender, bounded, oneshot};
+
+    runtime(SPINS[0]).block_on(async {
+        let (mut ask, mut questions) = spsc::<(u8, Sender<u8>)>(1);
+        let other = thread::spawn(move || {
+            while let Ok((n, answer)) = questions.pop_blocking() {
+                answer.push_blocking(n).unwrap();
+            }
+        });
+        let (answer, answers) = bounded(1);
+        for n in 0..100 {
+            block_on(async {
+                ask.push((n, answer.clone())).await.unwrap();
+                assert_eq!(answers.pop().await, Ok(n));
+                // The wait comes first, then what it depends on, and then this poll of the executor within ends.
+                let asked = ask.push((n, answer.clone()));
+                let (answered, asked) = futures::join!(answers.pop(), asked);
+                assert_eq!((answered, asked.is_ok()), (Ok(n), true));
+            });
+        }
+        drop(ask);
+        other.join().unwrap();
+
+        let (ask, questions) = bounded::<oneshot::Sender<u8>>(1);
+        let other = thread::spawn(move || {
+            while let Ok(answer) = questions.pop_blocking() {
+                answer.push(0).unwrap();
+            }
+        });
+        for _ in 0..100 {
+            block_on(async {
+                let (answer, answered) = oneshot();
+                ask.push(answer).await.unwrap();
+                assert_eq!(answered.await, Ok(0));
+                let (answer, answered) = oneshot();
+                let (answered, asked) = futures::join!(answered, ask.push(answer));
+                assert_eq!((answered, asked.is_ok()), (Ok(0), true));
+            });
+        }
+        block_on(async { drop(ask) });
+        other.join().unwrap();
+    });
+}
+
+/// A waker of the user's, whose drop has consequences and panics.
+struct Hostile(Option<crate::channel::Sender<()>>);
+
+impl std::task::Wake for Hostile {
+    fn wake(self: std::sync::Arc<Self>) {}
+}
+
+impl Drop for Hostile {
+    fn drop(&mut self) {
+        drop(self.0.take());
+        panic!("on purpose");
+    }
+}
+
+/// An end that goes takes with it the waker of a wait it does not know of any more. The runtime that has seats for it may
+/// be the last to hold the level, and gives them up right before it sleeps.
+#[test]
+fn a_waker_left_behind_is_dropped_with_its_end() {
+    let (held, rx) = crate::channel::bounded::<()>(1);
+    let (mut tx, mut left) = spsc::<u8>(1);
+    runtime(SPINS[0]).block_on(async move {
+        tx.try_push(1).unwrap();
+        left.try_pop().unwrap();
+        crate::yield_now().await; // both sides have seats
+        let elsewhere = thread::spawn(move || {
+            let waker = std::sync::Arc::new(Hostile(Some(held))).into();
+            let mut cx = core::task::Context::from_waker(&waker);
+            assert!(left.poll_next_unpin(&mut cx).is_pending());
+            drop(waker); // the level has the other
+            drop(left);
+            tx
+        });
+        let tx = elsewhere.join().expect("a panic in a waker stays there");
+        assert!(rx.try_pop().unwrap_err().is_closed(), "the waker outlived its end");
+        drop(tx);
+        assert_eq!(rx.pop().await, Err(PopError::Closed));
+    });
+}
