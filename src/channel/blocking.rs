@@ -109,21 +109,38 @@ std::thread_local! {
     static SPIN: Cell<u32> = const { Cell::new(MAX_SPIN / 4) };
 }
 
-/// Looks for a while whether it is `done`, if what ends the wait may come that soon. With one processor it cannot.
-pub(super) fn spin(mut done: impl FnMut() -> bool) -> bool {
+/// Whether what ends a wait cannot come while this thread spins: there is one processor, or a model checker.
+fn spinning_is_vain() -> bool {
     static ALONE: OnceLock<bool> = OnceLock::new();
-    if MAX_SPIN == 0
-        || *ALONE.get_or_init(|| std::thread::available_parallelism().is_ok_and(|n| n.get() == 1))
-    {
+    MAX_SPIN == 0 || *ALONE.get_or_init(|| std::thread::available_parallelism().is_ok_and(|n| n.get() == 1))
+}
+
+/// Looks for a while whether it is `done`, if what ends the wait may come that soon.
+pub(super) fn spin(done: impl FnMut() -> bool) -> bool {
+    spin_with(1, 1, done)
+}
+
+/// As [`spin`], for a look that takes a lock: ever longer pauses between, so that those who hold it get on.
+///
+/// Who waits in line is served one value at a time, each with a wake. Who only looks finds a number of them at once.
+pub(super) fn spin_apart(done: impl FnMut() -> bool) -> bool {
+    spin_with(8, 128, done)
+}
+
+fn spin_with(mut pauses: u32, most: u32, mut done: impl FnMut() -> bool) -> bool {
+    if spinning_is_vain() {
         return false;
     }
     let limit = SPIN.get();
-    for _ in 0..limit {
+    let mut left = limit;
+    while left > 0 {
         if done() {
             SPIN.set((limit * 2).min(MAX_SPIN));
             return true;
         }
-        hint::spin_loop();
+        (0..pauses.min(left)).for_each(|_| hint::spin_loop());
+        left = left.saturating_sub(pauses);
+        pauses = (pauses * 2).min(most);
     }
     SPIN.set((limit / 2).max(MIN_SPIN));
     false

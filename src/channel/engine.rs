@@ -112,6 +112,11 @@ impl<T> Engine<T> {
         !self.has_room(self.granted)
     }
 
+    /// Whether a pop that comes now would have to wait for a value.
+    pub(super) fn has_nothing(&self) -> bool {
+        self.free() == 0 && !self.has_ended()
+    }
+
     /// How many values a newcomer may pop.
     pub(super) fn free(&self) -> usize {
         self.ring.len() - self.assigned

@@ -6,6 +6,7 @@ use core::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use super::blocking;
+use super::engine::Engine;
 use super::error::{PopError, TryPopError};
 use super::pop::Pop;
 use super::shared::Shared;
@@ -135,12 +136,15 @@ impl<T, S: Sharing> Receiver<T, S> {
     #[doc(alias = "blocking_recv")]
     pub fn pop_blocking(&self) -> Result<T, PopError> {
         blocking::assert_plain_thread("pop_blocking", "pop().await");
-        match self.try_pop() {
-            Ok(value) => Ok(value),
-            Err(TryPopError::Closed) => Err(PopError::Closed),
-            Err(TryPopError::Empty) => {
-                blocking::assert_not_alone::<S>("pop_blocking");
-                blocking::wait(self.pop())
+        loop {
+            match self.try_pop() {
+                Ok(value) => return Ok(value),
+                Err(TryPopError::Closed) => return Err(PopError::Closed),
+                Err(TryPopError::Empty) => blocking::assert_not_alone::<S>("pop_blocking"),
+            }
+            // Where values pass from hand to hand, two that only look never meet.
+            if self.capacity() <= 1 || !blocking::spin_apart(|| !self.shared.look(Engine::has_nothing)) {
+                return blocking::wait(self.pop());
             }
         }
     }

@@ -124,12 +124,17 @@ impl<T, S: Sharing> Sender<T, S> {
     #[doc(alias = "blocking_send")]
     pub fn push_blocking(&self, value: T) -> Result<(), PushError<T>> {
         blocking::assert_plain_thread("push_blocking", "push(..).await");
-        match self.try_push(value) {
-            Ok(()) => Ok(()),
-            Err(TryPushError::Closed(value)) => Err(PushError::Closed(value)),
-            Err(TryPushError::Full(value)) => {
-                blocking::assert_not_alone::<S>("push_blocking");
-                blocking::wait(self.push(value))
+        let mut value = value;
+        loop {
+            value = match self.try_push(value) {
+                Ok(()) => return Ok(()),
+                Err(TryPushError::Closed(value)) => return Err(PushError::Closed(value)),
+                Err(TryPushError::Full(value)) => value,
+            };
+            blocking::assert_not_alone::<S>("push_blocking");
+            // As for pops.
+            if self.capacity() <= 1 || !blocking::spin_apart(|| !self.is_full() || self.is_closed()) {
+                return blocking::wait(self.push(value));
             }
         }
     }
