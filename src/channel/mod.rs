@@ -3,9 +3,19 @@
 //! Knows: `sync`, `util`, the operation contract. Does not know: rings, ops, tasks, the runtime. Any executor can use
 //! it.
 //!
-//! [`bounded`] makes a multi-producer, multi-consumer channel of exact capacity; `0` is rendezvous. Values come out in
-//! the order they went in, waiters are served in the order they came, and no drop of a future, no cancel, no close and
-//! no panic loses, duplicates or reorders a value.
+//! | | ends | for |
+//! |---|---|---|
+//! | [`bounded`] | clones, on any thread | the default |
+//! | [`spsc()`] | one of each, on any thread | pipelines across threads: no lock |
+//! | [`local()`] | clones, on one thread | within a runtime: neither lock nor atomics |
+//! | [`oneshot()`] | one of each | a reply |
+//! | [`broadcast()`] | clones; every receiver gets every value | fan-out |
+//! | [`watch()`] | clones; receivers see the latest value | state, configuration |
+//! | [`after`], [`at`], [`tick`], [`never()`] | a receiver | time as an arm of a race |
+//!
+//! The first three have the same names and behave alike: exact capacity, and `0` is rendezvous. Values come out in the
+//! order they went in, waiters are served in the order they came, and no drop of a future, no cancel, no close and no
+//! panic loses, duplicates or reorders a value.
 //!
 //! # How it works
 //!
