@@ -238,7 +238,12 @@ fn bounded_channels_conserve_messages() {
 
 #[test]
 fn spsc_channels_conserve_messages() {
-    conserve(250_000, relay::from_hand_to_hand);
+    conserve(150_000, relay::from_hand_to_hand);
+}
+
+#[test]
+fn spsc_channels_closed_meanwhile_conserve_messages() {
+    conserve(100_000, relay::closed_meanwhile);
 }
 
 #[test]

@@ -2,11 +2,15 @@
 //!
 //! Knows: the workers, the ends of this flavor. Does not know: what the workers do with them.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::thread;
 
 use futures::channel::oneshot;
 use futures::executor::block_on;
-use millstream::channel;
+use futures::stream::FusedStream;
+use millstream::channel::{self, spsc};
 
 use crate::consume::{self, consume, consume_blocking};
 use crate::crew::On;
@@ -114,4 +118,73 @@ pub(crate) fn from_hand_to_hand(seed: u64, stalls: &Stalls) -> u64 {
 /// All in one part, or one in each.
 fn split<E>(ends: Vec<E>, parts: usize) -> Vec<Vec<E>> {
     if parts == 1 { vec![ends] } else { ends.into_iter().map(|end| vec![end]).collect() }
+}
+
+// ---- closed in the middle of a push ----
+
+/// Which message, and a share in what counts them all.
+type Counted = (usize, Arc<()>);
+
+/// Pushes until it is told that the channel is closed, in batches large enough for that to happen within one. How many
+/// messages it was told are in the channel.
+fn push_until_closed(mut tx: spsc::Producer<Counted>, alive: &Arc<()>, rng: &mut Rng) -> usize {
+    let mut pushed = 0;
+    loop {
+        let size = 1 + rng.below(600) as usize;
+        let mut batch: VecDeque<_> = (pushed..pushed + size).map(|id| (id, alive.clone())).collect();
+        let result = if rng.one_in(4) {
+            tx.push_many_blocking(&mut batch).map_err(|error| error.is_closed())
+        } else {
+            tx.try_push_many(&mut batch).map(drop).map_err(|error| error.is_closed())
+        };
+        pushed += size - batch.len();
+        assert!(batch.iter().map(|(id, _)| *id).eq(pushed..pushed + batch.len()), "what is left of a batch");
+        match result {
+            Err(true) => return pushed,
+            Err(false) => thread::yield_now(), // it is full
+            Ok(()) => {}
+        }
+    }
+}
+
+/// Pops a while, closes the channel or goes away, and says what it got, and whether that was all.
+fn pop_and_close(mut rx: spsc::Consumer<Counted>, rng: &mut Rng) -> (usize, bool) {
+    let (mut got, enough) = (Vec::new(), rng.below(600) as usize);
+    while got.len() < enough {
+        let _ = rx.try_pop_many(&mut got, 1 + rng.below(600) as usize); // the producer never closes it
+    }
+    let stays = rng.one_in(2);
+    if stays {
+        assert!(rx.close(), "nobody else closes it");
+        got.extend(rx.try_iter());
+        assert!(rx.is_terminated(), "closed and drained");
+    }
+    assert!(got.iter().map(|(id, _)| *id).eq(0..got.len()), "in order, without a gap");
+    (got.len(), stays)
+}
+
+/// Many channels, each closed by its consumer while the producer pushes.
+pub(crate) fn closed_meanwhile(seed: u64, stalls: &Stalls) -> u64 {
+    let mut dice = Rng::new(seed);
+    let alive = Arc::new(());
+    let channels = (0..300).map(|_| channel::spsc([1, 64, 1024][dice.below(3) as usize]));
+    let (txs, rxs): (Vec<_>, Vec<_>) = channels.unzip();
+    let (mut theirs, mut ours) = (Rng::new(!seed), Rng::new(seed.rotate_left(32)));
+    let (pushed, popped): (Vec<_>, Vec<_>) = thread::scope(|scope| {
+        let alive = &alive;
+        let producer = scope.spawn(move || {
+            stalls.guard(|| {
+                let push = |tx| push_until_closed(tx, alive, &mut theirs);
+                txs.into_iter().map(push).inspect(|_| stalls.progress()).collect()
+            })
+        });
+        let popped = stalls.guard(|| rxs.into_iter().map(|rx| pop_and_close(rx, &mut ours)).collect());
+        (producer.join().expect("guarded"), popped)
+    });
+    for (n, (pushed, (popped, is_all))) in pushed.iter().zip(&popped).enumerate() {
+        let right = if *is_all { popped == pushed } else { popped <= pushed };
+        assert!(right, "channel {n}: the producer was told {pushed} messages are in, {popped} came out");
+    }
+    assert_eq!(Arc::strong_count(&alive), 1, "messages that nobody has are still there");
+    popped.iter().map(|(popped, _)| *popped as u64).sum()
 }
