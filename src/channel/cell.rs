@@ -1,11 +1,12 @@
 //! A place for a value that several ends may look at, while none of them holds the lock, and that is used again.
 //!
-//! Knows: `sync`, the allocator. Does not know: channels.
+//! Knows: `sync`, the allocator, that user code may panic. Does not know: channels.
 #![allow(unsafe_code, reason = "a counted pointer whose last holder gets value and storage back")]
 
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
+use super::wake::contain;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::cell::UnsafeCell;
 
@@ -124,7 +125,9 @@ const LAST: Ordering = if cfg!(millstream_bug = "cell-moves-before-all-have-look
 
 impl<T> Drop for Held<T> {
     fn drop(&mut self) {
-        drop(Self(self.0).release());
+        if let Some((value, _place)) = Self(self.0).release() {
+            contain(|| drop(value));
+        }
     }
 }
 

@@ -49,8 +49,10 @@
 //! A close refuses pushes, parked ones included. Waiting pops are told once the ring is empty, and not before: a counted
 //! value may still be given back to them. Those who wait for the close itself stand in a third line and are told at once.
 //!
-//! Wakers and destructors are the user's code and run outside the lock, whatever they do there, and a panic in one of
-//! them does not keep the others from running.
+//! Wakers and destructors are the user's code and run outside the lock, whatever they do there. A panic in one of them
+//! does not keep the others from running: the panic hook reports it, and it ends there. That is so of values that go
+//! with the channel, or are replaced or overwritten in it; a value that goes with its push is the push's, and its panic
+//! comes out where the push is dropped.
 
 mod blocking;
 pub mod broadcast;

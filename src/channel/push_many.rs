@@ -22,8 +22,9 @@ use crate::operation::Operation;
 impl<T, S: Sharing> Sender<T, S> {
     /// Puts all of `values` at the end of the channel, front first, waiting for room as often as it takes.
     ///
-    /// It resolves once `values` is empty; at once if it is so from the start. As many values as there is room for go in
-    /// together, under one hold of the lock. What is not in the channel is in `values`, in order, at any time.
+    /// It resolves once `values` is empty; at once if it is so from the start, also when the channel is closed. As many
+    /// values as there is room for go in together, under one hold of the lock. What is not in the channel is in `values`,
+    /// in order, at any time.
     ///
     /// The values stay in order, and those of others come between them only where the push had to wait, or has just
     /// woken a whole batch of waiting receivers (some dozen). When it waits it stands in line as one push, and keeps its

@@ -24,9 +24,9 @@ use crate::util::level::Want;
 impl<T> Producer<T> {
     /// Puts all of `values` at the end of the channel, front first, waiting for room as often as it takes.
     ///
-    /// It resolves once `values` is empty; at once if it is so from the start. As many values as there is room for go in
-    /// together. What is not in the channel is in `values`, in order, at any time. At capacity 0 each value needs a
-    /// consumer that waits.
+    /// It resolves once `values` is empty; at once if it is so from the start, also when the channel is closed. As many
+    /// values as there is room for go in together. What is not in the channel is in `values`, in order, at any time. At
+    /// capacity 0 each value needs a consumer that waits.
     ///
     /// # Errors
     ///
