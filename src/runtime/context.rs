@@ -26,6 +26,8 @@ pub(crate) fn with<R>(f: impl FnOnce(Option<&Core>) -> R) -> R {
 
 /// Makes `core` the one that runs on this thread, until the guard is dropped.
 pub(crate) fn enter(core: &Core) -> Entered<'_> {
+    // A runtime that ends inside of another's task keeps the thread, and waits for what the other may have put off.
+    with(|outer| outer.into_iter().for_each(Core::catch_up));
     let core_before = CURRENT.replace(core);
     let polling_before = Polling::new(&core::HOOKS, core.config.poll_budget).install();
     // SAFETY: (local) part of the core, which the guard borrows until it has put back what was there before.

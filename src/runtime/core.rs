@@ -154,7 +154,7 @@ impl Core {
     }
 
     /// Does now what was put off to the end of the poll, and puts nothing off until then.
-    fn catch_up(&self) {
+    pub(super) fn catch_up(&self) {
         self.hurried.set(true);
         self.interrupted.set(true);
         context::look_for(None);

@@ -401,6 +401,52 @@ fn an_executor_within_a_task_is_answered_by_another_channel() {
     });
 }
 
+/// A runtime that ends within a task blocks the thread before the poll ends.
+#[test]
+fn a_runtime_that_ends_within_a_task_is_answered() {
+    struct Waits(mpsc::Receiver<()>);
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            self.0.recv().unwrap();
+        }
+    }
+    for asked_by_spsc in [true, false] {
+        let (mut first, mut firsts) = spsc(1);
+        let (second, seconds) = crate::channel::bounded(1);
+        let (done, wait) = mpsc::channel();
+        let (starts, started) = mpsc::channel();
+        let other = thread::spawn(move || {
+            if asked_by_spsc {
+                assert_eq!(firsts.pop_blocking(), Ok(1));
+            }
+            starts.send(()).unwrap();
+            if asked_by_spsc {
+                assert_eq!(firsts.pop_blocking(), Ok(2));
+            } else {
+                assert_eq!(seconds.pop_blocking(), Ok(2));
+            }
+            done.send(()).unwrap();
+        });
+        runtime(SPINS[0]).block_on(async {
+            if asked_by_spsc {
+                first.try_push(1).unwrap();
+            }
+            started.recv().unwrap();
+            thread::sleep(Duration::from_millis(20)); // by then it has most likely gone to sleep
+            if asked_by_spsc {
+                first.try_push(2).unwrap();
+            } else {
+                second.try_push(2).unwrap();
+            }
+            let inner = runtime(SPINS[0]);
+            let waits = Waits(wait);
+            inner.spawn(async move { drop(waits) }).detach();
+            drop(inner);
+        });
+        other.join().unwrap();
+    }
+}
+
 /// A waker of the user's, whose drop has consequences and panics.
 struct Hostile(Option<crate::channel::Sender<()>>);
 
