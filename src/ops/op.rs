@@ -16,7 +16,7 @@ use std::io;
 use std::mem::{self, ManuallyDrop, MaybeUninit};
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use io_uring::opcode;
 
@@ -30,6 +30,7 @@ use crate::runtime::driver::{Sqe, Ticket};
 use crate::runtime::inflight::{Inflight, Kind, Node, State, VTable, class_of, flag, payload};
 use crate::runtime::registry::{self, Remote};
 use crate::runtime::waker;
+use crate::util::plain::Plain;
 
 /// One request to the ring, as a future.
 ///
@@ -113,24 +114,41 @@ impl<R: Request> Op<R> {
         }
         context::with(|core| {
             let core = core.unwrap_or_else(|| outside());
-            // First: a foreign waker's clone is user code, and may queue ops that take the room.
-            let waker = waker::duplicate(cx.waker());
             // op-flow 3/8: started. The first poll queues the op if the submission queue has room, else waits for it.
-            let waker = if core.inflight.has_room(1) {
-                waker
-            } else if let Some(waker) = core.inflight.make_room(1, waker) {
-                waker
-            } else {
-                return;
-            };
-            self.start(core, None, Some(waker));
+            match waker::plain(cx.waker()) {
+                Some(task) if core.inflight.has_room(1) => {
+                    self.start(core, None, Some(task));
+                }
+                _ => self.start_slowly(core, cx),
+            }
         });
         Poll::Pending
     }
 
+    /// Built -> Started if there is room, or can be made: for whoever awaits the op.
+    #[cold]
+    fn start_slowly(&mut self, core: &Core, cx: &mut Context<'_>) {
+        // First: a foreign waker's clone is user code, and may queue ops that take the room.
+        let waker = waker::duplicate(cx.waker());
+        let Some(waker) = core.inflight.make_room(1, waker) else { return };
+        self.start_for_nobody(core, None);
+        if let Stage::Started(started) = &*self.stage
+            && let Some(head) = started.head(core)
+        {
+            let none = head.put_waker(waker);
+            debug_assert!(none.is_none());
+        }
+    }
+
+    /// Built -> Started: as [`start`](Self::start), and nobody is woken so far.
+    #[inline(never)]
+    fn start_for_nobody(&mut self, core: &Core, link: Option<Link>) -> Ticket {
+        self.start(core, link, None)
+    }
+
     /// Built -> Started: moves the request into a node and queues its entry.
-    #[inline]
-    fn start(&mut self, core: &Core, link: Option<Link>, waker: Option<Waker>) -> Ticket {
+    #[inline(always)] // the usual way knows what `link` and `task` are
+    fn start(&mut self, core: &Core, link: Option<Link>, task: Option<Plain>) -> Ticket {
         let node = core.inflight.take_node(Held::<R>::CLASS);
         let Stage::Built(request) = &mut *self.stage else { unreachable!("the caller has seen it") };
         // SAFETY: (I1) the node was just taken from a class that fits `R`, and holds nothing. The request is moved out of
@@ -142,7 +160,7 @@ impl<R: Request> Op<R> {
             (*Held::<R>::at(node)).sqe()
         };
         // SAFETY: (I1) the request is in place, and `Request` promises that it owns what the entry points to.
-        unsafe { self.queue(core, node, sqe, link, waker) }
+        unsafe { self.queue(core, node, sqe, link, task) }
     }
 
     /// Answered -> Started: as [`start`](Self::start), but the entry only keeps the op's place in a chain.
@@ -184,11 +202,11 @@ impl<R: Request> Op<R> {
         node: NonNull<Node>,
         sqe: Sqe,
         link: Option<Link>,
-        waker: Option<Waker>,
+        task: Option<Plain>,
     ) -> Ticket {
         let flags = self.flags.bits() | Link::flags(link);
         // SAFETY: (I1) by the contract; the vtable is that of the request.
-        let ticket = unsafe { core.inflight.queue(node, &Held::<R>::VTABLE, sqe, flags, waker) };
+        let ticket = unsafe { core.inflight.queue(node, &Held::<R>::VTABLE, sqe, flags, task) };
         // SAFETY: (I5) the node was just queued by this thread; shared access only.
         let key = unsafe { node.as_ref() }.key().user_data(Kind::Op);
         let started = Started { runtime: core.id, key, node, asked: false };
@@ -211,11 +229,12 @@ impl<R: Request> Op<R> {
                 return Poll::Pending;
             }
             let (res, flags) = (head.res.get(), head.cqe_flags.get());
-            let result = if res == -libc::EINVAL { invalid(core, head.opcode.get()) } else { to_result(res) };
-            *self.stage = Stage::Finished;
+            let result = if res >= 0 { Ok(res as u32) } else { Err(error_of(core, head, res)) };
             // SAFETY: (I1) Done: the kernel has let go of the request, which is taken once, before the node is released.
             let request = unsafe { Held::<R>::take(node) };
             core.inflight.release(node, Held::<R>::CLASS);
+            // Last, so that the drop of the op, which comes next, need not look; nothing above is user code.
+            *self.stage = Stage::Finished;
             // op-flow 8/8: value. The request reads the result and gives back what it held.
             Poll::Ready(request.finish(result, flags))
         })
@@ -401,7 +420,7 @@ impl<R: Request> RingOperation for Op<R> {
 
     fn stage(mut self: Pin<&mut Self>, chain: &mut Chain<'_>, tail: Option<Link>) {
         match &*self.stage {
-            Stage::Built(_) => chain.push(tail, |core, link| self.start(core, link, None)),
+            Stage::Built(_) => chain.push(tail, |core, link| self.start_for_nobody(core, link)),
             Stage::Answered(..) => chain.push(tail, |core, link| self.start_answered(core, link)),
             Stage::Started(_) | Stage::Failed(..) | Stage::Finished => {}
         }
@@ -557,12 +576,13 @@ fn failed(errno: i32) -> io::Error {
 
 /// `EINVAL` may mean that the kernel has never heard of the opcode; then the error says so.
 #[cold]
-fn invalid(core: &Core, opcode: u8) -> io::Result<u32> {
-    if core.inflight.supports(opcode) {
-        return to_result(-libc::EINVAL);
+fn error_of(core: &Core, head: &Node, res: i32) -> io::Error {
+    let opcode = head.opcode.get();
+    if res != -libc::EINVAL || core.inflight.supports(opcode) {
+        return failed(-res);
     }
     let text = format!("this kernel does not know io_uring opcode {opcode}");
-    Err(io::Error::new(io::ErrorKind::Unsupported, text))
+    io::Error::new(io::ErrorKind::Unsupported, text)
 }
 
 #[cold]

@@ -24,6 +24,7 @@ use super::waker::{self, TaskId};
 use crate::util::contain::contain;
 use crate::util::executor::Hooks;
 use crate::util::lookout::Lookout;
+use crate::util::plain::Plain;
 
 /// What the builder decides about the loop.
 #[derive(Clone, Copy, Debug)]
@@ -189,6 +190,11 @@ impl Wakes for Core {
     #[inline]
     fn wake(&self, waker: Waker) {
         self.wake(waker); // the inherent one
+    }
+
+    #[inline]
+    fn wake_plain(&self, task: Plain) {
+        self.wake_task(TaskId::of_plain(task));
     }
 }
 

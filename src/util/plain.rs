@@ -25,7 +25,7 @@ impl Plain {
 
     /// # Safety
     ///
-    /// Both come from one `Plain`.
+    /// Both come from one `Plain`, or the vtable is the `Hooks::plain` of a runtime.
     #[inline]
     pub(crate) unsafe fn from_parts(number: u64, vtable: &'static RawWakerVTable) -> Self {
         Self { number, vtable }

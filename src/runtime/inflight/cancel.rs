@@ -23,7 +23,7 @@ use super::{Inflight, Wakes};
 /// A cancel is sent again after this, and each further time after twice as long.
 const FIRST_RETRY: Duration = Duration::from_micros(500);
 /// The wait between two repetitions doubles this many times at most: to 64 ms.
-const MOST_DOUBLINGS: u16 = 7;
+const MOST_DOUBLINGS: u8 = 7;
 /// How long one wait of a shutdown lasts at most before what is left is cancelled again.
 const SHUTDOWN_WAIT: Duration = Duration::from_millis(20);
 

@@ -31,13 +31,16 @@ pub(crate) use pool::class_of;
 
 use super::driver::{AnyDriver, Completion, Driver, Sqe, Ticket, Wait};
 use crate::util::contain::contain;
+use crate::util::plain::Plain;
 use cancel::Cancels;
 use pool::Pool;
 use starved::Starved;
 
-/// Who fires the wakers of finished ops: the loop knows those of its own tasks, and spares them the indirect call.
+/// Who wakes those who wait for finished ops: the loop knows its own tasks, and spares them the indirect call.
 pub(crate) trait Wakes {
     fn wake(&self, waker: Waker);
+    /// The same of a waker that the loop's runtime vouches for.
+    fn wake_plain(&self, task: Plain);
 }
 
 /// Counts that tell whether everything came back; see [`crate::runtime::Stats`].
@@ -206,7 +209,8 @@ impl Inflight {
         self.pool.take(class)
     }
 
-    /// Queues the entry of a node whose request is in place. The caller has made room.
+    /// Queues the entry of a node whose request is in place, which wakes `task`, if there is one. The caller has made
+    /// room.
     ///
     /// # Safety
     ///
@@ -219,18 +223,15 @@ impl Inflight {
         vtable: &'static VTable,
         sqe: Sqe,
         flags: Flags,
-        waker: Option<Waker>,
+        task: Option<Plain>,
     ) -> Ticket {
         // SAFETY: (I5) nodes live as long as the pool; shared access only.
         let head = unsafe { node.as_ref() };
         let drain = flags.contains(Flags::IO_DRAIN);
         head.vtable.set(Some(vtable));
-        head.begin(State::Queued);
+        head.begin_for(State::Queued, task);
         head.opcode.set(sqe.opcode());
         head.attempts.set(0);
-        if let Some(waker) = waker {
-            head.init_waker(waker);
-        }
         // op-flow 4/8: node and SQE. The node owns the request from now until the terminal completion.
         let sqe = sqe.user_data(head.key().user_data(Kind::Op)).flags(flags);
         // SAFETY: (I1) the node owns what the entry points to until its terminal completion.
@@ -363,34 +364,32 @@ impl Inflight {
         // SAFETY: (I5) `find` gave a live node; shared access only.
         let head = unsafe { node.as_ref() };
         if io_uring::cqueue::more(completion.flags) || !head.is_plainly(State::Queued) {
-            return self.complete_marked(tasks, node, completion);
+            return self.complete_marked(tasks, node, completion.res, completion.flags);
         }
         head.res.set(completion.res);
         head.cqe_flags.set(completion.flags);
         head.begin(State::Done);
-        if let Some(waker) = head.take_waker() {
-            // op-flow 7/8: node result and wake. The task is queued; its poll takes the result out of the node.
-            tasks.wake(waker);
-        }
+        // op-flow 7/8: node result and wake. The task is queued; its poll takes the result out of the node.
+        tasks.wake_plain(head.task());
     }
 
     /// [`complete`](Self::complete) of a node with flags, or by a completion that is not its terminal one.
-    #[cold]
-    fn complete_marked(&self, tasks: &impl Wakes, node: NonNull<Node>, completion: Completion) {
+    #[inline(never)]
+    fn complete_marked(&self, tasks: &impl Wakes, node: NonNull<Node>, res: i32, flags: u32) {
         // SAFETY: (I5) as in `complete`.
         let head = unsafe { node.as_ref() };
         if head.state() != State::Queued {
             self.stale.set(self.stale.get() + 1); // a second terminal completion of one op
             return;
         }
-        if io_uring::cqueue::more(completion.flags) {
+        if io_uring::cqueue::more(flags) {
             return; // not terminal: the kernel still holds the request
         }
         // A preset answer stands even when its chain was cut: it was received before the chain began, and is not lost.
         if !head.has(flag::PRESET) {
-            head.res.set(if head.has(flag::NEUTRALIZED) { -libc::ECANCELED } else { completion.res });
+            head.res.set(if head.has(flag::NEUTRALIZED) { -libc::ECANCELED } else { res });
         }
-        head.cqe_flags.set(completion.flags);
+        head.cqe_flags.set(flags);
         head.set_state(State::Done);
         let drain = head.has(flag::DRAIN); // the node may be gone after the next lines
         if head.has(flag::ORPHAN) {

@@ -1,6 +1,6 @@
 //! The node: the pooled, address-stable record of one op from submission to its last completion.
 //!
-//! Knows: states, results, the waker to fire, and the functions of whoever made it. Does not know: which op it is.
+//! Knows: states, results, whom to wake, and the functions of whoever made it. Does not know: which op it is.
 //!
 //! ```text
 //!            push                 terminal completion             claim
@@ -24,14 +24,16 @@
 //! The generation grows each time a node is freed, so a completion that comes late or twice finds nobody.
 #![allow(
     unsafe_code,
-    reason = "the waker of a node lives in an UnsafeCell that only the runtime's thread touches (I5)"
+    reason = "whom a node wakes lies in an UnsafeCell that only the runtime's thread touches (I5)"
 )]
 
 use std::cell::{Cell, UnsafeCell};
+use std::mem::{self, ManuallyDrop};
 use std::ptr::NonNull;
 use std::task::Waker;
 
 use super::Inflight;
+use crate::util::plain::Plain;
 
 /// What a completion's `user_data` stands for: its lowest three bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,25 +113,27 @@ pub(crate) enum State {
     Done,
 }
 
-/// One bit each; see the drawing above. They share a byte with the state, so that one look tells the usual case, which
+/// One bit each; see the drawing above. They share a word with the state, so that one look tells the usual case, which
 /// has none of them, from all others.
 pub(crate) mod flag {
     /// The future is gone: nobody claims the result.
-    pub(crate) const ORPHAN: u8 = 1 << 2;
+    pub(crate) const ORPHAN: u16 = 1 << 2;
     /// The entry was made one that does nothing before the kernel saw it: whatever completes, the op was cancelled.
-    pub(crate) const NEUTRALIZED: u8 = 1 << 3;
+    pub(crate) const NEUTRALIZED: u16 = 1 << 3;
     /// A cancel was asked for; it is repeated until the terminal completion.
-    pub(crate) const CANCELLING: u8 = 1 << 4;
+    pub(crate) const CANCELLING: u16 = 1 << 4;
     /// The entry carries `IOSQE_IO_DRAIN`.
-    pub(crate) const DRAIN: u8 = 1 << 5;
+    pub(crate) const DRAIN: u16 = 1 << 5;
     /// The answer was known before: the entry only keeps the op's place in a chain, and `res` is set already.
-    pub(crate) const PRESET: u8 = 1 << 6;
+    pub(crate) const PRESET: u16 = 1 << 6;
     /// The request was told that it is an orphan.
-    pub(crate) const TOLD: u8 = 1 << 7;
+    pub(crate) const TOLD: u16 = 1 << 7;
+    /// Whom to wake is not a task of ours: it is a waker of somebody else's, or nobody.
+    pub(crate) const OTHER: u16 = 1 << 8;
 }
 
 /// The bits of a status that are the state; the others are flags.
-const STATE: u8 = 3;
+const STATE: u16 = 3;
 
 /// What the maker of a node does with it when nobody awaits it. The dispatcher knows no op; it calls these.
 pub(crate) struct VTable {
@@ -139,13 +143,21 @@ pub(crate) struct VTable {
     pub(crate) abandon: unsafe fn(&Inflight, NonNull<Node>),
 }
 
+/// Whom a node wakes. A task of ours takes no look to be woken: not whether there is one, nor whose the waker is, and
+/// nothing has to be cleared.
+#[repr(C)]
+union Awaiter {
+    task: Plain,
+    other: ManuallyDrop<Option<Waker>>,
+}
+
 /// The head of a node; the request follows it at [`PAYLOAD`]. Only the runtime's thread touches it (I5).
 #[repr(C)]
 pub(crate) struct Node {
     /// The maker's functions; set while not `Free`.
     pub(super) vtable: Cell<Option<&'static VTable>>,
-    /// Whom to wake at the terminal completion.
-    waker: UnsafeCell<Option<Waker>>,
+    /// Whom to wake at the terminal completion; `OTHER` says which it is.
+    awaiter: UnsafeCell<Awaiter>,
     /// Its place in the pool's table, and the count of its uses, by which a late completion is recognised.
     pub(super) key: Cell<Key>,
     /// The result; meaningful when `Done`, or before when `PRESET`.
@@ -157,11 +169,11 @@ pub(crate) struct Node {
     /// The next free node, while `Free`.
     pub(super) next: Cell<Option<NonNull<Node>>>,
     /// The state, and the flags beside it.
-    status: Cell<u8>,
+    status: Cell<u16>,
     /// `IORING_OP_*`, to name an op the kernel does not know.
     pub(crate) opcode: Cell<u8>,
     /// How often its cancel was sent, which spaces the repetitions.
-    pub(super) attempts: Cell<u16>,
+    pub(super) attempts: Cell<u8>,
     /// Its size class.
     pub(super) class: u8,
 }
@@ -176,14 +188,14 @@ impl Node {
     pub(super) fn new(index: u32, class: u8) -> Self {
         Self {
             vtable: Cell::new(None),
-            waker: UnsafeCell::new(None),
+            awaiter: UnsafeCell::new(Awaiter { other: ManuallyDrop::new(None) }),
             key: Cell::new(Key::first(index)),
             class,
             res: Cell::new(0),
             cqe_flags: Cell::new(0),
             ticket: Cell::new(0),
             next: Cell::new(None),
-            status: Cell::new(State::Free as u8),
+            status: Cell::new(State::Free as u16 | flag::OTHER),
             opcode: Cell::new(0),
             attempts: Cell::new(0),
         }
@@ -207,26 +219,26 @@ impl Node {
     /// Whether it is in this state, and has no flags.
     #[inline]
     pub(super) fn is_plainly(&self, state: State) -> bool {
-        self.status.get() == state as u8
+        self.status.get() == state as u16
     }
 
     /// Changes the state, and leaves the flags.
     #[inline]
     pub(super) fn set_state(&self, state: State) {
-        self.status.set(self.status.get() & !STATE | state as u8);
+        self.status.set(self.status.get() & !STATE | state as u16);
     }
 
     /// Changes the state, and takes the flags away.
     #[inline]
     pub(super) fn begin(&self, state: State) {
-        self.status.set(state as u8);
+        self.status.set(state as u16);
     }
 
     /// Whether the future that was given `user_data` finds its result here.
     #[inline]
     pub(crate) fn is_done_for(&self, user_data: u64) -> bool {
         self.key().user_data(Kind::Op) == user_data
-            && self.status.get() & (STATE | flag::ORPHAN) == State::Done as u8
+            && self.status.get() & (STATE | flag::ORPHAN) == State::Done as u16
     }
 
     /// Whether the future that was given `user_data` may still claim this node: not once a runtime that ends has
@@ -237,47 +249,81 @@ impl Node {
     }
 
     #[inline]
-    pub(crate) fn has(&self, flag: u8) -> bool {
+    pub(crate) fn has(&self, flag: u16) -> bool {
         self.status.get() & flag != 0
     }
 
     #[inline]
-    pub(crate) fn set(&self, flag: u8) {
+    pub(crate) fn set(&self, flag: u16) {
         self.status.set(self.status.get() | flag);
     }
 
-    /// Takes the waker out.
+    /// Changes the state, takes the flags away, and says whom to wake. To a node that holds no waker.
     #[inline]
+    pub(super) fn begin_for(&self, state: State, task: Option<Plain>) {
+        match task {
+            Some(task) => {
+                self.begin(state);
+                // SAFETY: (I5) only the runtime's thread gets here, and no reference into the cell outlives a call. What is
+                // overwritten owns nothing, as this method asks.
+                unsafe { self.awaiter.get().write(Awaiter { task }) };
+            }
+            None => {
+                self.status.set(state as u16 | flag::OTHER);
+                // SAFETY: (I5) as above.
+                unsafe { self.awaiter.get().write(Awaiter { other: ManuallyDrop::new(None) }) };
+            }
+        }
+    }
+
+    /// The task to wake, of a node without `OTHER`.
+    #[inline]
+    pub(super) fn task(&self) -> Plain {
+        debug_assert!(!self.has(flag::OTHER));
+        // SAFETY: (I5) as in `begin_for`; without the flag it is a task of ours.
+        unsafe { (*self.awaiter.get()).task }
+    }
+
+    /// Takes out whom to wake: nobody after this.
     pub(crate) fn take_waker(&self) -> Option<Waker> {
-        // SAFETY: (I5) only the runtime's thread gets here, and no reference into the cell outlives a call.
-        unsafe { (*self.waker.get()).take() }
-    }
-
-    /// Puts a waker into a node that holds none.
-    #[inline]
-    pub(super) fn init_waker(&self, waker: Waker) {
-        debug_assert!(!self.has_waker());
-        // SAFETY: (I5) as in `take_waker`; a free node holds no waker, so nothing is overwritten that would need a drop.
-        unsafe { self.waker.get().write(Some(waker)) };
-    }
-
-    fn has_waker(&self) -> bool {
-        // SAFETY: (I5) a look that lasts for this line.
-        unsafe { (*self.waker.get()).is_some() }
+        let waker = if self.has(flag::OTHER) {
+            // SAFETY: (I5) as in `begin_for`; with the flag it is a waker or none, and the copy taken here is overwritten
+            // without a drop below.
+            unsafe { ManuallyDrop::take(&mut (*self.awaiter.get()).other) }
+        } else {
+            Some(self.task().waker())
+        };
+        self.set(flag::OTHER);
+        // SAFETY: (I5) as in `begin_for`: what was there was taken.
+        unsafe { self.awaiter.get().write(Awaiter { other: ManuallyDrop::new(None) }) };
+        waker
     }
 
     /// Puts a waker in, and returns the one that was there: its drop is user code, for the caller to run.
-    #[inline]
     pub(crate) fn put_waker(&self, waker: Waker) -> Option<Waker> {
-        // SAFETY: (I5) as in `take_waker`; replacing moves values and runs no user code.
-        unsafe { (*self.waker.get()).replace(waker) }
+        let old = self.take_waker();
+        let awaiter = match Plain::of(&waker) {
+            Some(task) => {
+                mem::forget(waker); // a plain one owns nothing
+                self.status.set(self.status.get() & !flag::OTHER);
+                Awaiter { task }
+            }
+            None => Awaiter { other: ManuallyDrop::new(Some(waker)) },
+        };
+        // SAFETY: (I5) as in `begin_for`: what was there was taken.
+        unsafe { self.awaiter.get().write(awaiter) };
+        old
     }
 
     /// Whether waking the stored waker wakes the same task as `waker`.
     #[inline]
     pub(crate) fn will_wake(&self, waker: &Waker) -> bool {
-        // SAFETY: (I5) a shared look for the length of a comparison of two pointers; no user code runs.
-        unsafe { (*self.waker.get()).as_ref().is_some_and(|own| own.will_wake(waker)) }
+        if !self.has(flag::OTHER) {
+            return self.task().waker().will_wake(waker);
+        }
+        // SAFETY: (I5) as in `begin_for`; with the flag it is a waker or none. A shared look for the length of a
+        // comparison of two pointers; no user code runs.
+        unsafe { (*self.awaiter.get()).other.as_ref().is_some_and(|own| own.will_wake(waker)) }
     }
 }
 
