@@ -3,10 +3,11 @@
 //! Knows: the workers, the ends of this flavor. Does not know: what the workers do with them.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::thread;
 
+use futures::StreamExt;
 use futures::channel::oneshot;
 use futures::executor::block_on;
 use futures::stream::FusedStream;
@@ -16,7 +17,7 @@ use crate::consume::{self, consume, consume_blocking};
 use crate::crew::On;
 use crate::ends::{Popping, Pushing};
 use crate::ledger::Message;
-use crate::produce::{self, produce, produce_blocking};
+use crate::produce::{self, produce, produce_blocking, with_patience};
 use crate::support::Rng;
 use crate::support_stalls::Stalls;
 use crate::{Job, Plan, capacity, staff};
@@ -72,7 +73,17 @@ fn consumer<R: Popping + Send + 'static>(leg: Leg<R>, shift: consume::Shift) -> 
     let on = leg.on;
     leg.job(move |ends| match on {
         On::Thread => Box::pin(async { consume_blocking(ends, shift) }),
-        _ => Box::pin(consume(ends, shift)),
+        _ => Box::pin(async {
+            let ledger = shift.ledger.clone();
+            let mut ends = consume(ends, shift).await;
+            for end in &mut ends {
+                // As a stream it is left waiting here while it is used elsewhere.
+                if let Some(Some(message)) = with_patience(pin!(end.next()), 0).await {
+                    ledger.arrived(&message);
+                }
+            }
+            ends
+        }),
     })
 }
 
