@@ -140,7 +140,8 @@ impl<T, S: Sharing> fmt::Debug for Permit<'_, T, S> {
 /// # Errors
 ///
 /// [`PushError::Closed`] if the channel is or becomes closed before there is a slot; [`PushError::Cancelled`] if the
-/// reservation was asked to stop before.
+/// reservation was asked to stop before it resolved, also if a slot was granted to it by then: that goes to the next in
+/// line.
 ///
 /// # Cancel safety
 ///

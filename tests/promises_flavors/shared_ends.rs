@@ -10,6 +10,7 @@ macro_rules! asked_of {
             use std::pin::pin;
             use std::sync::Arc;
 
+            use millstream::Operation;
             use millstream::channel::{PushError, TryPopError, TryPushError, $flavor as make};
 
             use crate::{Bell, Mine, gone, panics, poll, ready};
@@ -124,6 +125,33 @@ macro_rules! asked_of {
                 assert!(poll(second.as_mut()).is_pending());
                 drop(first);
                 assert_eq!(ready(second), Ok(1));
+            }
+
+            #[test]
+            fn whoever_is_asked_to_stop_after_it_was_served_has_been_served() {
+                let (tx, rx) = make(1);
+                {
+                    let mut pop = pin!(rx.pop());
+                    assert!(poll(pop.as_mut()).is_pending());
+                    tx.try_push(1).unwrap();
+                    pop.as_mut().request_cancel();
+                    assert_eq!(ready(pop), Ok(1), "a value was there for it before");
+                }
+                tx.try_push(2).unwrap();
+                let mut reserve = pin!(tx.reserve());
+                assert!(poll(reserve.as_mut()).is_pending());
+                assert_eq!(rx.try_pop(), Ok(2));
+                reserve.as_mut().request_cancel();
+                assert!(
+                    ready(reserve).is_err_and(|error| error.is_cancelled()),
+                    "it takes effect in its own poll only"
+                );
+                tx.try_push(3).expect("the slot that it was granted is free again");
+                let mut push = pin!(tx.push(4));
+                assert!(poll(push.as_mut()).is_pending());
+                assert_eq!(rx.try_pop(), Ok(3));
+                push.as_mut().request_cancel();
+                assert_eq!((ready(push), rx.try_pop()), (Ok(()), Ok(4)));
             }
 
             #[test]
