@@ -27,6 +27,7 @@ use libc::c_void;
 use fault::{Fault, FaultKernel, FaultPlan};
 
 pub use error::{BuildError, BuildErrorKind, BuildStep};
+pub(crate) use queue::Known;
 pub(crate) use ring::{Ring, RingConfig};
 pub use sqe::Sqe;
 
@@ -187,6 +188,36 @@ impl AnyDriver {
     pub(crate) fn with_faults(config: &RingConfig, plan: &FaultPlan) -> Result<Self, BuildError> {
         let ring = Ring::with_kernel(config, FaultKernel(plan.clone()))?;
         Ok(Self::Other(Box::new(Fault::new(ring, plan.clone()))))
+    }
+}
+
+/// What an [`AnyDriver`] has for whoever walks its completions.
+pub(crate) enum Walk {
+    /// These, where they lie. What was taken of them is told to [`AnyDriver::hand_out`].
+    Known(Known),
+    /// At most this one, which is handed out.
+    One(Option<Completion>),
+}
+
+impl AnyDriver {
+    /// The completions that are there: all that are known, or one at a time.
+    #[inline]
+    pub(crate) fn walk(&mut self) -> Walk {
+        match self {
+            Self::Ring(ring) => match ring.known() {
+                Some(known) => Walk::Known(known),
+                None => Walk::One(None),
+            },
+            Self::Other(driver) => Walk::One(driver.next()),
+        }
+    }
+
+    /// Notes how far what was known is handed out. `known` came from the last [`AnyDriver::walk`].
+    #[inline]
+    pub(crate) fn hand_out(&mut self, known: Known) {
+        if let Self::Ring(ring) = self {
+            ring.hand_out(known);
+        }
     }
 }
 

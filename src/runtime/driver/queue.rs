@@ -201,6 +201,40 @@ impl SubmissionQueue {
     }
 }
 
+/// Completions that are known to be there and not handed out yet, where they lie in the queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    head: u32,
+    tail: u32,
+    mask: u32,
+    completions: NonNull<Completion>,
+}
+
+impl Known {
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.tail.wrapping_sub(self.head) as usize
+    }
+
+    /// The next one.
+    ///
+    /// # Safety
+    ///
+    /// The queue is still mapped, in this process, and since it said what is known it was neither walked nor published.
+    #[inline]
+    pub(crate) unsafe fn next(&mut self) -> Option<Completion> {
+        if self.head == self.tail {
+            return None;
+        }
+        let index = (self.head & self.mask) as usize;
+        // SAFETY: (I5) the index is inside the queue; the kernel wrote this completion before it moved the tail past it, and
+        // leaves it alone until we move the head past it.
+        let completion = unsafe { self.completions.add(index).read() };
+        self.head = self.head.wrapping_add(1);
+        Some(completion)
+    }
+}
+
 /// The completion queue. Only the kernel writes completions and the tail.
 #[derive(Debug)]
 pub(crate) struct CompletionQueue {
@@ -241,21 +275,30 @@ impl CompletionQueue {
         self.head == self.tail
     }
 
-    /// The next completion. The tail is looked at again only when all that was known is handed out.
+    /// What is known to be there. The tail is looked at again only when all that was known is handed out.
     #[inline]
-    pub(crate) fn next(&mut self) -> Option<Completion> {
+    pub(crate) fn known(&mut self) -> Known {
         if self.head == self.tail {
             self.tail = self.kernel_tail();
-            if self.head == self.tail {
-                return None;
-            }
         }
-        let index = (self.head & self.mask) as usize;
-        // SAFETY: (I5) the index is inside the queue; the kernel wrote this completion before it moved the tail past it, and
-        // leaves it alone until we move the head past it.
-        let completion = unsafe { self.completions.add(index).read() };
-        self.head = self.head.wrapping_add(1);
-        Some(completion)
+        Known { head: self.head, tail: self.tail, mask: self.mask, completions: self.completions }
+    }
+
+    /// Notes how far what was known is handed out. `known` came from this queue, which was not walked since.
+    #[inline]
+    pub(crate) fn hand_out(&mut self, known: Known) {
+        debug_assert!(known.tail == self.tail && known.len() <= self.tail.wrapping_sub(self.head) as usize);
+        self.head = known.head;
+    }
+
+    /// The next completion.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Option<Completion> {
+        let mut known = self.known();
+        // SAFETY: (I5) asked for a line ago; that there still is a mapping is asked of all who look into the queue.
+        let completion = unsafe { known.next() };
+        self.hand_out(known);
+        completion
     }
 
     #[inline]

@@ -15,7 +15,7 @@ use libc::c_void;
 
 use super::error::{BuildError, BuildStep};
 use super::fork::Home;
-use super::queue::{CompletionQueue, SubmissionQueue};
+use super::queue::{CompletionQueue, Known, SubmissionQueue};
 use super::sys::{self, Kernel, Linux, Mapping, Params, enter, feature, setup, sq};
 use super::{Completion, Driver, Sqe, Ticket, Wait};
 
@@ -304,6 +304,20 @@ fn set_up(kernel: &impl Kernel, config: &RingConfig) -> Result<(OwnedFd, Params)
         }
     }
     Err(BuildError::too_old("IORING_SETUP_SUBMIT_ALL"))
+}
+
+impl<K: Kernel> Ring<K> {
+    /// The completions that are known to be there; `None` in a child after `fork`, where they are not mapped.
+    #[inline]
+    pub(super) fn known(&mut self) -> Option<Known> {
+        if self.home.same_process() { Some(self.cq.known()) } else { None }
+    }
+
+    /// Notes how far what was known is handed out.
+    #[inline]
+    pub(super) fn hand_out(&mut self, known: Known) {
+        self.cq.hand_out(known);
+    }
 }
 
 impl<K: Kernel> Driver for Ring<K> {

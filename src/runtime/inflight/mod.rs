@@ -29,7 +29,7 @@ use io_uring::{opcode, types};
 pub(crate) use node::{Key, Kind, Node, State, VTable, flag, payload};
 pub(crate) use pool::class_of;
 
-use super::driver::{AnyDriver, Completion, Driver, Sqe, Ticket, Wait};
+use super::driver::{AnyDriver, Completion, Driver, Known, Sqe, Ticket, Wait, Walk};
 use crate::util::contain::contain;
 use crate::util::plain::Plain;
 use cancel::Cancels;
@@ -325,9 +325,17 @@ impl Inflight {
     #[inline]
     pub(crate) fn reap(&self, tasks: &impl Wakes) -> usize {
         let mut count = 0;
-        while let Some(completion) = self.driver().next() {
-            count += 1;
-            self.dispatch(tasks, completion);
+        loop {
+            count += match self.driver().walk() {
+                Walk::Known(known) if known.len() > 0 => self.walk(tasks, known),
+                Walk::One(Some(completion)) => {
+                    if !self.complete(tasks, completion) {
+                        self.dispatch_rare(tasks, completion.user_data, completion.res, completion.flags);
+                    }
+                    1
+                }
+                Walk::Known(_) | Walk::One(None) => break,
+            };
         }
         if count > 0 {
             self.driver().publish();
@@ -336,45 +344,63 @@ impl Inflight {
         count
     }
 
+    /// Hands out what is known up to the first completion that may run foreign code: that code may queue ops, and so
+    /// enter the kernel, which is then given the space of what was handed out, and of nothing else.
     #[inline]
-    fn dispatch(&self, tasks: &impl Wakes, completion: Completion) {
+    fn walk(&self, tasks: &impl Wakes, mut known: Known) -> usize {
+        let before = known.len();
+        // SAFETY: (I5, I7) just asked for, in this process; until `hand_out` no foreign code runs, which could fork, and no
+        // other call reaches the driver.
+        while let Some(completion) = unsafe { known.next() } {
+            if !self.complete(tasks, completion) {
+                self.driver().hand_out(known);
+                self.dispatch_rare(tasks, completion.user_data, completion.res, completion.flags);
+                return before - known.len();
+            }
+        }
+        self.driver().hand_out(known);
+        before
+    }
+
+    /// Completes an op that a task of ours waits for, without a flag, and by its terminal completion: the usual one.
+    /// Runs no foreign code. `false`: it is another, and nothing was done.
+    #[inline]
+    fn complete(&self, tasks: &impl Wakes, completion: Completion) -> bool {
         // op-flow 6/8: CQE dispatched. The kind bits say whose it is; the generation, whether it is still awaited.
         let key = Key::from_user_data(completion.user_data);
-        if completion.user_data == key.user_data(Kind::Op)
-            && let Some(node) = self.pool.find(key)
-        {
-            self.complete(tasks, node, completion);
-        } else {
-            self.dispatch_rare(completion.user_data, completion.res);
+        if completion.user_data != key.user_data(Kind::Op) {
+            return false;
         }
-    }
-
-    #[cold]
-    fn dispatch_rare(&self, user_data: u64, res: i32) {
-        match node::kind_of(user_data) {
-            Some(Kind::Cancel) => self.cancel_answered(Key::from_user_data(user_data), res),
-            Some(Kind::Wake) => self.wake_armed.set(false),
-            Some(Kind::Ignored) => {}
-            Some(Kind::Op) | None => self.stale.set(self.stale.get() + 1),
-        }
-    }
-
-    #[inline]
-    fn complete(&self, tasks: &impl Wakes, node: NonNull<Node>, completion: Completion) {
+        let Some(node) = self.pool.find(key) else { return false };
         // SAFETY: (I5) `find` gave a live node; shared access only.
         let head = unsafe { node.as_ref() };
         if io_uring::cqueue::more(completion.flags) || !head.is_plainly(State::Queued) {
-            return self.complete_marked(tasks, node, completion.res, completion.flags);
+            return false;
         }
         head.res.set(completion.res);
         head.cqe_flags.set(completion.flags);
         head.begin(State::Done);
         // op-flow 7/8: node result and wake. The task is queued; its poll takes the result out of the node.
         tasks.wake_plain(head.task());
+        true
+    }
+
+    #[inline(never)]
+    fn dispatch_rare(&self, tasks: &impl Wakes, user_data: u64, res: i32, flags: u32) {
+        let key = Key::from_user_data(user_data);
+        match node::kind_of(user_data) {
+            Some(Kind::Op) => match self.pool.find(key) {
+                Some(node) => self.complete_marked(tasks, node, res, flags),
+                None => self.stale.set(self.stale.get() + 1),
+            },
+            Some(Kind::Cancel) => self.cancel_answered(key, res),
+            Some(Kind::Wake) => self.wake_armed.set(false),
+            Some(Kind::Ignored) => {}
+            None => self.stale.set(self.stale.get() + 1),
+        }
     }
 
     /// [`complete`](Self::complete) of a node with flags, or by a completion that is not its terminal one.
-    #[inline(never)]
     fn complete_marked(&self, tasks: &impl Wakes, node: NonNull<Node>, res: i32, flags: u32) {
         // SAFETY: (I5) as in `complete`.
         let head = unsafe { node.as_ref() };
