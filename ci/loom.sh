@@ -108,6 +108,7 @@ arms-while-it-is-woken channel::tests::spsc::loom::a_new_waker_misses_nothing
 poll-ends-without-fence channel::tests::spsc::loom::room_is_told_at_the_end_of_the_poll
 watches-armed-without-fence channel::tests::spsc::loom::one_crosses_between_runtimes
 watches-armed-without-a-look channel::tests::spsc::loom::one_crosses_between_runtimes
+light-is-nothing channel::tests::spsc::loom::one_that_left_is_seen_leaving
 arms-for-one-that-left channel::tests::spsc::loom::one_that_left_is_armed_no_more
 BUGS
 fi

@@ -39,6 +39,9 @@ use crate::util::executor;
 const TURN: u32 = 64;
 /// How many polls may pass before what is queued is submitted, though the kernel has nothing to say.
 const SUBMIT: u32 = 256;
+/// How often levels are looked at between two looks at the rest, while the thread spins: the pause there takes longer than
+/// a look, and on the other side somebody waits for the answer.
+const LOOKS: u32 = 4;
 /// The longest pause after an `enter` that failed for the time being.
 const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 
@@ -179,7 +182,8 @@ impl Core {
         // Phase 2.
         let deadline = earlier(self.timers.next_deadline(), self.inflight.cancel_deadline());
         let ring = || self.inflight.has_completion() || self.inflight.needs_enter();
-        let look = || self.lookout.has_watches() && self.lookout.look(|waker| self.wake(waker));
+        let look =
+            || self.lookout.has_watches() && (0..LOOKS).any(|_| self.lookout.look(|waker| self.wake(waker)));
         if self.spin.run(deadline, || self.entry.inbox.has_work() || ring() || look()) {
             return;
         }

@@ -27,7 +27,12 @@
 //!
 //! Either the popper sees the new tail or the pusher sees the close, so a push beyond the end is known to its pusher,
 //! who takes it back. The barrier between a change and that look must not cost anything; see [`barrier`].
+#![allow(unsafe_code, reason = "has room for something that it does not know")]
 
+use core::alloc::Layout;
+use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
 use core::task::Waker;
 
 use crossbeam_utils::CachePadded;
@@ -85,12 +90,23 @@ struct Waiting {
 /// See the module.
 pub(crate) struct Level {
     /// Written by the pusher only.
-    tail: CachePadded<AtomicUsize>,
+    tail: CachePadded<Tail>,
     /// Written by the popper only.
     head: CachePadded<AtomicUsize>,
     /// Seldom written by anybody.
     rest: CachePadded<Rest>,
 }
+
+/// The tail, and on the same cache line some room for what is counted: where that is all of it, whoever looks at the tail
+/// gets it in one go.
+#[repr(C)]
+struct Tail {
+    count: AtomicUsize,
+    near: UnsafeCell<MaybeUninit<[usize; NEAR / size_of::<usize>()]>>,
+}
+
+/// What is left of a line of 64 bytes.
+const NEAR: usize = 56;
 
 struct Rest {
     waiting: [Waiting; 2],
@@ -99,6 +115,9 @@ struct Rest {
     end: AtomicUsize,
     capacity: usize,
 }
+
+// SAFETY: (I5) `near` is not touched here, and those who share it out answer for what they put there.
+unsafe impl Sync for Tail {}
 
 impl Level {
     /// Between `0` and `capacity`, which is 1 at least.
@@ -109,7 +128,10 @@ impl Level {
             gone: AtomicBool::new(false),
         };
         Self {
-            tail: CachePadded::new(AtomicUsize::new(0)),
+            tail: CachePadded::new(Tail {
+                count: AtomicUsize::new(0),
+                near: UnsafeCell::new(MaybeUninit::uninit()),
+            }),
             head: CachePadded::new(AtomicUsize::new(0)),
             rest: CachePadded::new(Rest {
                 waiting: [waiting(), waiting()],
@@ -125,13 +147,21 @@ impl Level {
         self.rest.capacity
     }
 
+    /// Room for something of this layout beside the tail, for the two parties to share out. It is there as long as the
+    /// level.
+    pub(crate) fn near(&self, layout: Layout) -> Option<NonNull<u8>> {
+        let fits = layout.size() <= NEAR && layout.align() <= align_of::<usize>();
+        // A model checker wants each cell to be one of its own.
+        (fits && !cfg!(millstream_loom)).then(|| NonNull::from(&self.tail.near).cast())
+    }
+
     // ---- the counts ----
 
     /// How much was put in, for the popper: what was put in by then is there to be read.
     #[inline]
     pub(crate) fn tail(&self) -> usize {
         // ORDERING: pairs with `set_tail`.
-        self.tail.load(Ordering::Acquire)
+        self.tail.count.load(Ordering::Acquire)
     }
 
     /// How much was taken out, for the pusher: what was taken out by then may be written over.
@@ -144,7 +174,7 @@ impl Level {
     #[inline]
     pub(crate) fn set_tail(&self, tail: usize) {
         // ORDERING: pairs with `tail`.
-        self.tail.store(
+        self.tail.count.store(
             tail,
             if cfg!(millstream_bug = "tail-is-relaxed") { Ordering::Relaxed } else { Ordering::Release },
         );
@@ -169,7 +199,7 @@ impl Level {
             return false;
         }
         // ORDERING: Relaxed: who acts upon the answer looks again, with `tail` or `head`.
-        let filled = self.tail.load(Ordering::Relaxed).wrapping_sub(self.head.load(Ordering::Relaxed));
+        let filled = self.tail.count.load(Ordering::Relaxed).wrapping_sub(self.head.load(Ordering::Relaxed));
         match side {
             Side::Pusher => filled < self.capacity(),
             Side::Popper => filled != 0,

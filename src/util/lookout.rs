@@ -28,15 +28,15 @@
 //! and arms at once.
 #![allow(unsafe_code, reason = "a thread-local pointer to what the executor installed")]
 
-use core::cell::Cell;
+use core::cell::{Cell, UnsafeCell};
 use core::ptr::{self, NonNull};
 use core::task::Waker;
 
 use super::barrier;
 use super::contain::contain;
-use super::executor;
-use super::level::{Level, NOWHERE, Side, Want};
+use super::level::{Level, Side, Want};
 use super::plain::Plain;
+use super::post::Post;
 use super::wait_slot::Armed;
 use crate::sync::Arc;
 use crate::sync::atomic::{Ordering, fence};
@@ -63,180 +63,21 @@ pub(crate) unsafe fn install(lookout: Option<NonNull<Lookout>>) -> Option<NonNul
 }
 
 #[inline]
-fn with<R>(f: impl FnOnce(Option<&Lookout>) -> R) -> R {
+pub(super) fn with<R>(f: impl FnOnce(Option<&Lookout>) -> R) -> R {
     // SAFETY: (local) still in its place, as `install`'s caller promised; `f` cannot keep the reference.
     f(HERE.with(Cell::get).map(|lookout| unsafe { lookout.as_ref() }))
 }
 
-/// One side of a level, as the party on that side holds it.
-pub(crate) struct Post {
-    level: Arc<Level>,
-    side: Side,
-    /// Where it sat last, on whichever thread: right or wrong, the seat knows.
-    last: u8,
-}
-
-/// What a wait came to.
-#[must_use]
-pub(crate) enum Wait {
-    /// The waker will be called.
-    Pending,
-    /// What was waited for is there.
-    Ready,
-}
-
-impl Post {
-    pub(crate) fn new(level: Arc<Level>, side: Side) -> Self {
-        Self { level, side, last: 0 }
-    }
-
-    #[inline]
-    pub(crate) fn level(&self) -> &Level {
-        &self.level
-    }
-
-    /// To be called after this side has changed the level. Returns whom to wake at once.
-    ///
-    /// After this returns, a close by the other side is seen by a look at the level, or that close saw the change.
-    #[inline]
-    pub(crate) fn changed(&mut self) -> Option<Waker> {
-        with(|lookout| {
-            if let Some(lookout) = lookout
-                && let Some(seat) = lookout.seat_of(self)
-            {
-                let first = lookout.note(seat);
-                if self.side == Side::Popper {
-                    return None; // a pusher that waits for room can wait: there will be more at the end of this poll
-                }
-                barrier::light();
-                // Whoever sleeps over there is woken right at the first value, and gets up while more are pushed.
-                if first && self.other_waits() { self.take_other() } else { None }
-            } else {
-                // ORDERING: pairs with the fence between arming and looking.
-                fence(Ordering::SeqCst);
-                if self.other_waits() { self.take_other() } else { None }
-            }
-        })
-    }
-
-    #[inline]
-    fn other_waits(&self) -> bool {
-        self.level.slot(self.side.other()).is_armed()
-    }
-
-    #[cold]
-    fn take_other(&self) -> Option<Waker> {
-        self.level.slot(self.side.other()).take()
-    }
-
-    /// The same for a change that is rare and the last: fences here and now.
-    pub(crate) fn closed(&self) -> Option<Waker> {
-        // ORDERING: pairs with the fence between arming and looking.
-        fence(Ordering::SeqCst);
-        if cfg!(millstream_bug = "close-wakes-nobody") { None } else { self.take_other() }
-    }
-
-    /// Waits: the waker is called once what is wanted is there, unless it is there now. `wake` gets wakers to call and
-    /// `discard` such to drop: either may run the user's code.
-    pub(crate) fn wait(&mut self, want: Want, waker: &Waker, wake: fn(Waker), discard: fn(Waker)) -> Wait {
-        let plain = Plain::of(waker);
-        let watched = with(|lookout| {
-            let lookout = lookout?;
-            match plain {
-                Some(plain) => lookout.watch(self, want, plain, discard),
-                None => {
-                    // Somebody else polls here, inside a task, and may block this thread before the poll ends.
-                    lookout.settle(wake);
-                    executor::about_to_wait(waker);
-                    lookout.unwatch(self);
-                    None
-                }
-            }
-        });
-        if watched.is_some() {
-            return Wait::Pending;
-        }
-        self.arm(want, waker, plain, discard)
-    }
-
-    #[inline(never)]
-    fn arm(&mut self, want: Want, waker: &Waker, plain: Option<Plain>, discard: fn(Waker)) -> Wait {
-        if self.level.seat(self.side) != NOWHERE {
-            self.level.sit(self.side, NOWHERE); // from here on nobody arms but us
-        }
-        match self.level.slot(self.side).arm(waker, plain) {
-            Armed::Yes(old) => old.into_iter().for_each(discard),
-            Armed::BeingWoken => {
-                waker.wake_by_ref();
-                #[cfg(millstream_loom)] // the thread that wakes has to get on
-                crate::sync::thread::yield_now();
-                return Wait::Pending;
-            }
-        }
-        if !cfg!(millstream_bug = "arms-without-fence") {
-            // ORDERING: pairs with the fence after a change: its thread sees the slot armed, or we see the change.
-            fence(Ordering::SeqCst);
-        }
-        if self.level.is_ready(self.side, want) && !cfg!(millstream_bug = "arms-without-a-look") {
-            self.level.slot(self.side).take().into_iter().for_each(discard);
-            Wait::Ready
-        } else {
-            Wait::Pending
-        }
-    }
-
-    /// Nobody waits on this side any more. Returns what is left of its waker.
-    #[inline]
-    pub(crate) fn stop_waiting(&mut self) -> Option<Waker> {
-        with(|lookout| {
-            if let Some(lookout) = lookout {
-                lookout.unwatch(self);
-            }
-        });
-        let slot = self.level.slot(self.side);
-        if slot.is_armed() { slot.take() } else { None }
-    }
-
-    #[inline]
-    fn key(&self) -> usize {
-        key(&self.level, self.side)
-    }
-}
-
-impl Drop for Post {
-    fn drop(&mut self) {
-        if self.level.seat(self.side) != NOWHERE {
-            self.level.sit(self.side, NOWHERE);
-            with(|lookout| {
-                if let Some(lookout) = lookout
-                    && let Some(seat) = lookout.find(self)
-                {
-                    lookout.unwatch(self);
-                    lookout.notes.set(lookout.notes.get() | 1 << seat); // settling gives the seat up
-                }
-            });
-        }
-        // Left by a wait that was given up without a word. Nobody arms the slot any more, so who drops the level last
-        // runs no code of the user's.
-        let slot = self.level.slot(self.side);
-        if slot.is_armed()
-            && let Some(waker) = slot.take()
-        {
-            contain(|| drop(waker));
-        }
-    }
-}
-
 /// One number for a side of a level. Levels are aligned to more than two bytes.
 #[inline]
-fn key(level: &Level, side: Side) -> usize {
+pub(super) fn key(level: &Level, side: Side) -> usize {
     ptr::from_ref(level).addr() | side as usize
 }
 
 struct Seat {
     /// Whose it is; 0 is nobody's.
     key: Cell<usize>,
-    level: Cell<Option<Arc<Level>>>,
+    level: UnsafeCell<Option<Arc<Level>>>,
     watch: Cell<Option<(Want, Plain)>>,
 }
 
@@ -256,7 +97,7 @@ pub(crate) struct Lookout {
 
 impl Lookout {
     pub(crate) fn new() -> Self {
-        let seat = || Seat { key: Cell::new(0), level: Cell::new(None), watch: Cell::new(None) };
+        let seat = || Seat { key: Cell::new(0), level: UnsafeCell::new(None), watch: Cell::new(None) };
         Self {
             notes: Cell::new(0),
             watches: Cell::new(0),
@@ -273,15 +114,22 @@ impl Lookout {
         ptr::from_ref(self).addr() | seat << 1
     }
 
+    /// The seat of ours that has this number.
     #[inline]
-    fn find(&self, post: &Post) -> Option<usize> {
+    pub(super) fn index(&self, number: usize) -> Option<usize> {
+        let seat = (number ^ ptr::from_ref(self).addr()) >> 1;
+        (seat < SEATS).then_some(seat)
+    }
+
+    #[inline]
+    pub(super) fn find(&self, post: &Post) -> Option<usize> {
         let last = usize::from(post.last) % SEATS;
         (self.seats[last].key.get() == post.key()).then_some(last)
     }
 
     /// The seat of this side, a new one if it has none here.
     #[inline]
-    fn seat_of(&self, post: &mut Post) -> Option<usize> {
+    pub(super) fn seat_of(&self, post: &mut Post) -> Option<usize> {
         match self.find(post) {
             // It may have been elsewhere meanwhile, and left this seat as it was.
             Some(seat) => Some(seat),
@@ -302,31 +150,45 @@ impl Lookout {
         let seat = (self.next.get() + free.trailing_zeros()) as usize % SEATS;
         self.next.set((seat as u32 + 1) % SEATS as u32);
         self.vacate(seat);
+        drop(self.replace(seat, Some(post.level.clone())));
         self.seats[seat].key.set(post.key());
-        self.seats[seat].level.set(Some(post.level.clone()));
         self.taken.set(self.taken.get() | 1 << seat);
         post.last = seat as u8;
-        post.level.sit(post.side, self.number(seat));
+        post.sit(self.number(seat));
         Some(seat)
+    }
+
+    /// The side is going away for good: settling gives its seat up.
+    pub(super) fn give_up(&self, post: &Post) {
+        if let Some(seat) = self.find(post) {
+            self.end_watch(seat);
+            self.notes.set(self.notes.get() | 1 << seat);
+        }
     }
 
     /// Gives a seat up. Whoever sat there finds out when it looks for it.
     fn vacate(&self, seat: usize) {
         self.seats[seat].key.set(0);
-        self.seats[seat].watch.set(None);
         self.taken.set(self.taken.get() & !(1 << seat));
-        drop(self.seats[seat].level.take()); // no code of the user's: both sides emptied their slots when they went
+        self.end_watch(seat);
+        drop(self.replace(seat, None)); // no code of the user's: both sides emptied their slots when they went
     }
 
-    /// Calls `f` with the level of a seat that is taken. No user code in `f`.
+    /// Calls `f` with the level of a seat that is taken, its side, and the number it knows the seat by. `f` runs no code of
+    /// the user's.
     #[inline]
-    fn at<R>(&self, seat: usize, f: impl FnOnce(&Arc<Level>, Side) -> R) -> Option<R> {
-        let key = self.seats[seat].key.get();
-        let side = if key & 1 == Side::Pusher as usize { Side::Pusher } else { Side::Popper };
-        let level = self.seats[seat].level.take()?;
-        let result = f(&level, side);
-        self.seats[seat].level.set(Some(level));
-        Some(result)
+    fn at<R>(&self, seat: usize, f: impl FnOnce(&Level, Side, usize) -> R) -> Option<R> {
+        let side =
+            if self.seats[seat].key.get() & 1 == Side::Pusher as usize { Side::Pusher } else { Side::Popper };
+        // SAFETY: (I7) one thread, and only `replace` has a `&mut` to it, to which `f` does not lead.
+        let level = unsafe { &*self.seats[seat].level.get() }.as_deref()?;
+        Some(f(level, side, self.number(seat)))
+    }
+
+    /// Puts another level on a seat, and returns the one that was there.
+    fn replace(&self, seat: usize, level: Option<Arc<Level>>) -> Option<Arc<Level>> {
+        // SAFETY: (I7) one thread, and no reference from `at` is held while this runs.
+        core::mem::replace(unsafe { &mut *self.seats[seat].level.get() }, level)
     }
 
     // ---- changes ----
@@ -338,7 +200,7 @@ impl Lookout {
 
     /// Whether it is the first note of this seat since the last settling.
     #[inline]
-    fn note(&self, seat: usize) -> bool {
+    pub(super) fn note(&self, seat: usize) -> bool {
         let notes = self.notes.get();
         self.notes.set(notes | 1 << seat);
         notes & 1 << seat == 0
@@ -346,48 +208,71 @@ impl Lookout {
 
     /// Wakes whoever waits for what was changed since the last time. To be called after each poll that left notes, and
     /// before the thread waits for anything.
-    #[cold]
+    ///
+    /// One fence for all of them; none if all the other sides sit here as well. A side that leaves its seat for another
+    /// thread passes the heavy half of a barrier before it waits there, so that what we do not see of its leaving it
+    /// sees of our changes.
+    #[inline(never)]
     pub(crate) fn settle(&self, wake: impl Fn(Waker)) {
-        if !cfg!(millstream_bug = "poll-ends-without-fence") {
-            // ORDERING: pairs with the fence between arming and looking.
-            fence(Ordering::SeqCst);
-        }
+        let mut fenced = cfg!(millstream_bug = "poll-ends-without-fence");
         while self.has_notes() {
             let seat = self.notes.get().trailing_zeros() as usize;
             self.notes.set(self.notes.get() & !(1 << seat));
-            let waker = self.at(seat, |level, side| self.waiter_across(level, side)).flatten();
-            self.vacate_if_left(seat);
+            let settled = self.at(seat, |level, side, number| {
+                let other = side.other();
+                let waiter = match self.seat_here(level, other) {
+                    Some(across) => self.waiter_here(level, other, across),
+                    None => {
+                        if !core::mem::replace(&mut fenced, true) {
+                            // ORDERING: pairs with the fence between arming and looking.
+                            fence(Ordering::SeqCst);
+                        }
+                        self.waiter_elsewhere(level, other)
+                    }
+                };
+                (waiter, level.seat(side) != number)
+            });
+            let Some((waker, left)) = settled else { continue };
+            if left && self.watches.get() & 1 << seat == 0 {
+                self.vacate(seat);
+            }
             if let Some(waker) = waker {
-                let plain = Plain::of(&waker).is_some();
+                // The user's code may run, and leave more notes.
+                fenced &= Plain::of(&waker).is_some();
                 wake(waker);
-                if !plain {
-                    fence(Ordering::SeqCst); // the user's code ran, and may have left more notes
-                }
             }
         }
     }
 
-    /// Who waits on the other side for what is there: with its slot armed, or watching from a seat of ours.
-    fn waiter_across(&self, level: &Level, side: Side) -> Option<Waker> {
-        let other = side.other();
-        let slot = level.slot(other);
-        if slot.is_armed() {
-            // Not ready: it took everything there was, and armed after that.
-            return level.take_if_ready(other, Want::Progress);
+    /// Which of our seats the side is on, if it has not left it by now.
+    fn seat_here(&self, level: &Level, side: Side) -> Option<usize> {
+        self.index(level.seat(side))?;
+        // ORDERING: pairs with the `heavy` barrier of a side that leaves for another thread.
+        barrier::light();
+        self.index(level.seat(side))
+    }
+
+    /// Who waits on a side that sits elsewhere or nowhere, for what is there.
+    fn waiter_elsewhere(&self, level: &Level, side: Side) -> Option<Waker> {
+        // Not ready: it took everything there was, and armed after that.
+        if level.slot(side).is_armed() { level.take_if_ready(side, Want::Progress) } else { None }
+    }
+
+    /// Who waits on a side that sits here: watching, or armed by us.
+    fn waiter_here(&self, level: &Level, side: Side, seat: usize) -> Option<Waker> {
+        if self.seats[seat].key.get() == key(level, side)
+            && self.watches.get() & 1 << seat != 0
+            && let Some((want, plain)) = self.seats[seat].watch.get()
+            && level.is_ready(side, want)
+        {
+            self.end_watch(seat);
+            return Some(plain.waker());
         }
-        let seat = (level.seat(other) ^ ptr::from_ref(self).addr()) >> 1;
-        if seat < SEATS && self.seats[seat].key.get() == key(level, other) {
-            let (want, plain) = self.seats[seat].watch.get()?;
-            if level.is_ready(other, want) {
-                self.end_watch(seat);
-                return Some(plain.waker());
-            }
-        }
-        None
+        self.waiter_elsewhere(level, side)
     }
 
     fn vacate_if_left(&self, seat: usize) {
-        let left = self.at(seat, |level, side| level.seat(side) != self.number(seat));
+        let left = self.at(seat, |level, side, number| level.seat(side) != number);
         if left == Some(true) && (self.notes.get() | self.watches.get()) & 1 << seat == 0 {
             self.vacate(seat);
         }
@@ -400,11 +285,9 @@ impl Lookout {
         self.watches.get() != 0
     }
 
-    fn watch(&self, post: &mut Post, want: Want, plain: Plain, discard: fn(Waker)) -> Option<()> {
+    pub(super) fn watch(&self, post: &mut Post, want: Want, plain: Plain, discard: fn(Waker)) -> Option<()> {
         let seat = self.seat_of(post)?;
-        if post.level.seat(post.side) != self.number(seat) {
-            post.level.sit(post.side, self.number(seat)); // it was elsewhere since
-        }
+        post.sit(self.number(seat));
         let slot = post.level.slot(post.side);
         if slot.is_armed() {
             // An earlier wait's. User code may run, which can take anything here, but not this post's seat's key.
@@ -419,7 +302,7 @@ impl Lookout {
     }
 
     #[inline]
-    fn unwatch(&self, post: &Post) {
+    pub(super) fn unwatch(&self, post: &Post) {
         if let Some(seat) = self.find(post) {
             self.end_watch(seat);
         }
@@ -439,7 +322,7 @@ impl Lookout {
             let seat = watches.trailing_zeros() as usize;
             watches &= watches - 1;
             if let Some((want, plain)) = self.seats[seat].watch.get()
-                && self.at(seat, |level, side| level.is_ready(side, want)) == Some(true)
+                && self.at(seat, |level, side, _| level.is_ready(side, want)) == Some(true)
             {
                 self.end_watch(seat);
                 wake(plain.waker()); // plain: no code of the user's
@@ -462,8 +345,7 @@ impl Lookout {
             let seat = watches.trailing_zeros() as usize;
             watches &= watches - 1;
             let Some((_, plain)) = self.seats[seat].watch.get() else { continue };
-            let outcome =
-                self.at(seat, |level, side| level.arm_from(self.number(seat), side, plain)).flatten();
+            let outcome = self.at(seat, |level, side, number| level.arm_from(number, side, plain)).flatten();
             match outcome {
                 Some(Armed::Yes(old)) => {
                     armed |= 1 << seat;
@@ -489,7 +371,7 @@ impl Lookout {
                 && let Some((want, _)) = watch
                 && !cfg!(millstream_bug = "watches-armed-without-a-look")
                 // Whoever is in the slot by now: it may have left since, and have armed the slot elsewhere.
-                && let Some(waker) = self.at(seat, |level, side| level.take_if_ready(side, want)).flatten()
+                && let Some(waker) = self.at(seat, |level, side, _| level.take_if_ready(side, want)).flatten()
             {
                 let plain = Plain::of(&waker).is_some();
                 wake(waker);

@@ -18,7 +18,7 @@ use crate::channel::receiver::Receiver;
 use crate::channel::sender::Sender;
 use crate::operation::Operation;
 use crate::util::level::Want;
-use crate::util::lookout::Post;
+use crate::util::post::Post;
 
 impl<T> Producer<T> {
     /// Waits until the channel is closed: explicitly, or because the consumer is gone.

@@ -8,7 +8,7 @@ use crate::channel::error::TryPopError;
 use crate::channel::wake::{contain, wake_now};
 use crate::sync::Arc;
 use crate::util::level::{Level, Side};
-use crate::util::lookout::Post;
+use crate::util::post::Post;
 
 /// What the popper's side knows. The slots from its head on, `filled` of them, are filled and its own.
 pub(super) struct Head<T> {

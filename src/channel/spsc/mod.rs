@@ -131,13 +131,13 @@ pub fn spsc<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
         let (sender, receiver) = super::bounded(0);
         return (Producer { kind: Kind::Meet(sender) }, Consumer { kind: Kind::Meet(receiver) });
     }
-    let slots = (capacity <= isize::MAX as usize).then(|| Slots::new(capacity)).flatten();
+    let level = Arc::new(Level::new(capacity));
+    let slots = (capacity <= isize::MAX as usize).then(|| Slots::new(capacity, &level)).flatten();
     let Some(slots) = slots else {
         let size = size_of::<T>();
         panic!("a channel of capacity {capacity} (values of {size} bytes) does not fit into memory");
     };
     barrier::prepare();
-    let level = Arc::new(Level::new(capacity));
     let tail = Tail::new(level.clone(), slots.share());
     (Producer { kind: Kind::Ring(tail) }, Consumer { kind: Kind::Ring(Head::new(level, slots)) })
 }

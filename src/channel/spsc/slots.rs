@@ -1,17 +1,19 @@
 //! The memory that values lie in between the two ends.
 //!
-//! Knows: `sync`. Does not know: which slots are filled.
+//! Knows: `sync`, the room in a level. Does not know: which slots are filled.
 #![allow(unsafe_code, reason = "values are moved in and out of slots that two threads share")]
 
+use core::alloc::Layout;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 use crate::sync::Arc;
 use crate::sync::cell::UnsafeCell;
+use crate::util::level::Level;
 
 type Slot<T> = UnsafeCell<MaybeUninit<T>>;
 
-/// As many slots as the capacity says. Both ends hold it; it never drops a value.
+/// As many slots as the capacity says. Both ends hold it, and their level longer than it; it never drops a value.
 pub(super) struct Slots<T> {
     /// Where the memory begins; it stays there.
     first: NonNull<Slot<T>>,
@@ -26,19 +28,24 @@ unsafe impl<T: Send> Send for Slots<T> {}
 unsafe impl<T: Send> Sync for Slots<T> {}
 
 impl<T> Slots<T> {
-    /// `None` if there is no memory for that many.
-    pub(super) fn new(capacity: usize) -> Option<Self> {
+    /// In the level, if there is room for so few; else in memory of their own. `None` if there is none.
+    pub(super) fn new(capacity: usize, level: &Level) -> Option<Self> {
         let mut memory = Vec::new();
-        memory.try_reserve_exact(capacity).ok()?;
-        #[cfg(not(millstream_loom))]
-        // SAFETY: (local) reserved above, and a slot may hold anything.
-        unsafe {
-            memory.set_len(capacity);
-        }
-        #[cfg(millstream_loom)] // whose cells know more than their value
-        memory.resize_with(capacity, || Slot::new(MaybeUninit::uninit()));
-        let memory = Arc::new(memory);
-        Some(Self { first: NonNull::from(memory.as_slice()).cast(), _memory: memory, capacity })
+        let first = match Layout::array::<Slot<T>>(capacity).ok().and_then(|layout| level.near(layout)) {
+            Some(near) => near.cast(),
+            None => {
+                memory.try_reserve_exact(capacity).ok()?;
+                #[cfg(not(millstream_loom))]
+                // SAFETY: (local) reserved above, and a slot may hold anything.
+                unsafe {
+                    memory.set_len(capacity);
+                }
+                #[cfg(millstream_loom)] // whose cells know more than their value
+                memory.resize_with(capacity, || Slot::new(MaybeUninit::uninit()));
+                NonNull::from(memory.as_slice()).cast()
+            }
+        };
+        Some(Self { first, _memory: Arc::new(memory), capacity })
     }
 
     /// The other end's.
@@ -51,7 +58,7 @@ impl<T> Slots<T> {
     /// `at` is below the capacity.
     #[inline]
     unsafe fn slot(&self, at: usize) -> &Slot<T> {
-        // SAFETY: (local) by the contract; `_memory` keeps it.
+        // SAFETY: (local) by the contract; `_memory` keeps it, or the level of the end that holds this.
         unsafe { self.first.add(at).as_ref() }
     }
 

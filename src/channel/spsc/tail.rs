@@ -10,7 +10,7 @@ use crate::channel::error::TryPushError;
 use crate::channel::wake::wake_now;
 use crate::sync::Arc;
 use crate::util::level::{Level, Side};
-use crate::util::lookout::Post;
+use crate::util::post::Post;
 
 /// What the pusher's side knows. The slots from its tail on, `room` of them, are empty and its own.
 pub(super) struct Tail<T> {

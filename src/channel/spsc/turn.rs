@@ -20,8 +20,8 @@ use super::tail::Tail;
 use crate::channel::wake::{deliver, discard, wake_now};
 use crate::util::executor;
 use crate::util::level::Want;
-use crate::util::lookout::{Post, Wait};
 use crate::util::plain::Plain;
+use crate::util::post::{Post, Wait};
 
 /// An end of the ring, to wait at.
 pub(super) trait End {
@@ -117,8 +117,8 @@ impl Turn {
         }
         loop {
             match end.post().wait(want, cx.waker(), wake_now, discard_one) {
-                Wait::Pending => {
-                    *self = Self::Waiting(Plain::of(cx.waker()));
+                Wait::Pending(plain) => {
+                    *self = Self::Waiting(plain);
                     return Poll::Pending;
                 }
                 Wait::Ready => {
@@ -135,7 +135,7 @@ impl Turn {
     #[inline]
     pub(super) fn stop_waiting(&mut self, end: &mut impl End) {
         if matches!(self, Self::Waiting(_)) {
-            discard(end.post().stop_waiting());
+            stop_waiting(end.post());
         }
     }
 
@@ -163,6 +163,11 @@ impl Turn {
             Self::Cancelled | Self::Finished => {}
         }
     }
+}
+
+#[inline(never)] // so that the drop of a future is small
+fn stop_waiting(post: &mut Post) {
+    discard(post.stop_waiting());
 }
 
 fn discard_one(waker: Waker) {

@@ -318,6 +318,25 @@ fn room_is_told_at_the_end_of_the_poll() {
     });
 }
 
+/// The producer sat beside the consumer, where no change is followed by a fence, and has left for another thread:
+/// `light-is-nothing`. (That the barrier it passes when it leaves has to be the heavy half no model can show: to the checker
+/// either half is a fence.)
+#[test]
+fn one_that_left_is_seen_leaving() {
+    let _hooks = Hooked::install();
+    loom::model(|| {
+        let (mut tx, mut rx) = spsc(1);
+        let runtime = Runtime::enter();
+        tx.try_push(1).unwrap();
+        runtime.end_poll();
+        let elsewhere = thread::spawn(move || block_on(tx.push(2)));
+        assert_eq!(rx.try_pop(), Ok(1));
+        runtime.end_poll();
+        elsewhere.join().unwrap().unwrap();
+        drop(rx); // a close would wake it, too
+    });
+}
+
 /// A consumer waits on one runtime, is given up there, and waits on another thread while the first still arms what it
 /// watched: `arms-for-one-that-left`.
 #[test]

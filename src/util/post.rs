@@ -1,0 +1,189 @@
+//! One side of a level, as its party holds it: what it does after a change, and how it waits.
+//!
+//! Knows: levels, the lookout of this thread if there is one, plain wakers. Does not know: what is counted.
+
+use core::task::Waker;
+
+use super::barrier;
+use super::contain::contain;
+use super::executor;
+use super::level::{Level, NOWHERE, Side, Want};
+use super::lookout::{key, with};
+use super::plain::Plain;
+use super::wait_slot::Armed;
+use crate::sync::Arc;
+use crate::sync::atomic::{Ordering, fence};
+
+/// One side of a level, as the party on that side holds it.
+pub(crate) struct Post {
+    pub(super) level: Arc<Level>,
+    pub(super) side: Side,
+    /// Where it sat last, on whichever thread: right or wrong, the seat knows.
+    pub(super) last: u8,
+}
+
+/// What a wait came to.
+#[must_use]
+pub(crate) enum Wait {
+    /// The waker will be called. It may be remembered if it is plain.
+    Pending(Option<Plain>),
+    /// What was waited for is there.
+    Ready,
+}
+
+impl Post {
+    pub(crate) fn new(level: Arc<Level>, side: Side) -> Self {
+        Self { level, side, last: 0 }
+    }
+
+    #[inline]
+    pub(crate) fn level(&self) -> &Level {
+        &self.level
+    }
+
+    /// To be called after this side has changed the level. Returns whom to wake at once.
+    ///
+    /// After this returns, a close by the other side is seen by a look at the level, or that close saw the change.
+    #[inline]
+    pub(crate) fn changed(&mut self) -> Option<Waker> {
+        with(|lookout| {
+            if let Some(lookout) = lookout
+                && let Some(seat) = lookout.seat_of(self)
+            {
+                let first = lookout.note(seat);
+                if self.side == Side::Popper {
+                    return None; // a pusher that waits for room can wait: there will be more at the end of this poll
+                }
+                barrier::light();
+                // Whoever sleeps over there is woken right at the first value, and gets up while more are pushed.
+                if first && self.other_waits() { self.take_other() } else { None }
+            } else {
+                // ORDERING: pairs with the fence between arming and looking.
+                fence(Ordering::SeqCst);
+                if self.other_waits() { self.take_other() } else { None }
+            }
+        })
+    }
+
+    #[inline]
+    fn other_waits(&self) -> bool {
+        self.level.slot(self.side.other()).is_armed()
+    }
+
+    #[cold]
+    fn take_other(&self) -> Option<Waker> {
+        self.level.slot(self.side.other()).take()
+    }
+
+    /// The same for a change that is rare and the last: fences here and now.
+    pub(crate) fn closed(&self) -> Option<Waker> {
+        // ORDERING: pairs with the fence between arming and looking.
+        fence(Ordering::SeqCst);
+        if cfg!(millstream_bug = "close-wakes-nobody") { None } else { self.take_other() }
+    }
+
+    /// Waits: the waker is called once what is wanted is there, unless it is there now. `wake` gets wakers to call and
+    /// `discard` such to drop: either may run the user's code.
+    pub(crate) fn wait(&mut self, want: Want, waker: &Waker, wake: fn(Waker), discard: fn(Waker)) -> Wait {
+        let plain = Plain::of(waker);
+        let watched = with(|lookout| {
+            let lookout = lookout?;
+            match plain {
+                Some(plain) => lookout.watch(self, want, plain, discard),
+                None => {
+                    // Somebody else polls here, inside a task, and may block this thread before the poll ends.
+                    lookout.settle(wake);
+                    executor::about_to_wait(waker);
+                    lookout.unwatch(self);
+                    None
+                }
+            }
+        });
+        if watched.is_some() {
+            return Wait::Pending(plain);
+        }
+        self.arm(want, waker, plain, discard)
+    }
+
+    #[inline(never)]
+    fn arm(&mut self, want: Want, waker: &Waker, plain: Option<Plain>, discard: fn(Waker)) -> Wait {
+        self.sit(NOWHERE); // from here on nobody arms but us
+        match self.level.slot(self.side).arm(waker, plain) {
+            Armed::Yes(old) => old.into_iter().for_each(discard),
+            Armed::BeingWoken => {
+                waker.wake_by_ref();
+                #[cfg(millstream_loom)] // the thread that wakes has to get on
+                crate::sync::thread::yield_now();
+                return Wait::Pending(plain);
+            }
+        }
+        if !cfg!(millstream_bug = "arms-without-fence") {
+            // ORDERING: pairs with the fence after a change: its thread sees the slot armed, or we see the change.
+            fence(Ordering::SeqCst);
+        }
+        if self.level.is_ready(self.side, want) && !cfg!(millstream_bug = "arms-without-a-look") {
+            self.level.slot(self.side).take().into_iter().for_each(discard);
+            Wait::Ready
+        } else {
+            Wait::Pending(plain)
+        }
+    }
+
+    /// Moves to another seat, if it is another.
+    #[inline]
+    pub(super) fn sit(&self, seat: usize) {
+        let before = self.level.seat(self.side);
+        if before != seat {
+            self.leave(before, seat);
+        }
+    }
+
+    #[cold]
+    fn leave(&self, before: usize, seat: usize) {
+        self.level.sit(self.side, seat);
+        let was_here = with(|lookout| lookout.is_some_and(|lookout| lookout.index(before).is_some()));
+        if before != NOWHERE && !was_here {
+            // ORDERING: pairs with the `light` barrier in `settle`: that thread sees that we have left, or we see what it
+            // changed before.
+            barrier::heavy();
+        }
+    }
+
+    /// Nobody waits on this side any more. Returns what is left of its waker.
+    #[inline]
+    pub(crate) fn stop_waiting(&mut self) -> Option<Waker> {
+        with(|lookout| {
+            if let Some(lookout) = lookout {
+                lookout.unwatch(self);
+            }
+        });
+        let slot = self.level.slot(self.side);
+        if slot.is_armed() { slot.take() } else { None }
+    }
+
+    #[inline]
+    pub(super) fn key(&self) -> usize {
+        key(&self.level, self.side)
+    }
+}
+
+impl Drop for Post {
+    fn drop(&mut self) {
+        if self.level.seat(self.side) != NOWHERE {
+            self.level.sit(self.side, NOWHERE);
+            with(|lookout| {
+                if let Some(lookout) = lookout {
+                    lookout.give_up(self);
+                }
+            });
+        }
+        // Left by a wait that was given up without a word. Nobody arms the slot any more, so who drops the level last
+        // runs no code of the user's.
+        let slot = self.level.slot(self.side);
+        if slot.is_armed()
+            && let Some(waker) = slot.take()
+        {
+            contain(|| drop(waker));
+        }
+    }
+}
