@@ -49,7 +49,7 @@ impl<'a, T, S: Sharing> Pop<'a, T, S> {
 impl<T, S: Sharing> Future for Pop<'_, T, S> {
     type Output = Result<T, PopError>;
 
-    #[inline]
+    #[inline(always)] // what is likely is short; the rest is not inlined
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.into_ref().get_ref();
         // SAFETY: (I3) the waiter is pinned in the future and withdrawn by its `Drop`.

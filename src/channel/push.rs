@@ -94,7 +94,7 @@ impl<'a, T, S: Sharing> Push<'a, T, S> {
 impl<T, S: Sharing> Future for Push<'_, T, S> {
     type Output = Result<(), PushError<T>>;
 
-    #[inline]
+    #[inline(always)] // what is likely is short; the rest is not inlined
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.into_ref().get_ref();
         // SAFETY: (I3) the waiter is pinned in the future and withdrawn by its `Drop`.

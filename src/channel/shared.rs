@@ -89,7 +89,7 @@ impl<T, S: Sharing> Shared<T, S> {
     /// # Safety
     /// The caller owns the waiter, uses it with this channel only, keeps it where it is in memory, and calls
     /// [`withdraw_push`](Self::withdraw_push) before freeing it.
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn poll_push(
         &self,
         waiter: &Waiter<Offer<T>>,
@@ -226,7 +226,7 @@ impl<T, S: Sharing> Shared<T, S> {
     ///
     /// # Safety
     /// As for [`poll_push`](Self::poll_push), with [`withdraw_pop`](Self::withdraw_pop).
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn poll_pop(
         &self,
         waiter: &Waiter<()>,
