@@ -182,32 +182,28 @@ fn an_end_moves_while_it_is_watched() {
             let there = if round % 2 == 0 { Where::Foreign } else { Where::Runtime(SPINS[0]) };
             there.run(async { (rx.pop().await, rx.pop().await) })
         });
-        let (done, wait) = spsc::<()>(1);
+        let (start, started) = mpsc::channel();
         let producer = thread::spawn(move || {
+            started.recv().unwrap();
             tx.push_blocking(1).unwrap();
             tx.push_blocking(2).unwrap();
             tx
         });
+        let (done, mut wait) = spsc::<()>(1);
         runtime(SPINS[0]).block_on(async move {
-            let there = if round % 4 < 2 {
+            if round % 4 < 2 {
                 // A wait that nobody ends: a stream has no future that could be dropped.
-                poll_fn(|cx| Poll::Ready(rx.poll_next_unpin(cx).is_ready())).await
+                poll_fn(|cx| Poll::Ready(assert!(rx.poll_next_unpin(cx).is_pending()))).await;
             } else {
-                once(&mut Box::pin(rx.pop())).await.is_ready()
-            };
-            if there {
-                return; // the value came before the consumer waited
+                assert!(once(&mut Box::pin(rx.pop())).await.is_pending());
             }
+            start.send(()).unwrap();
             carry.send(rx).unwrap();
-            let mut wait = wait;
             crate::spawn(async move { drop(done) }).detach();
             assert_eq!(wait.pop().await, Err(PopError::Closed)); // this thread sleeps now and then
         });
-        let tx = producer.join().unwrap();
-        if let Ok((first, second)) = other.join() {
-            assert_eq!((first, second), (Ok(1), Ok(2)));
-        } // else it did not wait
-        drop(tx);
+        assert_eq!(other.join().unwrap(), (Ok(1), Ok(2)));
+        drop(producer.join().unwrap());
     }
 }
 
