@@ -193,7 +193,7 @@ fn an_end_moves_while_it_is_watched() {
         runtime(SPINS[0]).block_on(async move {
             if round % 4 < 2 {
                 // A wait that nobody ends: a stream has no future that could be dropped.
-                poll_fn(|cx| Poll::Ready(assert!(rx.poll_next_unpin(cx).is_pending()))).await;
+                assert!(poll_fn(|cx| Poll::Ready(rx.poll_next_unpin(cx).is_pending())).await);
             } else {
                 assert!(once(&mut Box::pin(rx.pop())).await.is_pending());
             }
