@@ -19,6 +19,10 @@ const PRICE: u8 = 2;
 /// The clock costs as much as twenty looks: it is read this seldom.
 const LOOKS_PER_CLOCK: u32 = 32;
 
+/// How long a thread sleeps at most that waits for one which has to be woken for it: if it is less, both might as well
+/// have been awake.
+const TWO_WAKES: Duration = Duration::from_micros(100);
+
 /// No spin is longer, so that the clock can say when it ends.
 const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -78,10 +82,10 @@ impl Spin {
 
     /// A sleep that began then is over; `by_thread`: because another thread left word.
     ///
-    /// That thread may itself have slept, which it will not once both spin: up to twice the longest spin it is worth trying.
-    /// A device is as slow the next time.
+    /// That thread may itself have slept, and then most of this sleep was the two waking each other up, which they will not
+    /// have to once both spin. A device is as slow the next time.
     pub(crate) fn slept(&self, since: Option<Instant>, by_thread: bool) {
-        let worth = if by_thread { 2 * self.longest } else { self.longest };
+        let worth = if by_thread { self.longest.max(TWO_WAKES) } else { self.longest };
         if since.is_some_and(|since| since.elapsed() < worth) {
             self.earn();
         }
@@ -117,6 +121,18 @@ mod tests {
         assert!(!spin.run(None, || true), "no credit: it does not even look");
         spin.slept(spin.sleeps(), false);
         assert!(spin.run(None, || true));
+    }
+
+    #[test]
+    fn two_threads_that_wake_each_other_earn_a_spin() {
+        let spin = Spin::new(Duration::from_nanos(1));
+        spin.credit.set(0);
+        let since = Instant::now() - TWO_WAKES / 2;
+        spin.slept(Some(since), false);
+        assert_eq!(spin.credit.get(), 0);
+        spin.slept(Some(since), true);
+        spin.slept(Some(since - TWO_WAKES), true);
+        assert_eq!(spin.credit.get(), 1);
     }
 
     #[test]

@@ -8,9 +8,9 @@ fn chains<R: RingOperation>(chain: fn() -> Linked<(R,), Soft>, all: WhenAll<(R, 
     let _ = chain() >> all;
     //~^ `WhenAll<(R, R)>` is not a ring operation, so it cannot be part of a chain
     let _ = chain() >> stop.pop();
-    //~^ `Pop<'_, ()>` is not a ring operation, so it cannot be part of a chain
+    //~^ `millstream::channel::Pop<'_, ()>` is not a ring operation, so it cannot be part of a chain
     let _ = stop.pop() >> chain();
-    //~^ no implementation for `Pop<'_, ()> >> Linked<(R,)>`
+    //~^ no implementation for `millstream::channel::Pop<'_, ()> >> Linked<(R,)>`
 }
 
 fn main() {}
