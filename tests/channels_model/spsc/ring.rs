@@ -337,8 +337,11 @@ impl Spec {
         }
     }
 
-    /// An end is gone; with the consumer, all that is in the channel.
+    /// An end is gone, and the waker it may have left; with the consumer, all that is in the channel.
     pub(super) fn leave(&mut self, side: Side) {
+        if let Self::Ring(ring) = self {
+            ring.places[side as usize] = None;
+        }
         match (self, side) {
             (Self::Meet(model), Side::Popper) => model.abandon(),
             (Self::Ring(ring), Side::Popper) => {
