@@ -168,7 +168,8 @@ fn deadlines_around_deadlines_and_chains_give_every_buffer_back() -> Outcome {
         assert_eq!(late.into_outcome().1, [7; 7]);
         let late = ((recv(1) & recv(2)) & (ops::nop() >> recv(3))).timeout(MS).await.unwrap_err();
         let ((_, one), (_, two), (nop, (_, three))) = late.into_outcome();
-        nop?;
+        // On a slow machine the deadline may come before the nop.
+        assert!(nop.is_ok() || errno(nop) == Some(libc::ECANCELED));
         assert_eq!((&one[..], &two[..], &three[..]), (&[1][..], &[2; 2][..], &[3; 3][..]));
         let late = (recv(4) >> ops::send(&near, "never")).timeout(MS).await.unwrap_err();
         let ((_, four), sent) = late.into_outcome();
