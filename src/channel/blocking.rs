@@ -127,6 +127,10 @@ pub(super) fn spin_apart(done: impl FnMut() -> bool) -> bool {
     spin_with(8, 128, done)
 }
 
+/// How often a thread that only looks may find that somebody else was faster, before it stands in line like everybody:
+/// who is not in line is owed nothing, and could go on losing for ever.
+pub(super) const TRIES: u32 = 4;
+
 fn spin_with(mut pauses: u32, most: u32, mut done: impl FnMut() -> bool) -> bool {
     if spinning_is_vain() {
         return false;

@@ -136,7 +136,7 @@ impl<T, S: Sharing> Receiver<T, S> {
     #[doc(alias = "blocking_recv")]
     pub fn pop_blocking(&self) -> Result<T, PopError> {
         blocking::assert_plain_thread("pop_blocking", "pop().await");
-        loop {
+        for _ in 0..blocking::TRIES {
             match self.try_pop() {
                 Ok(value) => return Ok(value),
                 Err(TryPopError::Closed) => return Err(PopError::Closed),
@@ -144,9 +144,10 @@ impl<T, S: Sharing> Receiver<T, S> {
             }
             // Where values pass from hand to hand, two that only look never meet.
             if self.capacity() <= 1 || !blocking::spin_apart(|| !self.shared.look(Engine::has_nothing)) {
-                return blocking::wait(self.pop());
+                break;
             }
         }
+        blocking::wait(self.pop())
     }
 
     /// Closes the channel: pushes fail from now on, also those that wait; what is in it can still be popped.

@@ -125,7 +125,7 @@ impl<T, S: Sharing> Sender<T, S> {
     pub fn push_blocking(&self, value: T) -> Result<(), PushError<T>> {
         blocking::assert_plain_thread("push_blocking", "push(..).await");
         let mut value = value;
-        loop {
+        for _ in 0..blocking::TRIES {
             value = match self.try_push(value) {
                 Ok(()) => return Ok(()),
                 Err(TryPushError::Closed(value)) => return Err(PushError::Closed(value)),
@@ -134,9 +134,10 @@ impl<T, S: Sharing> Sender<T, S> {
             blocking::assert_not_alone::<S>("push_blocking");
             // As for pops.
             if self.capacity() <= 1 || !blocking::spin_apart(|| !self.is_full() || self.is_closed()) {
-                return blocking::wait(self.push(value));
+                break;
             }
         }
+        blocking::wait(self.push(value))
     }
 
     /// Closes the channel: pushes fail from now on, also those that wait; what is in it can still be popped.
