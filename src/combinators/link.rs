@@ -31,7 +31,8 @@ use crate::ops::{Chain, EntryFlags, Link, RingOperation};
 ///   buffers of the exact length.
 /// * All entries are queued side by side and submitted together. If there is no room for the whole chain yet it waits; if
 ///   there never will be, nothing is queued and every member fails with [`ChainTooLong`](crate::ops::ChainTooLong) in its `io::Error` and gives
-///   back what it holds.
+///   back what it holds. A kernel short of memory may take only its beginning: the rest then fails with `ECANCELED`,
+///   whatever the kind of link, and never runs out of order.
 /// * Output: a tuple, array or `Vec` with each output in its member's place. Of no members at all: at once.
 /// * [`request_cancel`](Operation::request_cancel) reaches every member that has not completed.
 ///

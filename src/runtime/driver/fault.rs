@@ -249,6 +249,10 @@ impl<D: Driver> Driver for Fault<D> {
         self.driver.enter(wait)
     }
 
+    fn take_severed(&mut self) -> Option<u64> {
+        self.driver.take_severed()
+    }
+
     fn needs_enter(&self) -> bool {
         self.driver.needs_enter()
     }

@@ -102,6 +102,11 @@ pub(crate) trait Driver {
     /// `fork`, or another thread. Anything else is a ring that cannot go on.
     fn enter(&mut self, wait: Wait) -> io::Result<()>;
 
+    /// `user_data` of an entry that will do nothing, because the kernel took what stood before it in its chain alone, in
+    /// want of memory, and the last `enter` (or wait) had to part them. To be asked after each of those, until `None`, and
+    /// before any completion is looked at: the entry completes like any other, and means that it did not run.
+    fn take_severed(&mut self) -> Option<u64>;
+
     /// Waits, without entering, until an `enter` would bring something, or the eventfd is signalled by somebody else, or
     /// the deadline is there. For the time while a drain is pending: an entry queued now would start only after it.
     ///
@@ -284,6 +289,11 @@ impl Driver for AnyDriver {
     #[inline(always)]
     fn enter(&mut self, wait: Wait) -> io::Result<()> {
         either!(self, driver => driver.enter(wait))
+    }
+
+    #[inline]
+    fn take_severed(&mut self) -> Option<u64> {
+        either!(self, driver => driver.take_severed())
     }
 
     #[inline]

@@ -133,32 +133,54 @@ impl SubmissionQueue {
         if !(self.head..self.tail).contains(&ticket.0) {
             return false;
         }
-        let slot = self.slot(ticket.0).cast::<RawEntry>();
-        // SAFETY: (I5) the slot holds an entry written by `push` (64 initialized bytes, any pattern valid), and the kernel
-        // reads it at the earliest in the next `enter`.
-        unsafe {
-            let old = slot.read();
-            let soft = old.flags & LINK_FLAGS == Flags::IO_LINK.bits();
-            // A cancel of nothing fails (`ENOENT`), and with it what a soft link ties to an op that was never run.
-            let opcode = if soft { io_uring::opcode::AsyncCancel::CODE } else { io_uring::opcode::Nop::CODE };
-            let mut ioprio_to_op_flags = [0; 30];
-            ioprio_to_op_flags[ADDRESS].fill(if soft { 0xff } else { 0 });
-            slot.write(RawEntry {
-                opcode,
-                flags: old.flags & KEPT_FLAGS,
-                ioprio_to_op_flags,
-                user_data: old.user_data,
-                rest: [0; 3],
-            });
-        }
+        let soft = self.links_at(ticket.0) == Flags::IO_LINK.bits();
+        self.blank(ticket.0, soft, KEPT_FLAGS);
         true
+    }
+
+    /// When the kernel has taken the first part of a chain only: turns the rest into no-ops, tied to nothing, and notes
+    /// their `user_data`. To be called when it has taken something, and before anything else is pushed.
+    #[cold]
+    pub(crate) fn sever(&mut self, severed: &mut Vec<u64>) {
+        let mut tied = self.links_at(self.head - 1) != 0;
+        for position in self.head..self.tail {
+            if !tied {
+                return;
+            }
+            tied = self.links_at(position) != 0;
+            severed.push(self.blank(position, false, KEPT_FLAGS & !LINK_FLAGS));
+        }
+    }
+
+    /// The flags that tie the entry at this position to the next one. It is in the queue, or the last one taken.
+    fn links_at(&self, position: u64) -> u8 {
+        // SAFETY: (I5) the slot holds an entry written by `push` (64 initialized bytes, any pattern valid), which the kernel
+        // only reads.
+        unsafe { (*self.slot(position).cast::<RawEntry>().as_ptr()).flags & LINK_FLAGS }
+    }
+
+    /// Makes the entry at this position one that fails, or a no-op, with those of its flags that are `kept`. Returns its
+    /// `user_data`.
+    fn blank(&mut self, position: u64, fails: bool, kept: u8) -> u64 {
+        // A cancel of nothing fails (`ENOENT`), and with it what a soft link ties to an op that was never run.
+        let opcode = if fails { io_uring::opcode::AsyncCancel::CODE } else { io_uring::opcode::Nop::CODE };
+        let mut ioprio_to_op_flags = [0; 30];
+        ioprio_to_op_flags[ADDRESS].fill(if fails { 0xff } else { 0 });
+        let slot = self.slot(position).cast::<RawEntry>();
+        // SAFETY: (I5) as in `links_at`; the callers ask for a position the kernel reads at the earliest in the next `enter`.
+        unsafe {
+            let RawEntry { flags, user_data, .. } = slot.read();
+            let rest = [0; 3];
+            slot.write(RawEntry { opcode, flags: flags & kept, ioprio_to_op_flags, user_data, rest });
+            user_data
+        }
     }
 
     /// Cuts the link to the next entry, if the kernel has not taken this one. The caller is not inside `enter`.
     pub(crate) fn unlink(&mut self, ticket: Ticket) {
         if (self.head..self.tail).contains(&ticket.0) {
             let slot = self.slot(ticket.0).cast::<RawEntry>();
-            // SAFETY: (I5) as in `neutralize`; one byte of the entry.
+            // SAFETY: (I5) as in `blank`; one byte of the entry.
             unsafe { (*slot.as_ptr()).flags &= !LINK_FLAGS };
         }
     }

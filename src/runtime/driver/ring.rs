@@ -91,6 +91,8 @@ pub(crate) struct Ring<K: Kernel = Linux> {
     waiting: u32,
     /// How many waitless `enter`s in a row have left `TASKRUN` set and brought nothing.
     fruitless: u8,
+    /// `user_data` of what was left of chains whose first part the kernel took alone.
+    severed: Vec<u64>,
     known_opcodes: [u64; 4],
     params: Params,
     kernel: K,
@@ -154,6 +156,7 @@ impl<K: Kernel> Ring<K> {
             always,
             waiting: enter::GETEVENTS | no_iowait,
             fruitless: 0,
+            severed: Vec::new(),
             known_opcodes,
             params,
             kernel,
@@ -238,8 +241,9 @@ impl<K: Kernel> Ring<K> {
 
     /// One system call for everything queued, and for whatever wait is asked.
     ///
-    /// The kernel may take less than it was offered and then does not wait, so what it took is read from the queue's
-    /// head, and the rest is offered again.
+    /// The kernel may take less than it was offered (it had no memory for a request) and then does not wait, so what it
+    /// took is read from the queue's head, and the rest is offered again. Had it stopped inside a chain, it has started
+    /// what it took of it, tied to nothing: offered as it is, the rest would run without having waited for that.
     #[inline(always)]
     fn submit(&mut self, mut wait: Wait) -> io::Result<()> {
         self.cq.publish();
@@ -264,6 +268,9 @@ impl<K: Kernel> Ring<K> {
             let result = unsafe { self.kernel.enter(self.target, queued, want, flags, timeout) };
             let taken = self.sq.refresh();
             let left = self.sq.queued();
+            if left > 0 && taken > 0 {
+                self.sq.sever(&mut self.severed);
+            }
             if flags & enter::GETEVENTS != 0 {
                 self.judge_flag();
             }
@@ -366,6 +373,11 @@ impl<K: Kernel> Driver for Ring<K> {
     fn enter(&mut self, wait: Wait) -> io::Result<()> {
         self.home.check()?;
         self.submit(wait)
+    }
+
+    #[inline]
+    fn take_severed(&mut self) -> Option<u64> {
+        self.severed.pop()
     }
 
     fn wait_beside(&mut self, eventfd: RawFd, deadline: Option<Instant>) -> io::Result<()> {

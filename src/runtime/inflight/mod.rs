@@ -324,6 +324,9 @@ impl Inflight {
     /// Hands every completion that is there to its node, and tells how many there were.
     #[inline]
     pub(crate) fn reap(&self, tasks: &impl Wakes) -> usize {
+        while let Some(user_data) = self.driver().take_severed() {
+            self.severed(user_data);
+        }
         let mut count = 0;
         loop {
             count += match self.driver().walk() {
@@ -342,6 +345,16 @@ impl Inflight {
             self.completions.set(self.completions.get() + count as u64);
         }
         count
+    }
+
+    /// The entry of this op stands in the queue as a no-op: it was behind a part of its chain that the kernel took alone.
+    #[cold]
+    fn severed(&self, user_data: u64) {
+        let node = self.pool.find(Key::from_user_data(user_data));
+        if let Some(node) = node.filter(|_| node::kind_of(user_data) == Some(Kind::Op)) {
+            // SAFETY: (I5) as in `complete`.
+            unsafe { node.as_ref() }.set(flag::NEUTRALIZED);
+        }
     }
 
     /// Hands out what is known up to the first completion that may run foreign code: that code may queue ops, and so

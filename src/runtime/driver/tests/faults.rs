@@ -2,13 +2,17 @@
 //!
 //! Knows: the fault plan. Does not know: how a ring is made.
 
+use std::collections::BTreeSet;
 use std::io::{Write, pipe};
+use std::iter;
 use std::thread;
 use std::time::Instant;
 
+use io_uring::squeue::Flags;
+
 use super::super::fault::{Fault, FaultCall, FaultKernel, FaultPlan};
 use super::super::{AnyDriver, Driver, Ring, RingConfig, Wait};
-use super::{collect, nop, push, read, reap};
+use super::{collect, nop, push, read, readable, reap, write};
 
 const CONFIG: RingConfig = RingConfig { sq_entries: 8, cq_entries: 64 };
 
@@ -79,6 +83,39 @@ fn a_short_submission_is_continued() {
             (0, 8_u64.div_ceil(u64::from(limit)))
         );
         assert_eq!(reap(&mut ring).len(), 8);
+    }
+}
+
+/// What the kernel took of a chain runs, tied to nothing; the rest must not, for it did not wait for that. A chain
+/// that stands behind is left alone.
+#[test]
+fn a_submission_that_ends_inside_a_chain_parts_its_rest_from_it() {
+    for link in [Flags::IO_LINK, Flags::IO_HARDLINK] {
+        for limit in 1..=6 {
+            let (source, mut sink) = pipe().expect("pipe");
+            let (mut byte, letter) = (0, b'w');
+            let (other, other_sink) = pipe().expect("pipe");
+            let mut ring = faulty(&FaultPlan::new().submit_at_most(limit));
+            push(&mut ring, nop(0).flags(link));
+            push(&mut ring, read(&source, &mut byte, 1).flags(link)); // nothing to read yet
+            push(&mut ring, write(&other_sink, &letter, 2).flags(link));
+            push(&mut ring, write(&other_sink, &letter, 3));
+            push(&mut ring, nop(4).flags(link));
+            push(&mut ring, nop(5));
+            ring.enter(Wait::Poll).expect("enter");
+            let severed: BTreeSet<_> = iter::from_fn(|| ring.take_severed()).collect();
+            let expected = match limit {
+                1 => vec![1, 2, 3, 5], // of the second chain as well
+                2 | 3 => (u64::from(limit)..=3).collect(),
+                5 => vec![5],
+                _ => vec![],
+            };
+            assert!(severed.iter().copied().eq(expected), "{link:?}, {limit} at a time: {severed:?}");
+            assert!(!readable(&other), "a write did not wait for the read before it");
+            sink.write_all(b"x").expect("write");
+            assert_eq!(collect(&mut ring, 6).len(), 6);
+            assert_eq!(readable(&other), limit > 2, "a write ran alone, or not at all");
+        }
     }
 }
 
