@@ -562,6 +562,82 @@ fn a_newer_accept_waits_for_what_an_orphan_has_got() -> Outcome {
 }
 
 #[test]
+fn an_accept_in_flight_beside_a_dropped_one_gets_what_that_had_got() -> Outcome {
+    let _alone = begin();
+    let dir = TempDir::new();
+    let path = dir.join("socket");
+    let runtime = Runtime::new()?;
+    let listener = Fd::from(UnixListener::bind(&path)?);
+    let elsewhere = Fd::from(UnixListener::bind(dir.join("another"))?);
+    runtime.block_on(async {
+        for round in 0..rounds(1_000) as u32 {
+            let (late, entered) = (round % 2 == 0, round % 3 != 0);
+            client(&path, 2 * round);
+            let mut older = ops::accept(&listener);
+            behind_the_back(&mut older).await?;
+            let mut other = ops::accept(&elsewhere);
+            assert!(poll_once(&mut other).await.is_none());
+            let mut newer = ops::accept(&listener);
+            assert!(poll_once(&mut newer).await.is_none());
+            if entered {
+                settle().await?; // the kernel has it, else its entry still waits
+            }
+            if late {
+                client(&path, 2 * round + 1); // it may have got this one itself when it is offered the other
+            }
+            drop(older);
+            let first = name_of(newer.await?);
+            if !late {
+                assert_eq!(first, 2 * round, "no other was there");
+                client(&path, 2 * round + 1);
+            }
+            let second = name_of(ops::accept(&listener).await?);
+            assert_eq!(first.min(second), 2 * round);
+            assert_eq!(first.max(second), 2 * round + 1);
+            assert!(poll_once(&mut other).await.is_none(), "of another listener");
+        }
+        Outcome::Ok(())
+    })?;
+    while runtime.stats().nodes > 0 {
+        runtime.block_on(settle())?; // the accept on the other listener, dropped last
+    }
+    Ok(())
+}
+
+/// The one that was offered a connection is dropped as well: it goes to the next.
+#[test]
+fn a_connection_is_handed_on_as_often_as_its_accept_is_dropped() -> Outcome {
+    let _alone = begin();
+    let dir = TempDir::new();
+    let path = dir.join("socket");
+    let runtime = Runtime::new()?;
+    let listener = Fd::from(UnixListener::bind(&path)?);
+    runtime.block_on(async {
+        for round in 0..rounds(500) as u32 {
+            client(&path, round);
+            let mut oldest = ops::accept(&listener);
+            behind_the_back(&mut oldest).await?;
+            let mut beside: Vec<_> = (0..3).map(|_| ops::accept(&listener)).collect();
+            for accept in &mut beside {
+                assert!(poll_once(accept).await.is_none());
+            }
+            settle().await?;
+            drop(oldest);
+            let last = beside.split_off(2);
+            for accept in beside {
+                if round % 2 == 0 {
+                    settle().await?;
+                }
+                drop(accept); // among them the one that had taken it
+            }
+            let [last] = last.try_into().expect("one is left");
+            assert_eq!(name_of(last.await?), round);
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn a_cancelled_accept_takes_what_an_older_one_left() -> Outcome {
     let _alone = begin();
     let dir = TempDir::new();

@@ -3,6 +3,7 @@
 //! Knows: `IORING_OP_ACCEPT`, the salvage of its descriptor. Does not know: nodes, rings.
 #![allow(unsafe_code, reason = "implements the unsafe request trait")]
 
+use std::any::Any;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
@@ -15,6 +16,7 @@ use super::fd::Fd;
 use super::fd::salvage::Place;
 use super::op::Op;
 use super::request::{Prepared, Request};
+use crate::runtime::context;
 use crate::runtime::driver::Sqe;
 
 /// The request of [`accept`].
@@ -23,6 +25,28 @@ pub struct Accept {
     fd: Fd,
     /// A connection that an earlier accept had left, and where it stood.
     taken: Option<(Place, OwnedFd)>,
+    /// A connection that one beside it has left, while this one was in flight.
+    offered: Option<Left>,
+}
+
+/// A connection that nobody awaits, and where it stood, if it had been left before.
+type Left = (Option<Place>, OwnedFd);
+
+/// A connection that an accept on `listener` has left.
+struct Gift {
+    listener: Fd,
+    left: Option<Left>,
+}
+
+/// Gives a connection that nobody awaits to an accept in flight on the same listener, else leaves it there. `orphaned`
+/// if the accept that had got it was told so.
+fn leave(listener: Fd, left: Option<Left>, orphaned: bool) {
+    let mut gift = Gift { listener, left };
+    if gift.left.is_some() {
+        context::with(|core| core.is_some_and(|core| core.inflight.offer(&mut gift)));
+    }
+    let (place, connection) = gift.left.unzip();
+    gift.listener.salvage().accept_abandoned(connection, orphaned, place.flatten());
 }
 
 // SAFETY: (I1) the entry has no pointers; the descriptor is held.
@@ -52,9 +76,25 @@ unsafe impl Request for Accept {
         self.fd.salvage().accept_orphaned();
     }
 
+    fn offer(&mut self, gift: &mut dyn Any) -> bool {
+        let Some(Gift { listener, left }) = gift.downcast_mut::<Gift>() else { return false };
+        let fits = self.offered.is_none() && ptr::eq(listener.salvage(), self.fd.salvage());
+        if fits {
+            self.offered = left.take();
+        }
+        fits
+    }
+
     fn finish(self, result: io::Result<u32>, _flags: u32) -> io::Result<Fd> {
         if let Some((_, connection)) = self.taken {
             return Ok(connection.into()); // `result` is its number
+        }
+        if let Some((_, connection)) = self.offered {
+            // It may have accepted another before it could be stopped.
+            if let Ok(own) = adopt(result) {
+                leave(self.fd, Some((None, own)), false);
+            }
+            return Ok(connection.into());
         }
         match result {
             // Cancelled while it was in flight beside an older one that was dropped and left a connection.
@@ -66,11 +106,14 @@ unsafe impl Request for Accept {
     }
 
     fn abandon(self, result: io::Result<u32>, _flags: u32, orphaned: bool) {
-        let (taken, connection) = match self.taken {
-            Some((place, connection)) => (Some(place), Some(connection)),
-            None => (None, adopt(result).ok()),
+        let own = match self.taken {
+            Some((place, connection)) => Some((Some(place), connection)),
+            None => adopt(result).ok().map(|connection| (None, connection)),
         };
-        self.fd.salvage().accept_abandoned(connection, orphaned, taken);
+        if self.offered.is_some() {
+            leave(self.fd.clone(), self.offered, false);
+        }
+        leave(self.fd, own, orphaned);
     }
 }
 
@@ -90,9 +133,9 @@ unsafe impl Request for Accept {
 /// # Cancel safety
 ///
 /// Dropped in flight, it is cancelled. A connection that it had accepted all the same waits on the listening
-/// descriptor, and is what the next accept on it gets; that one first waits for the end of this one. It is closed only
-/// when the descriptor is. An accept that was in flight at the same time does not see it: that one waits for the next
-/// client.
+/// descriptor, and is what the next accept on it gets; that one first waits for the end of this one. An accept that was
+/// in flight on it at the same time gets it at once, if this runtime runs it; another runtime's waits for the next
+/// client. The connection is closed only when the descriptor is.
 ///
 /// # Examples
 ///
@@ -111,5 +154,5 @@ unsafe impl Request for Accept {
 /// # }
 /// ```
 pub fn accept(fd: impl Into<Fd>) -> Op<Accept> {
-    Op::new(Accept { fd: fd.into(), taken: None })
+    Op::new(Accept { fd: fd.into(), taken: None, offered: None })
 }

@@ -11,6 +11,7 @@
 //! ```
 #![allow(unsafe_code, reason = "an op reads and writes the request inside its node (I1)")]
 
+use std::any::Any;
 use std::future::Future;
 use std::io;
 use std::mem::{self, ManuallyDrop, MaybeUninit};
@@ -460,7 +461,7 @@ impl<R: Request> Held<R> {
             None => unreachable!(),
         },
     };
-    const VTABLE: VTable = VTable { orphaned: Self::orphaned, abandon: Self::abandon };
+    const VTABLE: VTable = VTable { orphaned: Self::orphaned, offer: Self::offer, abandon: Self::abandon };
 
     /// Moves a request into a node.
     ///
@@ -523,6 +524,11 @@ impl<R: Request> Held<R> {
         // SAFETY: (I1) the dispatcher calls this with the payload of a node of this vtable, while the request is in it.
         // The kernel may touch what the request points to, never the request's own bookkeeping.
         unsafe { (*Self::locate(place)).orphaned() };
+    }
+
+    unsafe fn offer(place: *mut u8, gift: &mut dyn Any) -> bool {
+        // SAFETY: (I1) as in `orphaned`.
+        unsafe { (*Self::locate(place)).offer(gift) }
     }
 
     unsafe fn abandon(inflight: &Inflight, node: NonNull<Node>) {

@@ -6,6 +6,7 @@
     reason = "the trait is unsafe to implement: its entry carries pointers the kernel will follow"
 )]
 
+use std::any::Any;
 use std::io;
 use std::task::{Context, Poll};
 
@@ -63,6 +64,13 @@ pub unsafe trait Request: Sized + 'static {
 
     /// The future is gone while the kernel works on the request; `abandon` will follow with the terminal completion.
     fn orphaned(&mut self) {}
+
+    /// Something has come to light that may answer this request while the kernel works on it: takes it if it does, and
+    /// says so. The kernel is then asked to stop, and `finish` or `abandon` follows with whatever came of that.
+    fn offer(&mut self, gift: &mut dyn Any) -> bool {
+        let _ = gift;
+        false
+    }
 
     /// Reads the answer. `result` is the completion's result: a count or descriptor, or an errno. It is also called
     /// with an error when the request was never submitted.

@@ -7,6 +7,7 @@
 //! synchronous register call while a drain is pending: through the queue it would wait behind the very op it shall free.
 #![allow(unsafe_code, reason = "nodes are reached by pointer")]
 
+use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -132,6 +133,28 @@ impl Inflight {
         }
         let waker = head.take_waker();
         self.contained(|| drop(waker));
+    }
+
+    /// Offers what an op that nobody awaits has got to the ops in flight. One that takes it need not go on.
+    #[cold]
+    pub(crate) fn offer(&self, gift: &mut dyn Any) -> bool {
+        let mut taken = false;
+        self.pool.for_each(|node| {
+            // SAFETY: (I5) `for_each` gives a live node; shared access only.
+            let head = unsafe { node.as_ref() };
+            let ends = flag::ORPHAN | flag::CANCELLING | flag::NEUTRALIZED | flag::PRESET;
+            if taken || head.state() != State::Queued || head.has(ends) {
+                return;
+            }
+            if let Some(vtable) = head.vtable.get() {
+                // SAFETY: (I1) the request is in the node and stays there; the vtable is its own.
+                self.contained(|| taken = unsafe { (vtable.offer)(payload(node), gift) });
+            }
+            if taken {
+                self.request_cancel(node);
+            }
+        });
+        taken
     }
 
     /// The future of this node was dropped on another thread, which has told us.

@@ -27,6 +27,7 @@
     reason = "whom a node wakes lies in an UnsafeCell that only the runtime's thread touches (I5)"
 )]
 
+use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::mem::{self, ManuallyDrop};
 use std::ptr::NonNull;
@@ -139,6 +140,8 @@ const STATE: u16 = 3;
 pub(crate) struct VTable {
     /// The future is gone while the kernel works on the request.
     pub(crate) orphaned: unsafe fn(*mut u8),
+    /// Lets the request take a gift, if that answers it; the kernel works on it.
+    pub(crate) offer: unsafe fn(*mut u8, &mut dyn Any) -> bool,
     /// Takes the request out of the node, releases the node, and disposes of the request and its result.
     pub(crate) abandon: unsafe fn(&Inflight, NonNull<Node>),
 }
