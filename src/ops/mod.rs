@@ -40,7 +40,7 @@ pub use accept::accept;
 pub use address::Address;
 pub use all::{send_all, write_all};
 pub use bind::{bind, listen};
-pub use buf::{Buf, BufExt, BufMut, IntoResult, Slice};
+pub use buf::{Buf, BufExt, BufMut, IntoResult, Relay, Slice, Take, Visible};
 pub use cancel::cancel;
 pub use chain::{Chain, ChainTooLong, EntryFlags, Link, RingOperation};
 pub use close::close;

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use millstream::Runtime;
-use millstream::ops::{self, Buf, BufMut, Fd, IntoResult};
+use millstream::ops::{self, Buf, BufMut, Fd, IntoResult, Visible};
 
 use super::{Shuffle, alone, cache_directory, default_runtime, on_millstream, sleepy_runtime, tasks};
 use crate::floor;
@@ -146,6 +146,9 @@ unsafe impl Buf for Block {
         BLOCK
     }
 }
+
+// SAFETY: (local) as above.
+unsafe impl Visible for Block {}
 
 // SAFETY: (local) as above.
 unsafe impl BufMut for Block {

@@ -6,10 +6,10 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{Buf, BufMut};
+use super::{Buf, BufMut, Visible};
 
 // SAFETY: (local) the pointer of a `Vec` changes only when it grows or shrinks; `len` of its `capacity` bytes are
-// initialised; a vector that is owned shares its memory with nobody.
+// initialised.
 unsafe impl Buf for Vec<u8> {
     fn stable_ptr(&self) -> *const u8 {
         self.as_ptr()
@@ -23,6 +23,9 @@ unsafe impl Buf for Vec<u8> {
         Vec::capacity(self)
     }
 }
+
+// SAFETY: (local) a vector that is owned shares its memory with nobody.
+unsafe impl Visible for Vec<u8> {}
 
 // SAFETY: (local) `as_mut_ptr` may be used for the whole capacity.
 unsafe impl BufMut for Vec<u8> {
@@ -51,6 +54,10 @@ macro_rules! initialised {
                 self.len()
             }
         }
+
+        $(#[$why])*
+        // SAFETY: (local) what is owned is changed by its owner alone; what is shared, by nobody.
+        unsafe impl $(<$($generics)*>)? Visible for $type {}
     };
     ($(#[$why:meta])* $({$($generics:tt)*})? $type:ty, fill) => {
         initialised!($(#[$why])* $({$($generics)*})? $type, read);
@@ -99,6 +106,10 @@ unsafe impl Buf for bytes::BytesMut {
         bytes::BytesMut::capacity(self)
     }
 }
+
+// SAFETY: (local) no other part of the memory reaches into its own.
+#[cfg(feature = "bytes")]
+unsafe impl Visible for bytes::BytesMut {}
 
 // SAFETY: (local) the pointer is taken from the spare room of the emptied buffer, so it may be used for the whole
 // capacity.

@@ -15,11 +15,13 @@
 )]
 
 mod impls;
+mod relay;
 mod slice;
 mod vectored;
 
 use std::io;
 
+pub use relay::{Relay, Take};
 pub use slice::{BufExt, Slice};
 pub(crate) use vectored::{IoVecs, asked, scatter, scatter_written};
 
@@ -30,14 +32,16 @@ pub(crate) const MAX_LEN: usize = 0x7fff_f000;
 ///
 /// A buffer is passed to an op by value and comes back with the result, so nothing is borrowed and the op may be
 /// dropped at any time. Implemented for `Vec<u8>`, `Box<[u8]>`, `[u8; N]`, `Box<[u8; N]>`, `&'static [u8]`,
-/// `&'static str`, `String`, `Arc<[u8]>`, `Rc<[u8]>`, [`Slice`] and, with the feature `bytes`, `Bytes` and `BytesMut`.
+/// `&'static str`, `String`, `Arc<[u8]>`, `Rc<[u8]>`, [`Slice`], [`Relay`], [`Take`] and, with the feature `bytes`,
+/// `Bytes` and `BytesMut`.
 ///
 /// # Safety
 ///
 /// As long as the value is neither moved nor changed:
 ///
 /// 1. `stable_ptr` returns the same pointer, and `init_len` and `capacity` the same numbers;
-/// 2. the first `init_len` bytes behind it are initialised, may be read, and are changed by nobody else;
+/// 2. the first `init_len` bytes behind it are initialised, and the kernel may read them. Whether the program may look at
+///    them too is what [`Visible`] says;
 /// 3. `init_len` is at most `capacity`.
 ///
 /// None of the methods panics. The address may change when the value moves: an array is its own memory.
@@ -60,20 +64,35 @@ pub unsafe trait Buf: 'static {
     }
 }
 
+/// A buffer whose bytes stay as they are while no op has it, so that the program may look at them.
+///
+/// Every buffer is one but [`Take`], which is a second hold on memory that somebody else's op may be filling.
+///
+/// # Safety
+///
+/// As long as the value is neither moved nor changed, nobody else changes the first `init_len` bytes behind `stable_ptr`.
+#[diagnostic::on_unimplemented(
+    message = "the bytes of `{Self}` cannot be looked at: another op may be changing them",
+    label = "only the kernel may read these",
+    note = "look at the `Relay` itself, which comes back with the op that fills it"
+)]
+pub unsafe trait Visible: Buf {}
+
 /// Memory that a read or receive may fill.
 ///
 /// A read fills it from its start up to its capacity, whatever was in it.
 ///
 /// # Safety
 ///
-/// As for [`Buf`], and the first `capacity` bytes behind `stable_mut_ptr`, which is the address `stable_ptr` returns,
-/// may be written as long as the value is neither moved nor changed.
+/// As for [`Buf`] and [`Visible`], and the first `capacity` bytes behind `stable_mut_ptr`, which is the address `stable_ptr`
+/// returns, may be written as long as the value is neither moved nor changed: nobody else writes to them or looks at them
+/// meanwhile, but other ops may have the kernel read them.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a buffer that an op can fill",
     label = "an op owns its buffer until the kernel has let go of it, so it cannot be a loan",
     note = "pass it by value (a `Vec<u8>`, a `Box<[u8]>`, an array, …): it comes back with the result"
 )]
-pub unsafe trait BufMut: Buf {
+pub unsafe trait BufMut: Visible {
     /// Where the memory begins.
     fn stable_mut_ptr(&mut self) -> *mut u8;
 
@@ -92,9 +111,9 @@ pub(crate) fn clamp(len: usize) -> u32 {
 }
 
 /// The bytes of a buffer that are initialised.
-pub(crate) fn bytes<B: Buf + ?Sized>(buf: &B) -> &[u8] {
-    // SAFETY: (local) `Buf` promises `init_len` initialised bytes behind `stable_ptr` that nobody changes while `buf`
-    // is borrowed, and a pointer that is not null.
+pub(crate) fn bytes<B: Visible + ?Sized>(buf: &B) -> &[u8] {
+    // SAFETY: (local) `Buf` promises `init_len` initialised bytes behind `stable_ptr`, a pointer that is not null, and
+    // `Visible` that nobody changes them while `buf` is borrowed.
     unsafe { std::slice::from_raw_parts(buf.stable_ptr(), buf.init_len()) }
 }
 

@@ -5,7 +5,7 @@
 
 use std::ops::{Bound, Deref, RangeBounds};
 
-use super::{Buf, BufMut, bytes};
+use super::{Buf, BufMut, Visible, bytes};
 
 /// Takes a part of a buffer, by value.
 pub trait BufExt: Buf + Sized {
@@ -106,6 +106,9 @@ unsafe impl<B: Buf> Buf for Slice<B> {
     }
 }
 
+// SAFETY: (local) a part of bytes that nobody else changes.
+unsafe impl<B: Visible> Visible for Slice<B> {}
+
 // SAFETY: (local) as above; `span` never reaches behind the buffer's capacity.
 unsafe impl<B: BufMut> BufMut for Slice<B> {
     fn stable_mut_ptr(&mut self) -> *mut u8 {
@@ -122,7 +125,7 @@ unsafe impl<B: BufMut> BufMut for Slice<B> {
     }
 }
 
-impl<B: Buf> Deref for Slice<B> {
+impl<B: Visible> Deref for Slice<B> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {

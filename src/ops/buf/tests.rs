@@ -173,3 +173,101 @@ fn bytes_mut_is_filled_over_its_whole_capacity() {
     read_into(&mut none, 0);
     assert_eq!(super::bytes(&bytes::Bytes::from_static(b"ro")), b"ro");
 }
+
+#[test]
+fn a_relay_is_what_its_buffer_had_initialised() {
+    let mut buf = Vec::with_capacity(64);
+    buf.extend_from_slice(b"abcd");
+    let mut relay = Relay::new(buf);
+    assert_eq!((relay.init_len(), Buf::capacity(&relay)), (4, 4));
+    assert_eq!((relay.take().init_len(), Buf::capacity(&relay.take())), (4, 4));
+    read_into(&mut relay, 2);
+    assert_eq!(&*relay, b"abcd", "ab was read over ab, and nothing becomes shorter");
+    let empty = Relay::new(Vec::with_capacity(9));
+    assert_eq!((Buf::capacity(&empty), empty.take().init_len()), (0, 0));
+}
+
+#[test]
+fn what_a_relay_is_filled_with_lies_where_its_takes_begin() {
+    fn check<B: BufMut>(buf: B) {
+        let mut relay = Relay::new(buf);
+        let (take, part) = (relay.take(), relay.take().slice(1..3));
+        read_into(&mut relay, 4);
+        let moved = Box::new((take.clone(), relay)); // neither moves what it holds
+        for (hold, expected) in
+            [(take.stable_ptr(), b'a'), (part.stable_ptr(), b'b'), (moved.0.stable_ptr(), b'a')]
+        {
+            // SAFETY: (local) what the kernel would read; nobody writes.
+            assert_eq!(unsafe { hold.read() }, expected);
+        }
+        assert_eq!(part.init_len(), 2);
+        assert_eq!(&moved.1[..4], b"abcd");
+    }
+    check([0; 4]);
+    check(Box::new([0; 4]));
+    check(vec![0; 7]);
+    check(vec![0; 9].slice(3..8));
+    check(Box::<[u8]>::from([0; 5]));
+}
+
+#[test]
+fn a_relay_is_the_programs_alone_when_its_takes_are_gone() {
+    let mut relay = Relay::new([7_u8; 3]);
+    relay.get_mut().expect("no take")[0] = 1;
+    let take = relay.take();
+    assert!(relay.get_mut().is_none());
+    let more = take.clone();
+    drop(take);
+    let mut relay = relay.try_into_inner().expect_err("one take is left");
+    drop(more);
+    relay.get_mut().expect("no take")[1] = 2;
+    assert_eq!(relay.try_into_inner().expect("no take"), [1, 2, 7]);
+}
+
+#[test]
+fn the_memory_of_a_relay_outlives_it_with_its_takes() {
+    struct Noted(Box<[u8]>, std::rc::Rc<std::cell::Cell<u32>>);
+    impl Drop for Noted {
+        fn drop(&mut self) {
+            self.1.set(self.1.get() + 1);
+        }
+    }
+    // SAFETY: (local) a box keeps its bytes where they are, all of them initialised.
+    unsafe impl Buf for Noted {
+        fn stable_ptr(&self) -> *const u8 {
+            self.0.as_ptr()
+        }
+
+        fn init_len(&self) -> usize {
+            self.0.len()
+        }
+    }
+    // SAFETY: (local) nobody else has the box.
+    unsafe impl Visible for Noted {}
+    // SAFETY: (local) as above.
+    unsafe impl BufMut for Noted {
+        fn stable_mut_ptr(&mut self) -> *mut u8 {
+            self.0.as_mut_ptr()
+        }
+
+        unsafe fn set_filled(&mut self, _len: usize) {}
+    }
+    let drops = std::rc::Rc::new(std::cell::Cell::new(0));
+    let relay = Relay::new(Noted(vec![5; 8].into(), std::rc::Rc::clone(&drops)));
+    let (one, other) = (relay.take(), relay.take());
+    drop(relay);
+    drop(one);
+    assert_eq!(drops.get(), 0);
+    // SAFETY: (local) the last hold is here; nobody writes.
+    assert_eq!(unsafe { other.stable_ptr().add(7).read() }, 5);
+    drop(other);
+    assert_eq!(drops.get(), 1);
+}
+
+#[test]
+fn holds_on_a_relay_go_to_other_threads_if_its_buffer_may() {
+    fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<Relay<Vec<u8>>>();
+    is_send_and_sync::<Take<Vec<u8>>>();
+    is_send_and_sync::<Slice<Take<std::cell::Cell<[u8; 0]>>>>();
+}
