@@ -10,7 +10,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Waker};
 
 use millstream::combinators::adapters::future;
-use millstream::combinators::{when_all, when_any};
+use millstream::combinators::{parallel_all, parallel_any, when_all, when_any};
 use millstream::{Operation, channel, race};
 
 struct Counting;
@@ -68,6 +68,12 @@ fn tuples_and_arrays_allocate_nothing_from_start_to_end() {
         stopped.as_mut().request_cancel();
         assert!(poll(stopped.as_mut()));
 
+        let mut shown = pin!(parallel_all((rx.pop(), parallel_any([rx.pop(), rx.pop()]))));
+        assert!(!poll(shown.as_mut()));
+        tx.try_push(8).unwrap();
+        tx.try_push(9).unwrap();
+        assert!(poll(shown.as_mut()));
+
         let mut dropped = pin!(rx.pop() | rx.pop() | rx.pop());
         assert!(!poll(dropped.as_mut()));
     });
@@ -80,4 +86,8 @@ fn a_vec_is_one_block_for_the_arms_and_one_for_the_outputs() {
     assert_eq!(allocations(|| assert!(poll(pin!(when_all(arms))))), 2);
     let arms: Vec<_> = (0..100).map(|n| future(ready(n))).collect();
     assert_eq!(allocations(|| assert!(poll(pin!(when_any(arms))))), 1);
+    let arms = (0..100).map(|n| future(ready(n)));
+    assert_eq!(allocations(|| assert!(poll(pin!(when_all(arms))))), 3, "and one for what an iterator yields");
+    let arms: Vec<_> = (0..100).map(|n| future(ready(n))).collect();
+    assert_eq!(allocations(|| assert!(poll(pin!(parallel_all(arms))))), 3, "and one for the order");
 }

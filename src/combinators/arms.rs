@@ -1,8 +1,10 @@
-//! What a combinator takes: tuples, arrays and `Vec`s of operations, and iterators that yield them.
+//! What a combinator takes: tuples, arrays and `Vec`s of operations, and whatever yields them.
 //!
 //! Knows: [`Operation`], [`RingOperation`]. Does not know: what any combinator does with its arms; each
 //! is a visitor written once, for every shape of arms.
 
+use core::error::Error;
+use core::fmt;
 use core::ops::ControlFlow;
 use core::pin::Pin;
 
@@ -14,33 +16,50 @@ use crate::ops::{EntryFlags, RingOperation};
 mod collection;
 mod tuple;
 
-/// What can be given to [`when_all`]: a tuple of up to 16 operations, an array, a `Vec`, or an iterator of operations.
+/// What can be given to a combinator: a tuple of up to 16 operations, an array, a `Vec`, or any iterator of operations.
 ///
-/// Iterators are accepted as the adaptor types of std (`iter.map(…)`, `filter_map`, `chain`, `rev`, …); collect any
-/// other into a `Vec`.
+/// `Form` says which of the two, [`Given`] or [`Yielded`], and is inferred. It is there because the compiler cannot rule
+/// out that a tuple becomes an iterator one day. A function of your own that takes arms has it too:
 ///
-/// [`when_all`]: super::when_all
+/// ```
+/// use millstream::combinators::{Arms, IntoArms, WhenAll, when_all};
+///
+/// fn both<T: IntoArms<Form, Arms: Arms>, Form>(arms: T) -> WhenAll<T::Arms> {
+///     when_all(arms)
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a set of operations",
     label = "expected a tuple of 1 to 16 operations, an array, a `Vec` or an iterator of operations",
     note = "more than 16 arms: nest combinators, or use a `Vec`",
     note = "a future becomes an operation with `adapters::future(…)`"
 )]
-pub trait IntoArms {
-    /// The arms as the combinator keeps them: the tuple or array itself, a `Vec` for everything that iterates.
-    type Arms: Arms;
+pub trait IntoArms<Form> {
+    /// The arms as the combinator keeps them: the tuple, array or `Vec` itself, a `Vec` of what an iterator yields.
+    type Arms;
 
     /// Lists the arms, in order.
     fn into_arms(self) -> Self::Arms;
 }
 
+/// The form of arms that are given as they are kept: tuples, arrays and `Vec`s.
+#[derive(Debug)]
+pub enum Given {}
+
+/// The form of arms that an iterator yields.
+#[derive(Debug)]
+pub enum Yielded {}
+
 /// Operations that a combinator can hold. Sealed: tuples, arrays and `Vec`s.
 pub trait Arms: Sized {
     /// What all of them together resolve to, each output in its arm's place.
     type Outputs;
+    /// Their places, in the order in which they completed: `[usize; N]`, or `Vec<usize>` if their number is not known to
+    /// the compiler.
+    type Order: AsRef<[usize]> + AsMut<[usize]>;
     /// The arms, each with room for its output.
     #[doc(hidden)]
-    type Slots: Slots<Outputs = Self::Outputs>;
+    type Slots: Slots<Outputs = Self::Outputs, Order = Self::Order>;
 
     /// Makes room for the outputs.
     #[doc(hidden)]
@@ -63,6 +82,18 @@ pub trait RaceArms: Arms<Slots: RaceSlots<Winner = Self::Winner>> {
     }
 }
 
+/// There are no arms, so none could ever decide a race.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoArms;
+
+impl fmt::Display for NoArms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a race of nothing: it needs at least one arm to decide it")
+    }
+}
+
+impl Error for NoArms {}
+
 /// Arms that can be linked: each of them is a ring operation. Sealed.
 pub trait ChainArms: Arms<Slots: RingSlots> {}
 
@@ -77,6 +108,11 @@ impl<T: Arms<Slots: FlagSlots>> FlagArms for T {}
 pub trait Slots {
     /// What all of them together resolve to.
     type Outputs;
+    /// Room for the places of all arms.
+    type Order: AsRef<[usize]> + AsMut<[usize]>;
+
+    /// Room for the places of all arms, with nothing in it yet.
+    fn new_order(&self) -> Self::Order;
 
     /// Shows the visitor every arm, in order, until it breaks.
     fn visit(self: Pin<&mut Self>, visitor: &mut impl Visit) -> ControlFlow<()>;

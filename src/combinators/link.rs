@@ -19,7 +19,7 @@ use crate::ops::{Chain, EntryFlags, Link, RingOperation};
 
 /// Runs ring operations one after the other, in one submission; a failure cancels the rest.
 ///
-/// Takes a tuple of up to 16 ring operations, an array, a `Vec`, or an iterator. `a >> b` is the same for two, and
+/// Takes a tuple of up to 16 ring operations, an array, a `Vec`, or any iterator. `a >> b` is the same for two, and
 /// `a >> b >> c` gives one flat triple. A chain is a ring operation itself: in a longer chain, its members keep their own
 /// kind of link among themselves.
 ///
@@ -69,7 +69,7 @@ use crate::ops::{Chain, EntryFlags, Link, RingOperation};
 /// ```
 #[doc(alias("IOSQE_IO_LINK", "chain", "then"))]
 #[must_use = "nothing starts until it is awaited"]
-pub fn link<T: IntoArms<Arms: ChainArms>>(members: T) -> Linked<T::Arms, Soft> {
+pub fn link<T: IntoArms<Form, Arms: ChainArms>, Form>(members: T) -> Linked<T::Arms, Soft> {
     Linked::new(members.into_arms())
 }
 
@@ -110,7 +110,7 @@ pub fn link<T: IntoArms<Arms: ChainArms>>(members: T) -> Linked<T::Arms, Soft> {
 /// ```
 #[doc(alias = "IOSQE_IO_HARDLINK")]
 #[must_use = "nothing starts until it is awaited"]
-pub fn hard_link<T: IntoArms<Arms: ChainArms>>(members: T) -> Linked<T::Arms, Hard> {
+pub fn hard_link<T: IntoArms<Form, Arms: ChainArms>, Form>(members: T) -> Linked<T::Arms, Hard> {
     Linked::new(members.into_arms())
 }
 

@@ -8,6 +8,8 @@
 //! |---|---|---|
 //! | [`when_all`], `a & b` | when all have | tuple / array / `Vec`, positional |
 //! | [`when_any`], `a \| b` | when one has decided and the others have ended | [`OneOf2`] … / `(index, output)` |
+//! | [`parallel_all`] | when all have | [`Parallel`]: every output, and the order of completion |
+//! | [`parallel_any`] | when one has decided and the others have ended | [`Raced`]: every outcome, who won, and the order |
 //! | [`link`], `a >> b` | when all have; a failure cancels the rest | tuple / array / `Vec`, positional |
 //! | [`hard_link`] | when all have | tuple / array / `Vec`, positional |
 #![forbid(unsafe_code)]
@@ -20,13 +22,16 @@ mod link;
 mod macros;
 mod one_of;
 mod operators;
+mod order;
+mod parallel_all;
+mod parallel_any;
 mod slot;
 mod visit;
 mod when_all;
 mod when_any;
 
 pub use adapters::{Elapsed, OperationExt, Timeout};
-pub use arms::{Arms, ChainArms, FlagArms, IntoArms, RaceArms};
+pub use arms::{Arms, ChainArms, FlagArms, Given, IntoArms, NoArms, RaceArms, Yielded};
 pub use flags::{Flaggable, RingOperationExt};
 pub use link::{Hard, LinkKind, Linked, Soft, hard_link, link};
 #[cfg(feature = "macros")]
@@ -36,5 +41,7 @@ pub use one_of::{
     OneOf2, OneOf3, OneOf4, OneOf5, OneOf6, OneOf7, OneOf8, OneOf9, OneOf10, OneOf11, OneOf12, OneOf13,
     OneOf14, OneOf15, OneOf16,
 };
+pub use parallel_all::{Parallel, ParallelAll, parallel_all};
+pub use parallel_any::{ParallelAny, Raced, parallel_any, try_parallel_any};
 pub use when_all::{WhenAll, when_all};
-pub use when_any::{WhenAny, when_any};
+pub use when_any::{WhenAny, try_when_any, when_any};

@@ -10,6 +10,8 @@ use core::ops::{BitAnd, BitOr, Shr};
 
 use super::arms::{Arms, ChainArms, RaceArms};
 use super::link::{Hard, LinkKind, Linked, Soft, link};
+use super::parallel_all::ParallelAll;
+use super::parallel_any::ParallelAny;
 use super::when_all::{WhenAll, when_all};
 use super::when_any::{WhenAny, when_any};
 use crate::operation::Operation;
@@ -79,6 +81,7 @@ pub(in crate::combinators) use impl_operators;
 // What does not grow under an operator becomes its first arm.
 impl_operators! { any: [T: Arms,] WhenAll<T>; }
 impl_operators! { all: [T: RaceArms,] WhenAny<T>; }
+impl_operators! { all any: [T: Arms,] ParallelAll<T>; [T: RaceArms,] ParallelAny<T>; }
 impl_operators! { all any: [T: ChainArms, K: LinkKind,] Linked<T, K>; }
 impl_operators! { then: [T: ChainArms,] Linked<T, Hard>; }
 impl_operators! { all: [O: Operation,] WhenAll<Vec<O>>; [O: Operation, const N: usize,] WhenAll<[O; N]>; }

@@ -15,7 +15,7 @@ use crate::operation::Operation;
 
 /// Runs operations concurrently and waits for all of them.
 ///
-/// Takes a tuple of up to 16 operations, an array, a `Vec`, or an iterator. `a & b` is the same for two, and
+/// Takes a tuple of up to 16 operations, an array, a `Vec`, or any iterator. `a & b` is the same for two, and
 /// `a & b & c` gives one flat triple.
 ///
 /// # Completion
@@ -67,7 +67,7 @@ use crate::operation::Operation;
 /// ```
 #[doc(alias("join", "join_all", "try_join", "WaitGroup"))]
 #[must_use = "nothing starts until it is awaited"]
-pub fn when_all<T: IntoArms>(arms: T) -> WhenAll<T::Arms> {
+pub fn when_all<T: IntoArms<Form, Arms: Arms>, Form>(arms: T) -> WhenAll<T::Arms> {
     WhenAll { slots: arms.into_arms().into_slots(), asked_to_stop: false, settled: false }
 }
 

@@ -10,14 +10,14 @@ use core::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::arms::{Arms, IntoArms, RaceArms, RaceSlots, Slots, Visit};
+use super::arms::{Arms, IntoArms, NoArms, RaceArms, RaceSlots, Slots, Visit};
 use super::slot::Slot;
 use super::visit::{Cancel, Commit, Discard};
 use crate::operation::Operation;
 
 /// Runs operations concurrently until one decides; the others are stopped and waited out.
 ///
-/// Takes a tuple of 2 to 16 operations, an array, a `Vec`, or an iterator. `a | b` and `race!(a || b)` are the same, and
+/// Takes a tuple of 2 to 16 operations, an array, a `Vec`, or any iterator. `a | b` and `race!(a || b)` are the same, and
 /// `a | b | c` races three arms.
 ///
 /// # Completion
@@ -40,8 +40,8 @@ use crate::operation::Operation;
 ///
 /// # Panics
 ///
-/// When given an empty `Vec` or iterator: nothing could ever decide. An empty array does not compile. Also when polled
-/// after completion.
+/// When given an empty `Vec` or iterator: nothing could ever decide. [`try_when_any`] makes an error of that; an empty
+/// tuple or array does not compile. Also when polled after completion.
 ///
 /// # Cost
 ///
@@ -70,10 +70,52 @@ use crate::operation::Operation;
 #[doc(alias("select", "race", "select_all", "first"))]
 #[must_use = "nothing starts until it is awaited"]
 #[track_caller]
-pub fn when_any<T: IntoArms<Arms: RaceArms>>(arms: T) -> WhenAny<T::Arms> {
+pub fn when_any<T: IntoArms<Form, Arms: RaceArms>, Form>(arms: T) -> WhenAny<T::Arms> {
+    match try_when_any(arms) {
+        Ok(any) => any,
+        Err(NoArms) => panic!("`when_any` of nothing: a race needs at least one arm to decide it"),
+    }
+}
+
+/// [`when_any`] of arms whose number only the data knows: of none, an error.
+///
+/// # Completion
+///
+/// What is in the `Ok` is a [`when_any`].
+///
+/// # Errors
+///
+/// [`NoArms`], there and then, when there is not a single arm: nothing could ever decide.
+///
+/// # Examples
+///
+/// ```
+/// use millstream::channel::{Receiver, bounded};
+/// use millstream::combinators::{NoArms, try_when_any};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # millstream::Runtime::new()?.block_on(async {
+/// async fn first_of(feeds: &[Receiver<u8>]) -> Option<u8> {
+///     match try_when_any(feeds.iter().map(|feed| feed.pop())) {
+///         Ok(race) => race.await.1.ok(),
+///         Err(NoArms) => None,
+///     }
+/// }
+///
+/// assert_eq!(first_of(&[]).await, None);
+/// let ((tx, rx), (_open, other)) = (bounded(1), bounded(1));
+/// tx.push(7).await?;
+/// assert_eq!(first_of(&[other, rx]).await, Some(7));
+/// # Ok(())
+/// # })
+/// # }
+/// ```
+pub fn try_when_any<T: IntoArms<Form, Arms: RaceArms>, Form>(arms: T) -> Result<WhenAny<T::Arms>, NoArms> {
     let arms = arms.into_arms();
-    assert!(arms.has_arms(), "`when_any` of nothing: a race needs at least one arm to decide it");
-    WhenAny { slots: arms.into_slots(), asked_to_stop: false, phase: Phase::Fresh }
+    if !arms.has_arms() {
+        return Err(NoArms);
+    }
+    Ok(WhenAny { slots: arms.into_slots(), asked_to_stop: false, phase: Phase::Fresh })
 }
 
 pin_project! {

@@ -9,18 +9,20 @@
 //! | 80-83, 86, 90, 91, 96, 100, 102-104 on scripted operations | here |
 //! | 113-116 channel operations as arms | `channels.rs`; across threads in `combinators_lossless.rs` |
 //! | 71-73, 84, 89 one op, two in a row, a stored combinator, destructured outputs | ordinary awaits of ordinary values |
-//! | 92-95, 97-99 completion order and every output | belongs to `parallel_all` and `parallel_any` |
+//! | 92-95, 97-99 completion order and every output | `parallel.rs`; but a `parallel_any` of nothing is an error |
 //! | 105-107 stopping from another task or thread | a channel is the stop signal, a handle stops its task (`adapters.rs`) |
 //! | children started although one was ready at once | not so here: later arms never start (`when_any.rs`) |
 //! | channel elements in a link, `when_all` in a link | do not compile (`must_not_compile.rs`) |
 //! | a link longer than the queue loops for ever | an error, and everything comes back (`link.rs`) |
 
 mod adapters;
+mod arms;
 mod channels;
 mod fake;
 mod flags;
 mod link;
 mod nesting;
 mod operators;
+mod parallel;
 mod when_all;
 mod when_any;

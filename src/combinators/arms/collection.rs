@@ -1,14 +1,13 @@
-//! Arms of one type: arrays, kept inline, and `Vec`s, kept in one allocation.
+//! Arms of one type: arrays, kept inline, `Vec`s, kept in one allocation, and iterators, which fill a `Vec`.
 //!
 //! Knows: [`Operation`]. Does not know: what a combinator does with its arms.
 
-use core::iter;
 use core::ops::ControlFlow;
 use core::pin::Pin;
 
 use super::{
-    Arms, FlagSlots, IntoArms, RaceArms, RaceSlots, RingSlots, Slots, Visit, VisitRing, entries_of, flag_op,
-    visit_op,
+    Arms, FlagSlots, Given, IntoArms, RaceArms, RaceSlots, RingSlots, Slots, Visit, VisitRing, Yielded,
+    entries_of, flag_op, visit_op,
 };
 use crate::combinators::flags::Flaggable;
 use crate::combinators::slot::Slot;
@@ -16,7 +15,7 @@ use crate::operation::Operation;
 use crate::ops::{EntryFlags, RingOperation};
 use crate::util::pinned::elements;
 
-impl<O: Operation, const N: usize> IntoArms for [O; N] {
+impl<O, const N: usize> IntoArms<Given> for [O; N] {
     type Arms = Self;
 
     fn into_arms(self) -> Self {
@@ -26,6 +25,7 @@ impl<O: Operation, const N: usize> IntoArms for [O; N] {
 
 impl<O: Operation, const N: usize> Arms for [O; N] {
     type Outputs = [O::Output; N];
+    type Order = [usize; N];
     type Slots = [Slot<O>; N];
 
     fn into_slots(self) -> Self::Slots {
@@ -37,13 +37,18 @@ impl<O: Operation, const N: usize> RaceArms for [O; N] {
     type Winner = (usize, O::Output);
 
     fn has_arms(&self) -> bool {
-        const { assert!(N > 0, "`when_any` of nothing: a race needs at least one arm to decide it") };
+        const { assert!(N > 0, "a race of nothing: it needs at least one arm to decide it") };
         true
     }
 }
 
 impl<O: Operation, const N: usize> Slots for [Slot<O>; N] {
     type Outputs = [O::Output; N];
+    type Order = [usize; N];
+
+    fn new_order(&self) -> [usize; N] {
+        [0; N]
+    }
 
     fn visit(self: Pin<&mut Self>, visitor: &mut impl Visit) -> ControlFlow<()> {
         visit_slice(self, visitor)
@@ -79,7 +84,7 @@ impl<O: Flaggable, const N: usize> FlagSlots for [Slot<O>; N] {
     }
 }
 
-impl<O: Operation> IntoArms for Vec<O> {
+impl<O> IntoArms<Given> for Vec<O> {
     type Arms = Self;
 
     fn into_arms(self) -> Self {
@@ -89,6 +94,7 @@ impl<O: Operation> IntoArms for Vec<O> {
 
 impl<O: Operation> Arms for Vec<O> {
     type Outputs = Vec<O::Output>;
+    type Order = Vec<usize>;
     type Slots = Pin<Box<[Slot<O>]>>;
 
     fn into_slots(self) -> Self::Slots {
@@ -106,6 +112,11 @@ impl<O: Operation> RaceArms for Vec<O> {
 
 impl<O: Operation> Slots for Pin<Box<[Slot<O>]>> {
     type Outputs = Vec<O::Output>;
+    type Order = Vec<usize>;
+
+    fn new_order(&self) -> Vec<usize> {
+        vec![0; self.len()]
+    }
 
     fn visit(self: Pin<&mut Self>, visitor: &mut impl Visit) -> ControlFlow<()> {
         visit_slice(self.get_mut().as_mut(), visitor)
@@ -148,36 +159,11 @@ fn take_from_slice<O: Operation>(slots: Pin<&mut [Slot<O>]>, index: usize) -> (u
     (index, elements(slots).nth(index).expect("the winner is one of the arms").take())
 }
 
-/// Iterators of std become a `Vec` of arms. A blanket over `IntoIterator` would forbid tuples, which std might make
-/// iterable one day, so the adaptors are listed.
-macro_rules! iterator_arms {
-    ($({$($generics:tt)*} $iter:ty;)+) => { $(
-        impl<$($generics)*> IntoArms for $iter
-        where
-            Self: Iterator<Item: Operation>,
-        {
-            type Arms = Vec<<Self as Iterator>::Item>;
+#[diagnostic::do_not_recommend] // or a number given as arms would be told that it is no iterator
+impl<I: Iterator> IntoArms<Yielded> for I {
+    type Arms = Vec<I::Item>;
 
-            fn into_arms(self) -> Self::Arms {
-                self.collect()
-            }
-        }
-    )+ };
-}
-
-iterator_arms! {
-    {I, F} iter::Map<I, F>;
-    {I, F} iter::FilterMap<I, F>;
-    {I: Iterator, U: IntoIterator, F} iter::FlatMap<I, U, F>;
-    {I: Iterator<Item: IntoIterator>} iter::Flatten<I>;
-    {I, J} iter::Chain<I, J>;
-    {I} iter::Take<I>;
-    {I} iter::Skip<I>;
-    {I} iter::Rev<I>;
-    {I, P} iter::Filter<I, P>;
-    {I, P} iter::TakeWhile<I, P>;
-    {F} iter::FromFn<F>;
-    {F} iter::RepeatWith<F>;
-    {T} std::vec::IntoIter<T>;
-    {T} std::vec::Drain<'_, T>;
+    fn into_arms(self) -> Self::Arms {
+        self.collect()
+    }
 }

@@ -8,8 +8,8 @@ use core::pin::Pin;
 use pin_project_lite::pin_project;
 
 use super::{
-    Arms, FlagSlots, IntoArms, RaceArms, RaceSlots, RingSlots, Slots, Visit, VisitRing, entries_of, flag_op,
-    visit_op,
+    Arms, FlagSlots, Given, IntoArms, RaceArms, RaceSlots, RingSlots, Slots, Visit, VisitRing, entries_of,
+    flag_op, visit_op,
 };
 use crate::combinators::flags::Flaggable;
 use crate::combinators::one_of;
@@ -17,7 +17,7 @@ use crate::combinators::slot::Slot;
 use crate::operation::Operation;
 use crate::ops::{EntryFlags, RingOperation};
 
-impl IntoArms for () {
+impl IntoArms<Given> for () {
     type Arms = Self;
 
     fn into_arms(self) {}
@@ -25,6 +25,7 @@ impl IntoArms for () {
 
 impl Arms for () {
     type Outputs = ();
+    type Order = [usize; 0];
     type Slots = ();
 
     fn into_slots(self) {}
@@ -32,6 +33,11 @@ impl Arms for () {
 
 impl Slots for () {
     type Outputs = ();
+    type Order = [usize; 0];
+
+    fn new_order(&self) -> [usize; 0] {
+        []
+    }
 
     fn visit(self: Pin<&mut Self>, _visitor: &mut impl Visit) -> ControlFlow<()> {
         ControlFlow::Continue(())
@@ -64,7 +70,7 @@ macro_rules! tuple_arms {
             }
         }
 
-        impl<$($T: Operation),+> IntoArms for ($($T,)+) {
+        impl<$($T),+> IntoArms<Given> for ($($T,)+) {
             type Arms = Self;
 
             fn into_arms(self) -> Self {
@@ -74,6 +80,7 @@ macro_rules! tuple_arms {
 
         impl<$($T: Operation),+> Arms for ($($T,)+) {
             type Outputs = ($($T::Output,)+);
+            type Order = [usize; [$($index),+].len()];
             type Slots = $Slots<$($T),+>;
 
             fn into_slots(self) -> Self::Slots {
@@ -84,6 +91,11 @@ macro_rules! tuple_arms {
 
         impl<$($T: Operation),+> Slots for $Slots<$($T),+> {
             type Outputs = ($($T::Output,)+);
+            type Order = [usize; [$($index),+].len()];
+
+            fn new_order(&self) -> Self::Order {
+                [0; [$($index),+].len()]
+            }
 
             fn visit(self: Pin<&mut Self>, visitor: &mut impl Visit) -> ControlFlow<()> {
                 let slots = self.project();
