@@ -45,6 +45,15 @@ pub trait Operation: Future {
     fn is_decided(&self) -> bool {
         false
     }
+
+    /// Whether polling it now could resolve it: `false` if that would only begin to wait, or go on waiting.
+    ///
+    /// A hint, for those who would rather not begin: `select!` first polls the arms that may resolve, and makes the
+    /// others wait only if none of them does. `true` is always right. `false` is a promise for as long as nothing else
+    /// happens, and an operation that waits wakes its task when it ceases to hold.
+    fn may_resolve(&self) -> bool {
+        true
+    }
 }
 
 impl<O: Operation + Unpin + ?Sized> Operation for &mut O {
@@ -99,4 +108,23 @@ impl<O: Operation + ?Sized> Operation for Pin<Box<O>> {
     fn is_decided(&self) -> bool {
         (**self).is_decided()
     }
+
+    fn may_resolve(&self) -> bool {
+        (**self).may_resolve()
+    }
+}
+
+/// An error that says only that its operation has come to its end: nothing more will come, and nothing is lost with it.
+///
+/// An arm `Ok(value) = operation` of a `select!` takes no notice of such an error. Sealed: the `PopError` of channels
+/// from which every value goes to one pop.
+#[diagnostic::on_unimplemented(
+    message = "this arm's error would be lost: match the whole outcome",
+    label = "an `Ok(…)` arm leaves out its error, and a `{Self}` may say more than that a channel is closed",
+    note = "write `outcome = operation => …` and look at both cases in the block"
+)]
+pub trait EndOfChannel: sealed::EndOfChannel {}
+
+pub(crate) mod sealed {
+    pub trait EndOfChannel {}
 }

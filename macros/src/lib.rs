@@ -1,9 +1,10 @@
-//! Macros of `millstream`: `#[millstream::main]`, `#[millstream::test]`, and what `race!` splits its arms with.
+//! Macros of `millstream`: `#[millstream::main]`, `#[millstream::test]`, and what `race!` and `select!` split their arms with.
 //!
 //! Knows: the syntax of a function, and the names `millstream::Runtime::new` and `block_on`. Does not know: what they do.
 
 mod expand;
 mod race;
+mod select;
 
 use proc_macro::TokenStream;
 
@@ -57,4 +58,11 @@ pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro]
 pub fn __combine(input: TokenStream) -> TokenStream {
     race::expand(input.into()).into()
+}
+
+/// What `select!` of the library expands to.
+#[doc(hidden)]
+#[proc_macro]
+pub fn __select(input: TokenStream) -> TokenStream {
+    select::expand(input.into()).into()
 }

@@ -117,6 +117,18 @@ impl<T> Engine<T> {
         self.free() == 0 && !self.has_ended()
     }
 
+    /// Whether a push that comes now might resolve at once.
+    #[inline]
+    pub(super) fn may_push(&self) -> bool {
+        self.closed || !self.is_full()
+    }
+
+    /// Whether a pop that comes now might resolve at once. (A parked push that may not be pulled counts too.)
+    #[inline]
+    pub(super) fn may_pop(&self) -> bool {
+        self.free() > 0 || !self.pushers.is_empty() || self.has_ended()
+    }
+
     /// How many values a newcomer may pop.
     pub(super) fn free(&self) -> usize {
         self.ring.len() - self.assigned

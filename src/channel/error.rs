@@ -1,9 +1,11 @@
 //! What can go wrong at either end of a channel; every failed push gives its value back.
 //!
-//! Knows: `core`. Does not know: how channels work.
+//! Knows: `core`, what a `select!` may leave out. Does not know: how channels work.
 
 use core::error::Error;
 use core::fmt;
+
+use crate::operation::{self, EndOfChannel};
 
 /// Why [`push`](super::Sender::push) did not put its value into the channel, with the value.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -112,6 +114,9 @@ pub enum PopError {
     /// The pop was asked to stop before a value was there for it.
     Cancelled,
 }
+
+impl operation::sealed::EndOfChannel for PopError {}
+impl EndOfChannel for PopError {}
 
 impl PopError {
     /// Whether the channel is closed and drained.

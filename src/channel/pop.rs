@@ -71,6 +71,11 @@ impl<T, S: Sharing> Operation for Pop<'_, T, S> {
         this.waiter.set(State::Finished);
         Poll::Ready(())
     }
+
+    #[inline]
+    fn may_resolve(&self) -> bool {
+        self.shared.may_pop(&self.waiter)
+    }
 }
 
 #[cfg(all(test, not(any(millstream_loom, millstream_shuttle))))]

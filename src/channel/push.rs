@@ -124,6 +124,11 @@ impl<T, S: Sharing> Operation for Push<'_, T, S> {
         // SAFETY: (I3) as in `poll`.
         unsafe { this.shared.commit_push_on_poll(&this.waiter) }
     }
+
+    #[inline]
+    fn may_resolve(&self) -> bool {
+        self.shared.may_push(&self.waiter)
+    }
 }
 
 #[cfg(all(test, not(any(millstream_loom, millstream_shuttle))))]

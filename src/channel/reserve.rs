@@ -185,6 +185,11 @@ impl<T, S: Sharing> Operation for Reserve<'_, T, S> {
         this.waiter.set(State::Finished);
         Poll::Ready(())
     }
+
+    #[inline]
+    fn may_resolve(&self) -> bool {
+        self.shared.may_push(&self.waiter)
+    }
 }
 
 #[cfg(all(test, not(any(millstream_loom, millstream_shuttle))))]

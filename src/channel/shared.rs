@@ -64,6 +64,7 @@ impl<T, S: Sharing> Shared<T, S> {
     }
 
     /// Looks at the engine; `f` is ours and short.
+    #[inline]
     pub(super) fn look<R>(&self, f: impl FnOnce(&Engine<T>) -> R) -> R {
         f(&self.engine.lock())
     }
@@ -381,6 +382,18 @@ impl<T, S: Sharing> Shared<T, S> {
     }
 
     // ---- both ----
+
+    /// Whether polling a push or a reservation might resolve it.
+    #[inline]
+    pub(super) fn may_push(&self, waiter: &Waiter<Offer<T>>) -> bool {
+        if waiter.is_idle() { self.look(Engine::may_push) } else { waiter.state() != State::Queued }
+    }
+
+    /// Whether polling a pop might resolve it.
+    #[inline]
+    pub(super) fn may_pop(&self, waiter: &Waiter<()>) -> bool {
+        if waiter.is_idle() { self.look(Engine::may_pop) } else { waiter.state() != State::Queued }
+    }
 
     /// Runs an attempt under the lock; again, with a clone of the waker, if it has to keep one that cannot be copied for
     /// nothing. Cloning and dropping wakers is the user's code, so it is done between.

@@ -10,6 +10,7 @@
 //! | [`when_any`], `a \| b` | when one has decided and the others have ended | [`OneOf2`] … / `(index, output)` |
 //! | [`parallel_all`] | when all have | [`Parallel`]: every output, and the order of completion |
 //! | [`parallel_any`] | when one has decided and the others have ended | [`Raced`]: every outcome, who won, and the order |
+//! | [`select!`](crate::select) | when one took effect and the others have ended | that of the arm's block |
 //! | [`link`], `a >> b` | when all have; a failure cancels the rest | tuple / array / `Vec`, positional |
 //! | [`hard_link`] | when all have | tuple / array / `Vec`, positional |
 #![forbid(unsafe_code)]
@@ -25,6 +26,7 @@ mod operators;
 mod order;
 mod parallel_all;
 mod parallel_any;
+mod select;
 mod slot;
 mod visit;
 mod when_all;
@@ -43,5 +45,10 @@ pub use one_of::{
 };
 pub use parallel_all::{Parallel, ParallelAll, parallel_all};
 pub use parallel_any::{ParallelAny, Raced, parallel_any, try_parallel_any};
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub use select::__expand_select;
+#[doc(hidden)]
+pub use select::__select;
 pub use when_all::{WhenAll, when_all};
 pub use when_any::{WhenAny, try_when_any, when_any};

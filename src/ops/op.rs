@@ -402,6 +402,11 @@ impl<R: Request> Operation for Op<R> {
         *self.stage = Stage::Finished;
         Poll::Ready(())
     }
+
+    /// `false` before the first poll, which only submits it.
+    fn may_resolve(&self) -> bool {
+        !matches!(*self.stage, Stage::Built(_))
+    }
 }
 
 impl<R: Request> RingOperation for Op<R> {

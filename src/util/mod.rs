@@ -15,5 +15,7 @@ pub(crate) mod pinned;
 pub(crate) mod plain;
 pub(crate) mod post;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
+pub(crate) mod random;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
 pub(crate) mod timer_thread;
 pub(crate) mod wait_slot;

@@ -5,6 +5,7 @@
 mod ext;
 mod future;
 mod operators;
+mod select;
 mod timeout;
 
 pub use ext::OperationExt;

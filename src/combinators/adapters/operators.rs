@@ -7,7 +7,7 @@
 use std::io;
 
 use crate::channel::{
-    self, Closed, Pop, PopMany, Push, PushMany, Reserve, Sharing, broadcast, oneshot, spsc, watch,
+    self, Closed, Pop, PopMany, Push, PushFrom, PushMany, Reserve, Sharing, broadcast, oneshot, spsc, watch,
 };
 use crate::combinators::operators::impl_operators;
 use crate::ops::requests::{All, ConnectTcp};
@@ -24,6 +24,7 @@ impl_operators! { all any: ['a, T, S: Sharing,] PushMany<'a, T, S>; ['a, T, S: S
 impl_operators! { all any: ['a, T, S: Sharing,] Reserve<'a, T, S>; ['a, T, S: Sharing,] Closed<'a, T, S>; }
 impl_operators! { all any: ['a, T,] spsc::Push<'a, T>; ['a, T,] spsc::PushMany<'a, T>; ['a, T,] spsc::Reserve<'a, T>; }
 impl_operators! { all any: ['a, T,] spsc::Pop<'a, T>; ['a, T,] spsc::PopMany<'a, T>; ['a, T,] spsc::Closed<'a, T>; }
+impl_operators! { all any: ['a, T, S: Sharing,] PushFrom<'a, T, S>; }
 impl_operators! {
     all any: [T,] oneshot::Receiver<T>; ['a, T,] oneshot::Pop<'a, T>; ['a, T,] oneshot::Closed<'a, T>;
 }

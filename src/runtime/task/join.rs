@@ -97,6 +97,10 @@ impl<T> Operation for JoinHandle<T> {
         self.cancel();
         self.poll(cx).map(drop)
     }
+
+    fn may_resolve(&self) -> bool {
+        self.is_finished()
+    }
 }
 
 impl<T> Drop for JoinHandle<T> {

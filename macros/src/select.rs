@@ -1,0 +1,326 @@
+//! `select!`: its arms, and the code that races them.
+//!
+//! Knows: the grammar, and what the library's half is called. Does not know: how an arm is chosen.
+//!
+//! ```text
+//! select! { biased; a = f(), if g => x, Ok(b) = h() => y, complete => z }
+//!
+//! enum Outcome<A0, A1> { A0(A0), A1(A1) }
+//! let outcome = {
+//!     let g0 = g;                                         // every guard, then every operation that is wanted
+//!     let mut arms = pin!(Pair { left: Guarded { op: if g0 { Some(f()) } else { None } }, right: Leaf { op: h() } });
+//!     Turn::new(arms, …, |arms, index, cx| …).await       // `Outcome` of the winner
+//! };                                                      // here the operations are gone, and what they borrowed is free
+//! match outcome { Ok(Outcome::A0(won)) => { let a = won; x } … }
+//! ```
+
+use proc_macro2::{Group, Ident, Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::parse::{Parse, ParseStream};
+use syn::spanned::Spanned;
+use syn::{Error, Expr, Pat, Result, Token};
+
+/// A mask of arms is a word.
+const MOST: usize = 64;
+
+/// What the declarative macro in the library passes on: `[path to the library's half] select`.
+struct Call {
+    library: TokenStream,
+    select: Select,
+}
+
+/// All that stands between the braces.
+struct Select {
+    biased: bool,
+    arms: Vec<Arm>,
+    default: Option<Exit>,
+    complete: Option<Exit>,
+}
+
+/// `pattern = operation, if guard => body`
+struct Arm {
+    pattern: Pat,
+    /// The pattern was `Ok(…)`, and this stood in it: errors that end the arm are left out.
+    within_ok: bool,
+    operation: Expr,
+    guard: Option<Expr>,
+    body: Expr,
+}
+
+/// `default => body` or `complete => body`
+struct Exit {
+    name: Ident,
+    body: Expr,
+}
+
+impl Parse for Call {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        let library = input.parse::<Group>()?.stream();
+        Ok(Self { library, select: input.parse()? })
+    }
+}
+
+impl Parse for Select {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        let mut select = Self { biased: false, arms: Vec::new(), default: None, complete: None };
+        if word(input, "biased") && input.peek2(Token![;]) {
+            input.parse::<Ident>()?;
+            input.parse::<Token![;]>()?;
+            select.biased = true;
+        }
+        while !input.is_empty() {
+            let exit =
+                ["default", "complete"].iter().any(|name| word(input, name)) && input.peek2(Token![=>]);
+            if exit {
+                select.add_exit(input)?;
+            } else {
+                select.arms.push(input.parse()?);
+            }
+        }
+        select.check()?;
+        Ok(select)
+    }
+}
+
+/// Whether this word is next. (`default` is not a keyword where it does not stand before an item.)
+fn word(input: ParseStream<'_>, word: &str) -> bool {
+    input.fork().parse::<Ident>().is_ok_and(|ident| ident == word)
+}
+
+impl Select {
+    fn add_exit(&mut self, input: ParseStream<'_>) -> Result<()> {
+        let name: Ident = input.parse()?;
+        input.parse::<Token![=>]>()?;
+        let place = if name == "default" { &mut self.default } else { &mut self.complete };
+        if place.is_some() {
+            return Err(Error::new(name.span(), format!("a second `{name}`: a `select!` has one at most")));
+        }
+        *place = Some(Exit { name, body: body(input)? });
+        Ok(())
+    }
+
+    /// What the grammar allows and nobody can mean.
+    fn check(&self) -> Result<()> {
+        let Some(first) = self.arms.first() else {
+            let text = "`select!` without an arm: write at least one, as in `value = receiver.pop() => …`";
+            return Err(Error::new(Span::call_site(), text));
+        };
+        if let Some(surplus) = self.arms.get(MOST) {
+            let text = format!("`select!` takes at most {MOST} arms: use `Select` for more");
+            return Err(Error::new(surplus.pattern.span(), text));
+        }
+        let all_may_end = self.arms.iter().all(|arm| arm.within_ok || arm.guard.is_some());
+        if all_may_end && self.default.is_none() && self.complete.is_none() {
+            let text = "every arm of this `select!` can be disabled, by its guard or by the end of its channel: \
+                        say what happens then with `complete => …`";
+            return Err(Error::new(first.pattern.span(), text));
+        }
+        if let Some(complete) = &self.complete
+            && !all_may_end
+        {
+            let text = "this never happens: an arm with neither a guard nor `Ok(…)` is never disabled";
+            return Err(Error::new(complete.name.span(), text));
+        }
+        Ok(())
+    }
+}
+
+impl Parse for Arm {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        let pattern = Pat::parse_multi_with_leading_vert(input)?;
+        if !input.peek(Token![=]) || input.peek(Token![=>]) {
+            return Err(input.error("expected `=` and an operation: an arm is `pattern = operation => …`"));
+        }
+        input.parse::<Token![=]>()?;
+        let operation = input.parse()?;
+        let mut guard = None;
+        if input.peek(Token![,]) && input.peek2(Token![if]) {
+            input.parse::<Token![,]>()?;
+            input.parse::<Token![if]>()?;
+            guard = Some(input.parse()?);
+        } else if input.peek(Token![if]) {
+            return Err(
+                input.error("a guard stands behind a comma: `pattern = operation, if condition => …`")
+            );
+        }
+        input.parse::<Token![=>]>()?;
+        let body = body(input)?;
+        let (pattern, within_ok) = match within_ok(&pattern) {
+            Some(inner) => (inner.clone(), true),
+            None => (pattern, false),
+        };
+        Ok(Self { pattern, within_ok, operation, guard, body })
+    }
+}
+
+/// What follows `=>`, and the comma after it, which may be missing as in a `match`.
+fn body(input: ParseStream<'_>) -> Result<Expr> {
+    let body = Expr::parse_with_earlier_boundary_rule(input)?;
+    let is_block = matches!(
+        body,
+        Expr::Block(_)
+            | Expr::Unsafe(_)
+            | Expr::If(_)
+            | Expr::Match(_)
+            | Expr::Loop(_)
+            | Expr::While(_)
+            | Expr::ForLoop(_)
+    );
+    if input.peek(Token![,]) {
+        input.parse::<Token![,]>()?;
+    } else if !input.is_empty() && !is_block {
+        return Err(input.error("expected a comma between two arms"));
+    }
+    Ok(body)
+}
+
+/// The pattern in `Ok(pattern)`.
+fn within_ok(pattern: &Pat) -> Option<&Pat> {
+    let Pat::TupleStruct(tuple) = pattern else { return None };
+    let is_ok = tuple.qself.is_none() && tuple.path.segments.last().is_some_and(|last| last.ident == "Ok");
+    match &tuple.elems {
+        elements if is_ok && elements.len() == 1 => elements.first(),
+        _ => None,
+    }
+}
+
+pub(crate) fn expand(input: TokenStream) -> TokenStream {
+    syn::parse2(input).map_or_else(Error::into_compile_error, |call: Call| call.into_tokens())
+}
+
+/// A name of ours, which nothing of the user's can see.
+fn ours(name: &str) -> Ident {
+    Ident::new(name, Span::mixed_site())
+}
+
+impl Call {
+    fn into_tokens(self) -> TokenStream {
+        let Self { library, select } = self;
+        let Select { biased, arms, default, complete } = select;
+        let count = arms.len();
+        let numbers = 0..count;
+        // An item is seen by the user's blocks; nobody has a name like this.
+        let outcome = ours("__MillstreamSelected");
+        let variants: Vec<_> =
+            numbers.clone().map(|n| format_ident!("A{n}", span = Span::mixed_site())).collect();
+        let guards: Vec<_> = numbers.clone().map(|n| ours(&format!("guard{n}"))).collect();
+
+        let conditions = arms.iter().zip(&guards).filter_map(|(arm, name)| {
+            let guard = arm.guard.as_ref()?;
+            Some(quote_spanned!(guard.span()=> let #name: bool = #guard;))
+        });
+        let live = arms.iter().zip(&guards).enumerate().map(|(n, (arm, name))| {
+            let bit = 1_u64 << n;
+            if arm.guard.is_some() { quote!(if #name { #bit } else { 0 }) } else { quote!(#bit) }
+        });
+        let leaves: Vec<_> = arms.iter().zip(&guards).map(|(arm, name)| leaf(&library, arm, name)).collect();
+        let tree = tree(&library, &leaves);
+
+        let (all, turn, index, cx) = (ours("arms"), ours("turn"), ours("index"), ours("cx"));
+        let polls = arms.iter().zip(&variants).enumerate().map(|(n, (arm, variant))| {
+            let number = n as u32;
+            let map = ours(if arm.within_ok { "unless_ended" } else { "won" });
+            let path = path(n, count);
+            quote!(#number => #library::#map(#all #path.poll(#cx), #outcome::#variant),)
+        });
+        let has_default = default.is_some();
+        let blocks = arms.iter().zip(&variants).map(|(arm, variant)| {
+            let Arm { pattern, body, .. } = arm;
+            let won = ours("won");
+            quote! {
+                ::core::result::Result::Ok(#outcome::#variant(#won)) => {
+                    #[allow(clippy::let_unit_value, clippy::let_underscore_untyped, clippy::ignored_unit_patterns)]
+                    let #pattern = #won;
+                    #body
+                }
+            }
+        });
+        let exits = match (default, complete) {
+            (None, None) => quote!(::core::result::Result::Err(_) => #library::never(),),
+            (Some(Exit { body, .. }), None) | (None, Some(Exit { body, .. })) => {
+                quote!(::core::result::Result::Err(_) => { #body })
+            }
+            (Some(default), Some(complete)) => {
+                let (default, complete) = (default.body, complete.body);
+                quote! {
+                    ::core::result::Result::Err(#library::NoArm::NotReady) => { #default }
+                    ::core::result::Result::Err(#library::NoArm::Ended) => { #complete }
+                }
+            }
+        };
+        quote! {{
+            enum #outcome<#(#variants),*> { #(#variants(#variants)),* }
+            let #turn = {
+                #(#conditions)*
+                #[allow(unused_imports)]
+                use #library::Arm as _;
+                let #all = ::core::pin::pin!(#tree);
+                let #turn = #library::Turn::new(
+                    #all,
+                    #(#live)|*,
+                    #library::Rules { biased: #biased, default: #has_default },
+                    |#all, #index, #cx| match #index {
+                        #(#polls)*
+                        _ => #library::never(),
+                    },
+                );
+                #turn.await
+            };
+            match #turn {
+                #(#blocks)*
+                #exits
+            }
+        }}
+    }
+}
+
+/// For code of ours about this expression: what the compiler says of it points there. A span, and the path of the
+/// library with it.
+fn there(expression: &Expr, library: &TokenStream) -> (Span, TokenStream) {
+    let at = expression.span().resolved_at(Span::mixed_site());
+    let moved = library.clone().into_iter().map(|mut token| {
+        token.set_span(token.span().located_at(at));
+        token
+    });
+    (at, moved.collect())
+}
+
+/// One arm, as it lies in the tree.
+fn leaf(library: &TokenStream, arm: &Arm, guard: &Ident) -> TokenStream {
+    let operation = &arm.operation;
+    let (at, found) = there(operation, library);
+    let check = Ident::new(if arm.within_ok { "operation_that_ends" } else { "operation" }, at);
+    let checked = quote_spanned!(at=> #found::#check(#found::Given(#operation).arm()));
+    if arm.guard.is_some() {
+        quote!(#library::Guarded {
+            op: if #guard { ::core::option::Option::Some(#checked) } else { ::core::option::Option::None },
+        })
+    } else {
+        quote!(#library::Leaf { op: #checked })
+    }
+}
+
+/// The arms as a tree of pairs, as balanced as their number allows.
+fn tree(library: &TokenStream, leaves: &[TokenStream]) -> TokenStream {
+    if let [leaf] = leaves {
+        return leaf.clone();
+    }
+    let (left, right) = leaves.split_at(leaves.len() / 2);
+    let (left, right) = (tree(library, left), tree(library, right));
+    quote!(#library::Pair { left: #left, right: #right })
+}
+
+/// The way from the root of the tree of `count` arms to arm `n`.
+fn path(n: usize, count: usize) -> TokenStream {
+    if count == 1 {
+        return TokenStream::new();
+    }
+    let left = count / 2;
+    if n < left {
+        let rest = path(n, left);
+        quote!(.left() #rest)
+    } else {
+        let rest = path(n - left, count - left);
+        quote!(.right() #rest)
+    }
+}

@@ -1,0 +1,237 @@
+//! One `select!`: who is asked in which order, and when the block of the winner may run.
+//!
+//! Knows: the tree of arms, chance, the poll budget. Does not know: what an arm's output becomes, which the macro's
+//! closure says.
+
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use super::tree::Tree;
+use crate::util::{executor, random};
+
+/// What one poll of one arm came to.
+#[derive(Debug)]
+pub enum Polled<T> {
+    /// It waits.
+    Waits,
+    /// It has come to its end, of which an arm `Ok(…)` takes no notice.
+    Ended,
+    /// It wins, with this.
+    Won(T),
+}
+
+/// How a `select!` chooses, and what else it can do.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// The first of several ready arms wins, not any of them.
+    pub biased: bool,
+    /// There is a `default`: it does not wait.
+    pub default: bool,
+}
+
+/// Why no arm won.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoArm {
+    /// None was ready, and there is a `default`.
+    NotReady,
+    /// All are disabled or have ended.
+    Ended,
+}
+
+pin_project! {
+    /// The future that the macro awaits.
+    ///
+    /// ```text
+    /// Fresh ─▶ Racing ─┬─ an arm has decided ──▶ Settling(arm) ─┬─ it resolved ──▶ Discarding ──▶ over
+    ///            ▲     │                               │        │                     ▲
+    ///            │     ├─ an arm resolved, or default ─┼────────┴─────────────────────┤
+    ///            │     └─ all have ended ──────────────┼──────────────────────────────┘
+    ///            └───────────── it came to its end ────┘
+    /// ```
+    #[must_use = "nothing starts until it is awaited"]
+    #[derive(Debug)]
+    pub struct Turn<'a, A, P, T> {
+        arms: Pin<&'a mut A>,
+        poll: P,
+        // The arms that can still win.
+        live: u64,
+        rules: Rules,
+        phase: Phase<T>,
+    }
+}
+
+#[derive(Debug)]
+enum Phase<T> {
+    /// No arm knows that it races.
+    Fresh,
+    Racing,
+    /// This arm has decided and waits something out: no other may take effect meanwhile, so no other is polled.
+    Settling(u32),
+    /// It is known what comes out; these arms are waited out.
+    Discarding(u64, Option<Result<T, NoArm>>),
+}
+
+impl<'a, A: Tree, T, P> Turn<'a, A, P, T>
+where
+    P: FnMut(Pin<&mut A>, u32, &mut Context<'_>) -> Polled<T>,
+{
+    /// A race of the arms in the mask, each polled by `poll`.
+    #[inline]
+    pub fn new(arms: Pin<&'a mut A>, live: u64, rules: Rules, poll: P) -> Self {
+        Self { arms, poll, live, rules, phase: Phase::Fresh }
+    }
+}
+
+impl<A: Tree, T, P> Future for Turn<'_, A, P, T>
+where
+    P: FnMut(Pin<&mut A>, u32, &mut Context<'_>) -> Polled<T>,
+{
+    type Output = Result<T, NoArm>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut race =
+            Race { arms: this.arms.as_mut(), poll: this.poll, live: this.live, rules: *this.rules };
+        let result = match this.phase {
+            Phase::Fresh => {
+                race.arms.as_mut().commit(*race.live);
+                *this.phase = Phase::Racing; // Fresh -> Racing
+                race.run(cx)
+            }
+            Phase::Racing => race.run(cx),
+            Phase::Settling(arm) => race.settle(*arm, cx),
+            Phase::Discarding(left, result) => {
+                *left = race.arms.discard(*left, cx);
+                if *left != 0 {
+                    return Poll::Pending;
+                }
+                return Poll::Ready(result.take().expect("`select!` was polled after completion"));
+            }
+        };
+        let (result, losers) = match result {
+            Step::Waits => return Poll::Pending,
+            Step::Settles(arm) => {
+                *this.phase = Phase::Settling(arm);
+                return Poll::Pending;
+            }
+            Step::Won(arm, output) => (Ok(output), *race.live & !(1 << arm)),
+            Step::None(why) => (Err(why), *race.live),
+        };
+        let left = race.arms.discard(losers, cx);
+        if left == 0 {
+            return Poll::Ready(result);
+        }
+        *this.phase = Phase::Discarding(left, Some(result));
+        Poll::Pending
+    }
+}
+
+/// Where a race stands after a poll.
+enum Step<T> {
+    Waits,
+    Settles(u32),
+    Won(u32, T),
+    None(NoArm),
+}
+
+struct Race<'a, A, P> {
+    arms: Pin<&'a mut A>,
+    poll: &'a mut P,
+    live: &'a mut u64,
+    rules: Rules,
+}
+
+impl<A: Tree, P> Race<'_, A, P> {
+    #[inline]
+    fn run<T>(&mut self, cx: &mut Context<'_>) -> Step<T>
+    where
+        P: FnMut(Pin<&mut A>, u32, &mut Context<'_>) -> Polled<T>,
+    {
+        // First those that may be ready, in an order of chance, and none of the others: so nobody begins to wait, and no
+        // op is started, beside an arm that is ready.
+        let mut hopeful = self.arms.look() & *self.live;
+        while hopeful != 0 {
+            let arm = if self.rules.biased { hopeful.trailing_zeros() } else { any(hopeful) };
+            hopeful &= !(1 << arm);
+            if let Some(step) = self.ask(arm, cx) {
+                return step;
+            }
+        }
+        self.wait(cx)
+    }
+
+    /// Nobody was ready.
+    #[inline(never)]
+    fn wait<T>(&mut self, cx: &mut Context<'_>) -> Step<T>
+    where
+        P: FnMut(Pin<&mut A>, u32, &mut Context<'_>) -> Polled<T>,
+    {
+        if *self.live != 0 && self.rules.default {
+            // A unit of the poll's budget, so that a loop of these lets other tasks run, and the ring. And had an arm been
+            // refused for lack of one, it would not be true that nobody was ready.
+            return if executor::spend(cx) { Step::None(NoArm::NotReady) } else { Step::Waits };
+        }
+        // Everybody waits, with this waker; from a place of chance on, since some may resolve as they begin.
+        let first = if self.rules.biased { 0 } else { random::below(A::COUNT) };
+        let from_first = u64::MAX << first;
+        for mut part in [*self.live & from_first, *self.live & !from_first] {
+            while part != 0 {
+                let arm = part.trailing_zeros();
+                part &= part - 1;
+                if let Some(step) = self.ask(arm, cx) {
+                    return step;
+                }
+            }
+        }
+        if *self.live == 0 { Step::None(NoArm::Ended) } else { Step::Waits }
+    }
+
+    /// Polls one arm; `None`: the race goes on.
+    #[inline(always)]
+    fn ask<T>(&mut self, arm: u32, cx: &mut Context<'_>) -> Option<Step<T>>
+    where
+        P: FnMut(Pin<&mut A>, u32, &mut Context<'_>) -> Polled<T>,
+    {
+        match (self.poll)(self.arms.as_mut(), arm, cx) {
+            Polled::Won(output) => Some(Step::Won(arm, output)),
+            Polled::Ended => {
+                *self.live &= !(1 << arm);
+                None
+            }
+            // Discarding it now would lose what it took.
+            Polled::Waits => self.arms.is_decided(1 << arm).then_some(Step::Settles(arm)),
+        }
+    }
+
+    /// Polls the arm that has decided; the race goes on if it comes to its end after all.
+    #[cold]
+    fn settle<T>(&mut self, arm: u32, cx: &mut Context<'_>) -> Step<T>
+    where
+        P: FnMut(Pin<&mut A>, u32, &mut Context<'_>) -> Polled<T>,
+    {
+        match (self.poll)(self.arms.as_mut(), arm, cx) {
+            Polled::Won(output) => Step::Won(arm, output),
+            Polled::Waits => Step::Settles(arm),
+            Polled::Ended => {
+                *self.live &= !(1 << arm);
+                self.run(cx)
+            }
+        }
+    }
+}
+
+/// One of the bits that are set, each as likely as any other.
+#[inline]
+fn any(mut bits: u64) -> u32 {
+    let count = bits.count_ones();
+    if count > 1 {
+        for _ in 0..random::below(count) {
+            bits &= bits - 1;
+        }
+    }
+    bits.trailing_zeros()
+}
