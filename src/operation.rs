@@ -34,8 +34,10 @@ pub trait Operation: Future {
     /// does.
     fn poll_discard(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// Says, before the first poll, that this is an arm of a race: the operation may take effect only inside its own
-    /// `poll`, never by a peer's hand, so that of several ready arms exactly one takes effect.
+    /// Says that this is an arm of a race: from now on the operation may take effect only inside its own `poll`, never by
+    /// a peer's hand, so that of several ready arms exactly one takes effect.
+    ///
+    /// It comes before the first poll, and again whenever a borrowed operation enters another race.
     fn commit_on_poll(self: Pin<&mut Self>) {}
 
     /// Whether the outcome is settled although `poll` still waits for something else to end.

@@ -3,8 +3,10 @@
 //! Knows: [`RingOperation`]. Does not know: which bits of an entry the flags are.
 
 use core::pin::Pin;
+use core::time::Duration;
 
 use super::arms::{FlagArms, FlagSlots, RaceArms};
+use super::limit::Limitable;
 use super::{WhenAll, WhenAny};
 use crate::operation::Operation;
 use crate::ops::{EntryFlags, RingOperation};
@@ -123,6 +125,58 @@ pub trait RingOperationExt: Flaggable {
         Self: Sized + Unpin,
     {
         with_flags(self, EntryFlags::ASYNC)
+    }
+
+    /// Lets the kernel give the op this long, counted from when it starts it; then the kernel stops it.
+    ///
+    /// In a chain the time counts from when it is this op's turn, which only the kernel knows. It takes an entry of its own,
+    /// behind the op's, and a completion of its own. Everywhere else [`timeout`](super::OperationExt::timeout) is cheaper
+    /// and takes any operation. On a combinator, each op below it is given this long; to limit a chain as a whole, use
+    /// `timeout`.
+    ///
+    /// # Completion
+    ///
+    /// * `Ok` of the output when the op has completed before the kernel's timer has run out.
+    /// * [`Elapsed`](super::Elapsed) with whatever the op resolved to all the same, when the timer has stopped it. The rest of
+    ///   its chain is cancelled then, unless it is a [`hard_link`](super::hard_link).
+    /// * [`request_cancel`](Operation::request_cancel) asks the op to stop; its outcome comes as `Ok`.
+    ///
+    /// `IORING_OP_LINK_TIMEOUT`, Linux 5.5. The two completions come in an order that differs from kernel to kernel; both are
+    /// waited for.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of the op.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use millstream::combinators::RingOperationExt;
+    /// use millstream::ops::{self, Fd};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # millstream::Runtime::new()?.block_on(async {
+    /// let (socket, _peer) = std::os::unix::net::UnixStream::pair()?;
+    /// let socket = Fd::from(socket);
+    /// // Greet, then wait for the answer, but not for ever; in one submission.
+    /// let answer = ops::recv(&socket, vec![0; 64]).link_timeout(Duration::from_millis(5));
+    /// let (greeted, answered) = (ops::send(&socket, "hello") >> answer).await;
+    /// assert_eq!(greeted.0?, 5);
+    /// let (result, buffer) = answered.unwrap_err().into_outcome();
+    /// assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::ECANCELED));
+    /// assert_eq!(buffer.len(), 64);
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
+    #[doc(alias("IORING_OP_LINK_TIMEOUT", "async_link_timeout"))]
+    #[must_use = "the limit is on the operation that is returned"]
+    fn link_timeout(self, after: Duration) -> Self::Limited
+    where
+        Self: Limitable,
+    {
+        self.limited(after)
     }
 }
 

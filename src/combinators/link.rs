@@ -166,7 +166,7 @@ enum Phase {
 }
 
 impl<T: Arms, K> Linked<T, K> {
-    fn new(members: T) -> Self {
+    pub(super) fn new(members: T) -> Self {
         Self { members: members.into_slots(), asked_to_stop: false, phase: Phase::Waiting, kind: PhantomData }
     }
 

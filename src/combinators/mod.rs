@@ -18,6 +18,7 @@
 pub mod adapters;
 mod arms;
 mod flags;
+mod limit;
 mod link;
 #[cfg(feature = "macros")]
 mod macros;
@@ -32,9 +33,10 @@ mod visit;
 mod when_all;
 mod when_any;
 
-pub use adapters::{Elapsed, OperationExt, Timeout};
+pub use adapters::{Elapsed, Latch, LinkTimeout, LostInto, OperationExt, Timeout, WithCancel};
 pub use arms::{Arms, ChainArms, FlagArms, Given, IntoArms, NoArms, RaceArms, Yielded};
 pub use flags::{Flaggable, RingOperationExt};
+pub use limit::{LimitArms, Limitable};
 pub use link::{Hard, LinkKind, Linked, Soft, hard_link, link};
 #[cfg(feature = "macros")]
 #[doc(hidden)]

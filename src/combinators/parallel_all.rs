@@ -62,8 +62,7 @@ use crate::ops::EntryFlags;
 #[doc(alias("ParallelAllAwaiter", "as_completed"))]
 #[must_use = "nothing starts until it is awaited"]
 pub fn parallel_all<T: IntoArms<Form, Arms: Arms>, Form>(arms: T) -> ParallelAll<T::Arms> {
-    let slots = arms.into_arms().into_slots();
-    ParallelAll { order: Order::new(&slots), slots, asked_to_stop: false, settled: false }
+    ParallelAll::new(arms.into_arms())
 }
 
 /// What [`parallel_all`] resolves to: every output, and the order in which the arms completed.
@@ -85,6 +84,18 @@ pin_project! {
         asked_to_stop: bool,
         // Every arm has completed or decided.
         settled: bool,
+    }
+}
+
+impl<T: Arms> ParallelAll<T> {
+    pub(super) fn new(arms: T) -> Self {
+        let slots = arms.into_slots();
+        Self { order: Order::new(&slots), slots, asked_to_stop: false, settled: false }
+    }
+
+    /// The arms, to be built into another combinator.
+    pub(super) fn into_slots(self) -> T::Slots {
+        self.slots
     }
 }
 

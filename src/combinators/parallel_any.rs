@@ -103,11 +103,7 @@ pub fn try_parallel_any<T: IntoArms<Form, Arms: RaceArms>, Form>(
     arms: T,
 ) -> Result<ParallelAny<T::Arms>, NoArms> {
     let arms = arms.into_arms();
-    if !arms.has_arms() {
-        return Err(NoArms);
-    }
-    let slots = arms.into_slots();
-    Ok(ParallelAny { order: Order::new(&slots), slots, asked: 0, asked_to_stop: false, phase: Phase::Fresh })
+    if arms.has_arms() { Ok(ParallelAny::new(arms)) } else { Err(NoArms) }
 }
 
 /// What [`parallel_any`] resolves to: who won, every output, and the order in which the arms completed.
@@ -147,6 +143,19 @@ enum Phase {
     Racing,
     /// This arm has decided; the others were asked to stop.
     Ending(usize),
+}
+
+impl<T: Arms> ParallelAny<T> {
+    /// A race of arms of which there is one.
+    pub(super) fn new(arms: T) -> Self {
+        let slots = arms.into_slots();
+        Self { order: Order::new(&slots), slots, asked: 0, asked_to_stop: false, phase: Phase::Fresh }
+    }
+
+    /// The arms, to be built into another combinator.
+    pub(super) fn into_slots(self) -> T::Slots {
+        self.slots
+    }
 }
 
 impl<T: RaceArms> Future for ParallelAny<T> {

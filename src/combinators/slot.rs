@@ -62,6 +62,14 @@ impl<O: Operation> Slot<O> {
         }
     }
 
+    /// The output by shared reference, from when the arm has completed until it is taken.
+    pub(super) fn output(&self) -> Option<&O::Output> {
+        match self {
+            Self::Done { output } => Some(output),
+            Self::Running { .. } | Self::Taken => None,
+        }
+    }
+
     /// Polls the arm unless it has completed.
     pub(super) fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(op) = self.as_mut().op() {

@@ -68,7 +68,7 @@ use crate::operation::Operation;
 #[doc(alias("join", "join_all", "try_join", "WaitGroup"))]
 #[must_use = "nothing starts until it is awaited"]
 pub fn when_all<T: IntoArms<Form, Arms: Arms>, Form>(arms: T) -> WhenAll<T::Arms> {
-    WhenAll { slots: arms.into_arms().into_slots(), asked_to_stop: false, settled: false }
+    WhenAll::new(arms.into_arms())
 }
 
 pin_project! {
@@ -84,6 +84,10 @@ pin_project! {
 }
 
 impl<T: Arms> WhenAll<T> {
+    pub(super) fn new(arms: T) -> Self {
+        Self { slots: arms.into_slots(), asked_to_stop: false, settled: false }
+    }
+
     /// The arms, to be built into a larger combinator.
     pub(super) fn into_slots(self) -> T::Slots {
         self.slots

@@ -112,10 +112,7 @@ pub fn when_any<T: IntoArms<Form, Arms: RaceArms>, Form>(arms: T) -> WhenAny<T::
 /// ```
 pub fn try_when_any<T: IntoArms<Form, Arms: RaceArms>, Form>(arms: T) -> Result<WhenAny<T::Arms>, NoArms> {
     let arms = arms.into_arms();
-    if !arms.has_arms() {
-        return Err(NoArms);
-    }
-    Ok(WhenAny { slots: arms.into_slots(), asked_to_stop: false, phase: Phase::Fresh })
+    if arms.has_arms() { Ok(WhenAny::new(arms)) } else { Err(NoArms) }
 }
 
 pin_project! {
@@ -145,6 +142,11 @@ enum Phase {
 }
 
 impl<T: Arms> WhenAny<T> {
+    /// A race of arms of which there is one.
+    pub(super) fn new(arms: T) -> Self {
+        Self { slots: arms.into_slots(), asked_to_stop: false, phase: Phase::Fresh }
+    }
+
     /// The arms, to be built into a larger combinator.
     pub(super) fn into_slots(self) -> T::Slots {
         self.slots

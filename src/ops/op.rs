@@ -411,7 +411,7 @@ impl<R: Request> Operation for Op<R> {
 
 impl<R: Request> RingOperation for Op<R> {
     fn entries(&self) -> usize {
-        1
+        usize::from(matches!(*self.stage, Stage::Built(_) | Stage::Answered(..))) // what is over or in flight adds none
     }
 
     fn poll_prepare(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

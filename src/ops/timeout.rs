@@ -65,7 +65,10 @@ unsafe impl Request for Timeout {
 /// # }
 /// ```
 pub fn timeout(duration: Duration) -> Op<Timeout> {
-    // More than the kernel's clock can count is for ever all the same.
-    let seconds = duration.as_secs().min(i64::MAX as u64);
-    Op::new(Timeout { after: Timespec::new().sec(seconds).nsec(duration.subsec_nanos()) })
+    Op::new(Timeout { after: timespec(duration) })
+}
+
+/// A duration as the kernel takes it. More than its clock can count is for ever all the same.
+pub(super) fn timespec(duration: Duration) -> Timespec {
+    Timespec::new().sec(duration.as_secs().min(i64::MAX as u64)).nsec(duration.subsec_nanos())
 }

@@ -24,5 +24,6 @@ mod link;
 mod nesting;
 mod operators;
 mod parallel;
+mod signals;
 mod when_all;
 mod when_any;

@@ -7,19 +7,22 @@ use millstream::Operation;
 use millstream::channel::{PopError, PushError, bounded};
 use millstream::combinators::{OneOf2, Parallel, Raced, parallel_all, parallel_any, when_all, when_any};
 
-use crate::fake::{Cancelled, Fake, Remote, Step, Value, World, discard, panics, poll};
+use crate::fake::{Cancelled, Fake, Outcome, Remote, Step, Value, World, discard, panics, poll};
 
 fn three(world: &World) -> ([Fake; 3], [Remote; 3]) {
     let ((a, ra), (b, rb), (c, rc)) = (world.op("a"), world.op("b"), world.op("c"));
     ([a, b, c], [ra.stubborn(), rb.stubborn(), rc.stubborn()])
 }
 
+/// Outputs and order.
+type Shown = (Vec<Outcome>, Vec<usize>);
+
 #[test]
 fn condy_92_94_all_say_in_which_order_they_completed() {
     for shape in ["tuple", "array", "vec"] {
         let world = World::new();
         let ([a, b, c], [ra, rb, rc]) = three(&world);
-        let check = |mut polled: Box<dyn FnMut() -> Poll<(Vec<_>, Vec<usize>)> + '_>| {
+        let check = |mut polled: Box<dyn FnMut() -> Poll<Shown> + '_>| {
             assert!(polled().is_pending());
             assert_eq!(world.seen(), "a starts, b starts, c starts", "no arm hears of a race");
             rc.finish(3);

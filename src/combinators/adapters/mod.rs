@@ -4,10 +4,18 @@
 
 mod ext;
 mod future;
+mod latch;
+mod link_timeout;
+mod lost_into;
 mod operators;
 mod select;
 mod timeout;
+mod with_cancel;
 
 pub use ext::OperationExt;
 pub use future::{Cancelled, Lifted, future};
+pub use latch::Latch;
+pub use link_timeout::LinkTimeout;
+pub use lost_into::LostInto;
 pub use timeout::{Elapsed, Timeout};
+pub use with_cancel::WithCancel;

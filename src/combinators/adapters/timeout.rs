@@ -17,21 +17,35 @@ use crate::ops::EntryFlags;
 use crate::runtime::time::Sleep;
 
 pin_project! {
-    /// The operation that [`timeout`](super::OperationExt::timeout) returns.
+    /// The operation that [`timeout`](super::OperationExt::timeout) and [`deadline`](super::OperationExt::deadline) return.
+    ///
+    /// ```text
+    /// Running ──the deadline passes──▶ Late
+    ///    └──asked to stop before──▶ Asked
+    /// ```
     #[must_use = "nothing starts until it is awaited"]
     pub struct Timeout<O, T = Sleep> {
         #[pin]
         op: O,
         #[pin]
         timer: T,
-        // The deadline has passed and the operation was asked to stop: whatever it still resolves to is late.
-        late: bool,
+        phase: Phase,
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// In time so far.
+    Running,
+    /// The deadline has passed and the operation was asked to stop: whatever it still resolves to is late.
+    Late,
+    /// The operation was asked to stop before the deadline, which no longer matters.
+    Asked,
 }
 
 impl<O, T> Timeout<O, T> {
     pub(super) fn new(op: O, timer: T) -> Self {
-        Self { op, timer, late: false }
+        Self { op, timer, phase: Phase::Running }
     }
 }
 
@@ -40,13 +54,16 @@ impl<O: Operation, T: Future> Future for Timeout<O, T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        if !*this.late {
+        if *this.phase != Phase::Late {
             // The operation first: what is there when the deadline passes was in time.
             if let Poll::Ready(output) = this.op.as_mut().poll(cx) {
                 return Poll::Ready(Ok(output));
             }
+            if *this.phase == Phase::Asked {
+                return Poll::Pending;
+            }
             ready!(this.timer.poll(cx));
-            *this.late = true;
+            *this.phase = Phase::Late; // Running -> Late
             this.op.as_mut().request_cancel();
         }
         this.op.poll(cx).map(|outcome| Err(Elapsed { outcome }))
@@ -56,7 +73,8 @@ impl<O: Operation, T: Future> Future for Timeout<O, T> {
 impl<O: Operation, T: Future> Operation for Timeout<O, T> {
     fn request_cancel(self: Pin<&mut Self>) {
         let this = self.project();
-        if !*this.late {
+        if *this.phase == Phase::Running {
+            *this.phase = Phase::Asked; // Running -> Asked
             this.op.request_cancel();
         }
     }
@@ -84,7 +102,7 @@ impl_operators! { all any: [O: Operation, T: Future,] Timeout<O, T>; }
 
 impl<O, T> fmt::Debug for Timeout<O, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Timeout").field("late", &self.late).finish_non_exhaustive()
+        f.debug_struct("Timeout").field("phase", &self.phase).finish_non_exhaustive()
     }
 }
 

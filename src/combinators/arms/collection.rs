@@ -4,12 +4,14 @@
 
 use core::ops::ControlFlow;
 use core::pin::Pin;
+use core::time::Duration;
 
 use super::{
     Arms, FlagSlots, Given, IntoArms, RaceArms, RaceSlots, RingSlots, Slots, Visit, VisitRing, Yielded,
     entries_of, flag_op, visit_op,
 };
 use crate::combinators::flags::Flaggable;
+use crate::combinators::limit::{LimitArms, Limitable};
 use crate::combinators::slot::Slot;
 use crate::operation::Operation;
 use crate::ops::{EntryFlags, RingOperation};
@@ -84,6 +86,14 @@ impl<O: Flaggable, const N: usize> FlagSlots for [Slot<O>; N] {
     }
 }
 
+impl<O: Limitable, const N: usize> LimitArms for [O; N] {
+    type Limited = [O::Limited; N];
+
+    fn limit(slots: Self::Slots, after: Duration) -> Self::Limited {
+        slots.map(|slot| slot.into_op().limited(after))
+    }
+}
+
 impl<O> IntoArms<Given> for Vec<O> {
     type Arms = Self;
 
@@ -148,6 +158,15 @@ impl<O: RingOperation> RingSlots for Pin<Box<[Slot<O>]>> {
 impl<O: Flaggable> FlagSlots for Pin<Box<[Slot<O>]>> {
     fn add_flags(self: Pin<&mut Self>, flags: EntryFlags) {
         elements(self.get_mut().as_mut()).for_each(|slot| flag_op(slot, flags));
+    }
+}
+
+impl<O: Limitable + Unpin> LimitArms for Vec<O> {
+    type Limited = Vec<O::Limited>;
+
+    fn limit(slots: Self::Slots, after: Duration) -> Self::Limited {
+        let slots = Pin::into_inner(slots).into_iter();
+        slots.map(|slot| slot.into_op().limited(after)).collect()
     }
 }
 

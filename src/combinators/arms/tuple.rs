@@ -4,6 +4,7 @@
 
 use core::ops::ControlFlow;
 use core::pin::Pin;
+use core::time::Duration;
 
 use pin_project_lite::pin_project;
 
@@ -12,6 +13,7 @@ use super::{
     flag_op, visit_op,
 };
 use crate::combinators::flags::Flaggable;
+use crate::combinators::limit::{LimitArms, Limitable};
 use crate::combinators::one_of;
 use crate::combinators::slot::Slot;
 use crate::operation::Operation;
@@ -54,6 +56,12 @@ impl RingSlots for () {
     fn entries(&self) -> usize {
         0
     }
+}
+
+impl LimitArms for () {
+    type Limited = ();
+
+    fn limit((): (), _after: Duration) {}
 }
 
 impl FlagSlots for () {
@@ -128,10 +136,18 @@ macro_rules! tuple_arms {
             }
         }
 
+        impl<$($T: Limitable),+> LimitArms for ($($T,)+) {
+            type Limited = ($($T::Limited,)+);
+
+            fn limit(slots: Self::Slots, after: Duration) -> Self::Limited {
+                let ($($arm,)+) = slots.into_ops();
+                ($($arm.limited(after),)+)
+            }
+        }
+
         impl<$($T: Operation),+> $Slots<$($T),+> {
             /// The operations back, to put them into a larger combinator.
             #[track_caller]
-            #[allow(dead_code, reason = "a tuple of 16 does not grow")]
             pub(in crate::combinators) fn into_ops(self) -> ($($T,)+) {
                 ($(self.$arm.into_op(),)+)
             }
