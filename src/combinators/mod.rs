@@ -45,6 +45,7 @@ pub use one_of::{
     OneOf2, OneOf3, OneOf4, OneOf5, OneOf6, OneOf7, OneOf8, OneOf9, OneOf10, OneOf11, OneOf12, OneOf13,
     OneOf14, OneOf15, OneOf16,
 };
+pub use operators::MoreThan16Operands;
 pub use parallel_all::{Parallel, ParallelAll, parallel_all};
 pub use parallel_any::{ParallelAny, Raced, parallel_any, try_parallel_any};
 #[cfg(feature = "macros")]

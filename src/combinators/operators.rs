@@ -6,6 +6,7 @@
 //! operation type gets its own through `impl_operators!`. The combinator that stands on the left grows:
 //! `when_all((a, b)) & c` is `when_all((a, b, c))`. What stands on the right is one arm, whatever it is.
 
+use core::marker::PhantomData;
 use core::ops::{BitAnd, BitOr, Shr};
 
 use super::arms::{Arms, ChainArms, RaceArms};
@@ -147,3 +148,66 @@ grow_race!(A a, B b, C c, D d, E e, F f, G g, H h, I i, J j, K k, L l);
 grow_race!(A a, B b, C c, D d, E e, F f, G g, H h, I i, J j, K k, L l, M m);
 grow_race!(A a, B b, C c, D d, E e, F f, G g, H h, I i, J j, K k, L l, M m, N n);
 grow_race!(A a, B b, C c, D d, E e, F f, G g, H h, I i, J j, K k, L l, M m, N n, O o);
+
+/// Sixteen operands are full.
+macro_rules! full {
+    ($($T:ident),+) => {
+        impl<$($T: Operation,)+ Rhs> BitAnd<Rhs> for WhenAll<($($T,)+)> {
+            type Output = MoreThan16Operands<Self>;
+
+            fn bitand(self, _surplus: Rhs) -> Self::Output {
+                MoreThan16Operands(PhantomData)
+            }
+        }
+
+        impl<$($T: Operation,)+ Rhs> BitOr<Rhs> for WhenAny<($($T,)+)> {
+            type Output = MoreThan16Operands<Self>;
+
+            fn bitor(self, _surplus: Rhs) -> Self::Output {
+                MoreThan16Operands(PhantomData)
+            }
+        }
+
+        impl<$($T: RingOperation,)+ Rhs> Shr<Rhs> for Linked<($($T,)+), Soft> {
+            type Output = MoreThan16Operands<Self>;
+
+            fn shr(self, _surplus: Rhs) -> Self::Output {
+                MoreThan16Operands(PhantomData)
+            }
+        }
+    };
+}
+
+full!(A, B, C, D, E, F, G, H, I, J, K, L, M, N, O, P);
+
+/// What an operator makes of a 17th operand: neither an operation nor a future, and its name is what the compiler says.
+///
+/// Nest the operands, `a & b & (c & d & …)`, or give a `Vec` or an iterator to `when_all`, `when_any` or `link`. (Without
+/// this type the compiler would say that there is no such operator, and list the sixteen types of its left side.)
+#[must_use = "more operands than an operator combines"]
+#[derive(Debug)]
+pub struct MoreThan16Operands<T>(PhantomData<T>);
+
+impl<T, Rhs> BitAnd<Rhs> for MoreThan16Operands<T> {
+    type Output = Self;
+
+    fn bitand(self, _surplus: Rhs) -> Self {
+        self
+    }
+}
+
+impl<T, Rhs> BitOr<Rhs> for MoreThan16Operands<T> {
+    type Output = Self;
+
+    fn bitor(self, _surplus: Rhs) -> Self {
+        self
+    }
+}
+
+impl<T, Rhs> Shr<Rhs> for MoreThan16Operands<T> {
+    type Output = Self;
+
+    fn shr(self, _surplus: Rhs) -> Self {
+        self
+    }
+}

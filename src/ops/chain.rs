@@ -23,11 +23,14 @@ use crate::runtime::waker;
 /// An operation that becomes entries of the submission queue, so that it can be linked, drained and made asynchronous.
 ///
 /// Every op is one; `link` and `hard_link` of ring operations are again. Channel operations, timers and joins are not:
-/// the kernel does not run them, so it cannot order anything after them.
+/// the kernel does not run them, so it cannot order anything after them. Nor is an op of many completions (a multishot): the
+/// kernel starts the next member of a chain at the first of them.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a ring operation, so it cannot be part of a chain",
     label = "the kernel does not run this, so it cannot start anything after it",
-    note = "only ops and chains of ops can be linked; await the others one after the other"
+    note = "only ops and chains of ops can be linked; await the others one after the other",
+    note = "an op with many completions has no place in a chain: when should the next one start?",
+    note = "to limit the time of a member, use `link_timeout`"
 )]
 pub trait RingOperation: Operation {
     /// How many entries it will queue.

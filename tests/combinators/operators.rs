@@ -64,6 +64,76 @@ fn condy_86_then_is_flat_and_hard_links_stay_their_own() {
 }
 
 #[test]
+fn sixteen_operands_are_one_flat_tuple() {
+    type Sixteen<T> = (T, T, T, T, T, T, T, T, T, T, T, T, T, T, T, T);
+    let n = now;
+    let all: WhenAll<Sixteen<Ready>> = n(0)
+        & n(1)
+        & n(2)
+        & n(3)
+        & n(4)
+        & n(5)
+        & n(6)
+        & n(7)
+        & n(8)
+        & n(9)
+        & n(10)
+        & n(11)
+        & n(12)
+        & n(13)
+        & n(14)
+        & n(15);
+    let Poll::Ready(outputs) = poll(pin!(all)) else { panic!("all are ready") };
+    assert_eq!((outputs.0, outputs.7, outputs.15), (Ok(0), Ok(7), Ok(15)));
+
+    let w = never;
+    type Never = Lifted<std::future::Pending<u32>>;
+    type Last = (
+        Never,
+        Never,
+        Never,
+        Never,
+        Never,
+        Never,
+        Never,
+        Never,
+        Never,
+        Never,
+        Never,
+        Never,
+        Never,
+        Never,
+        Never,
+        Ready,
+    );
+    let any: WhenAny<Last> =
+        w() | w() | w() | w() | w() | w() | w() | w() | w() | w() | w() | w() | w() | w() | w() | n(15);
+    assert_eq!(poll(pin!(any)).map(|won| (won.index(), won.into_inner())), Poll::Ready((15, Ok(15))));
+
+    on_ring(|| {
+        let world = World::new();
+        let r = || world.ready("a", 0);
+        let chain: Linked<Sixteen<Fake>, Soft> = link((r(), r()))
+            >> r()
+            >> r()
+            >> r()
+            >> r()
+            >> r()
+            >> r()
+            >> r()
+            >> r()
+            >> r()
+            >> r()
+            >> r()
+            >> r()
+            >> r()
+            >> r();
+        assert!(poll(pin!(chain)).is_ready());
+        assert_eq!(world.seen().matches("a then").count(), 15);
+    });
+}
+
+#[test]
 fn collections_are_one_arm() {
     let all = when_all(vec![now(1), now(2)]) & now(3);
     assert_eq!(poll(pin!(all)), Poll::Ready((vec![Ok(1), Ok(2)], Ok(3))));

@@ -3,8 +3,10 @@
 //! Knows: the pushes of the crate. Does not know: how arms race.
 
 use super::timeout::Timeout;
+use super::with_cancel::WithCancel;
 use crate::channel::{Push, Sharing, broadcast, spsc};
 use crate::combinators::__select::{CarriesItsValue, Given};
+use crate::operation::Operation;
 
 /// Gives the types a method of their own, which goes before that of every other arm.
 macro_rules! carries_its_value {
@@ -26,4 +28,7 @@ carries_its_value! {
     ['a, T, S: Sharing, D] Timeout<Push<'a, T, S>, D>;
     ['a, T, D] Timeout<spsc::Push<'a, T>, D>;
     ['a, T, D] Timeout<broadcast::Push<'a, T>, D>;
+    ['a, T, S: Sharing, C: Operation] WithCancel<Push<'a, T, S>, C>;
+    ['a, T, C: Operation] WithCancel<spsc::Push<'a, T>, C>;
+    ['a, T, C: Operation] WithCancel<broadcast::Push<'a, T>, C>;
 }
