@@ -1,0 +1,646 @@
+//! Random trees over real objects: leaves that keep accounts, combinators of every kind and shape.
+//!
+//! Knows: ops, channels, timers, tasks, combinators. Does not know: what the other sides do.
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use millstream::channel::{PopError, PushError};
+use millstream::combinators::{
+    OperationExt, RingOperationExt, adapters, hard_link, link, parallel_all, parallel_any, when_all, when_any,
+};
+use millstream::ops::{self, Address, Fd};
+use millstream::{JoinError, Operation, spawn, time, yield_now};
+
+use crate::ledger::{Ledger, Message, Place, Stage, Token, Where};
+use crate::raw::unconnected;
+use crate::support::Rng;
+use crate::world::{Queue, World};
+
+/// What a tree resolves to: the leaves that came out.
+pub(crate) type Out = Vec<Token>;
+pub(crate) type Tree<'w> = Pin<Box<dyn Operation<Output = Out> + 'w>>;
+
+/// An operation that stays in flight from tree to tree.
+pub(crate) struct Kept<'w> {
+    pub(crate) op: Rc<RefCell<Tree<'w>>>,
+    pub(crate) leaf: usize,
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+const SOON: Duration = Duration::from_micros(200);
+
+/// Builds one tree.
+pub(crate) struct Builder<'a, 'w, 'e> {
+    pub(crate) world: &'w World<'e>,
+    pub(crate) rng: &'a mut Rng,
+    /// The tree in words, for messages.
+    pub(crate) text: String,
+    /// What is borrowed instead of owned.
+    pub(crate) kept: &'a [Kept<'w>],
+    /// Whether each of `kept` is an arm already, or over.
+    pub(crate) lent: Vec<bool>,
+    /// Connections that the accepts would take.
+    pub(crate) accepts: usize,
+}
+
+/// A tree, and whether it ends by itself once everything is ready that can be.
+pub(crate) struct Built<'w> {
+    pub(crate) tree: Tree<'w>,
+    pub(crate) ends: bool,
+}
+
+const TOP: Place = Place { raced: false, held: false };
+
+impl<'w, 'e: 'w> Builder<'_, 'w, 'e> {
+    pub(crate) fn tree(&mut self, depth: u64) -> Built<'w> {
+        self.node(depth, TOP)
+    }
+
+    fn say(&mut self, words: impl std::fmt::Display) {
+        let _ = write!(self.text, "{words}");
+    }
+
+    fn node(&mut self, depth: u64, place: Place) -> Built<'w> {
+        if depth == 0 || self.rng.one_in(6) {
+            return self.leaf(place);
+        }
+        let held = Place { raced: place.raced, held: place.raced };
+        match self.rng.below(16) {
+            0..4 => {
+                let arms = self.arms("all", depth, held, 1, 3);
+                self.all(arms)
+            }
+            4..10 => {
+                // What a race keeps for its winner it never loses, so `held` begins anew below it; but not above it.
+                let inside = Place { raced: true, held: place.held };
+                let arms = self.arms("any", depth, inside, 2, 3);
+                self.any(arms)
+            }
+            10 => {
+                let arms = self.arms("parallel_all", depth, held, 1, 3);
+                let ends = arms.iter().all(|arm| arm.ends);
+                let arms: Vec<_> = arms.into_iter().map(|arm| arm.tree).collect();
+                Built { tree: mapped(parallel_all(arms), |done| flat(done.outputs)), ends }
+            }
+            11 => {
+                // Every outcome comes out, so nothing is discarded: the losers are asked to stop.
+                let inside = Place { raced: true, held: place.held };
+                let arms = self.arms("parallel_any", depth, inside, 2, 3);
+                let ends = arms.iter().any(|arm| arm.ends);
+                let arms: Vec<_> = arms.into_iter().map(|arm| arm.tree).collect();
+                Built { tree: mapped(parallel_any(arms), |raced| flat(raced.outputs)), ends }
+            }
+            12 | 13 => {
+                let (limit, name) = match self.rng.below(3) {
+                    0 => (Duration::ZERO, "at once"),
+                    1 => (SOON, "soon"),
+                    _ => (HOUR, "late"),
+                };
+                self.say(format_args!("deadline {name} ("));
+                let inner = self.node(depth - 1, place);
+                self.say(")");
+                let tree = mapped(inner.tree.timeout(limit), |result| match result {
+                    Ok(out) => out,
+                    Err(late) => late.into_outcome(),
+                });
+                Built { tree, ends: inner.ends || limit < HOUR }
+            }
+            14 => self.lend().unwrap_or_else(|| self.leaf(place)),
+            _ => self.chain(held),
+        }
+    }
+
+    fn arms(&mut self, name: &str, depth: u64, place: Place, least: u64, most: u64) -> Vec<Built<'w>> {
+        self.say(format_args!("{name}("));
+        let count = least + self.rng.below(most - least + 1);
+        let arms = (0..count)
+            .map(|n| {
+                if n > 0 {
+                    self.say(", ");
+                }
+                self.node(depth - 1, place)
+            })
+            .collect();
+        self.say(")");
+        arms
+    }
+
+    fn all(&mut self, arms: Vec<Built<'w>>) -> Built<'w> {
+        let ends = arms.iter().all(|arm| arm.ends);
+        let mut arms: Vec<_> = arms.into_iter().map(|arm| arm.tree).collect();
+        let tree = match (self.rng.below(4), arms.len()) {
+            (0, 1) => mapped(when_all((arms.remove(0),)), |(a,)| a),
+            (0, 2) => {
+                let b = arms.remove(1);
+                mapped(when_all((arms.remove(0), b)), |(a, b)| flat([a, b]))
+            }
+            (0, 3) => {
+                let (c, b) = (arms.remove(2), arms.remove(1));
+                mapped(when_all((arms.remove(0), b, c)), |(a, b, c)| flat([a, b, c]))
+            }
+            (1, 2) => mapped(when_all(<[_; 2]>::try_from(arms).ok().expect("two")), flat),
+            (1, 3) => mapped(when_all(<[_; 3]>::try_from(arms).ok().expect("three")), flat),
+            (2, _) => mapped(when_all(arms.into_iter()), flat),
+            _ => mapped(when_all(arms), flat),
+        };
+        Built { tree, ends }
+    }
+
+    fn any(&mut self, arms: Vec<Built<'w>>) -> Built<'w> {
+        let ends = arms.iter().any(|arm| arm.ends);
+        let mut arms: Vec<_> = arms.into_iter().map(|arm| arm.tree).collect();
+        let tree = match (self.rng.below(4), arms.len()) {
+            (0, 2) => {
+                let b = arms.remove(1);
+                mapped(when_any((arms.remove(0), b)), |one| one.into_inner())
+            }
+            (0, 3) => {
+                let (c, b) = (arms.remove(2), arms.remove(1));
+                mapped(when_any((arms.remove(0), b, c)), |one| one.into_inner())
+            }
+            (1, 2) => mapped(when_any(<[_; 2]>::try_from(arms).ok().expect("two")), |(_, out)| out),
+            (1, 3) => mapped(when_any(<[_; 3]>::try_from(arms).ok().expect("three")), |(_, out)| out),
+            (2, _) => mapped(when_any(arms.into_iter()), |(_, out)| out),
+            _ => mapped(when_any(arms), |(_, out)| out),
+        };
+        Built { tree, ends }
+    }
+
+    /// One of the operations that somebody else owns, if there is one that is not an arm yet.
+    fn lend(&mut self) -> Option<Built<'w>> {
+        let which = self.lent.iter().position(|lent| !lent)?;
+        self.lent[which] = true;
+        self.say(format_args!("kept {which}"));
+        Some(Built {
+            tree: Box::pin(Borrowed { kept: Rc::clone(&self.kept[which].op), over: false }),
+            ends: false,
+        })
+    }
+
+    /// Ring operations one after the other. A failing member breaks a soft chain.
+    fn chain(&mut self, place: Place) -> Built<'w> {
+        let ledger = &self.world.ledger;
+        let count = 1 + self.rng.below(3) as usize;
+        let leaves: Vec<usize> =
+            (0..count).map(|_| ledger.new_leaf("chained nop".to_owned(), place)).collect();
+        leaves.iter().for_each(|leaf| ledger.set_stage(*leaf, Stage::Discarded)); // a chain keeps the accounts of one
+        let leaf = ledger.new_leaf("chain".to_owned(), place);
+        let hard = self.rng.one_in(2);
+        self.say(if hard { "hard chain" } else { "chain" });
+        let broken = self.rng.one_in(3);
+        let members: Vec<_> = (0..count).map(|_| ops::timeout(if broken { HOUR } else { SOON })).collect();
+        let check = |results: Vec<io::Result<()>>| {
+            for result in results {
+                assert!(result.is_ok() || result.is_err_and(cancelled), "a timer fails in no other way");
+            }
+        };
+        let tree = match (hard, self.rng.one_in(4)) {
+            (true, false) => self.tracked(leaf, hard_link(members), check),
+            (true, true) => self.tracked(leaf, hard_link(members).always_async(), check),
+            (false, false) => self.tracked(leaf, link(members), check),
+            (false, true) => self.tracked(leaf, link(members).always_async(), check),
+        };
+        Built { tree, ends: !broken }
+    }
+
+    fn leaf(&mut self, place: Place) -> Built<'w> {
+        let world = self.world;
+        for _ in 0..20 {
+            let pick = |rng: &mut Rng, count: usize| (count > 0).then(|| rng.below(count as u64) as usize);
+            let built = match self.rng.below(13) {
+                0 | 1 => pick(self.rng, world.incoming.len()).map(|n| self.read(n, place)),
+                2 => pick(self.rng, world.outgoing.len()).map(|n| self.write(n, place)),
+                3 => pick(self.rng, world.listening.len()).map(|n| self.accept(n, place)),
+                4 => pick(self.rng, world.called.len()).map(|n| self.connect(n, place)),
+                5 => Some(self.timer(place)),
+                6 | 7 => Some(self.push(place)),
+                8 | 9 => Some(self.pop(place)),
+                10 => self.end(place),
+                11 => Some(self.join(place)),
+                _ => Some(self.lifted(place)),
+            };
+            if let Some(built) = built {
+                return built;
+            }
+        }
+        self.timer(place)
+    }
+
+    fn new_leaf(&mut self, what: &str, place: Place) -> usize {
+        self.say(what);
+        self.world.ledger.new_leaf(what.to_owned(), place)
+    }
+
+    fn tracked<O: Operation + 'w>(&self, leaf: usize, op: O, keep: impl FnMut(O::Output) + 'w) -> Tree<'w> {
+        let ledger = Rc::clone(&self.world.ledger);
+        Box::pin(Tracked { op: Box::pin(op), leaf, ledger, begin: Box::new(|| {}), keep: Box::new(keep) })
+    }
+
+    fn read(&mut self, number: usize, place: Place) -> Built<'w> {
+        let stream = &self.world.incoming[number];
+        let len = 1 + self.rng.below(8) as usize;
+        let leaf = self.new_leaf(&format!("read {len} of {number}"), place);
+        let keep = move |(result, buf): (io::Result<usize>, Vec<u8>)| {
+            assert!(buf.capacity() >= len, "the buffer comes back");
+            match result {
+                Ok(n) => stream.deliver(&buf[..n]),
+                Err(error) => assert!(cancelled(error)),
+            }
+        };
+        stream.readers.borrow_mut().push(leaf);
+        let ledger = Rc::clone(&self.world.ledger);
+        let begin = Box::new(move || stream.begin(&ledger));
+        let ledger = Rc::clone(&self.world.ledger);
+        let buf = vec![0; len];
+        let tree: Tree<'w> = if stream.is_socket {
+            let op = Box::pin(ops::recv(&stream.fd, buf));
+            Box::pin(Tracked { op, leaf, ledger, begin, keep: Box::new(keep) })
+        } else {
+            let op = Box::pin(ops::read(&stream.fd, buf));
+            Box::pin(Tracked { op, leaf, ledger, begin, keep: Box::new(keep) })
+        };
+        Built { tree, ends: true }
+    }
+
+    fn write(&mut self, number: usize, place: Place) -> Built<'w> {
+        let stream = &self.world.outgoing[number];
+        let len = 1 + self.rng.below(16) as usize;
+        let leaf = self.new_leaf(&format!("write {len} to {number}"), place);
+        let bytes = stream.stamp(leaf, len);
+        let keep = move |(result, buf): (io::Result<usize>, Vec<u8>)| {
+            assert_eq!(buf.len(), len, "the buffer comes back");
+            stream.wrote(leaf, result.unwrap_or_else(|error| if cancelled(error) { 0 } else { usize::MAX }));
+        };
+        let tree = if stream.is_socket {
+            self.tracked(leaf, ops::send(&stream.fd, bytes), keep)
+        } else {
+            self.tracked(leaf, ops::write(&stream.fd, bytes), keep)
+        };
+        Built { tree, ends: true }
+    }
+
+    fn accept(&mut self, number: usize, place: Place) -> Built<'w> {
+        let listener = &self.world.listening[number];
+        let leaf = self.new_leaf("accept", place);
+        self.accepts += 1;
+        let keep = move |result: io::Result<Fd>| match result {
+            Ok(connection) => listener.accepted(connection),
+            Err(error) => assert!(cancelled(error)),
+        };
+        Built { tree: self.tracked(leaf, ops::accept(&listener.fd), keep), ends: true }
+    }
+
+    fn connect(&mut self, number: usize, place: Place) -> Built<'w> {
+        let called = &self.world.called[number];
+        let leaf = self.new_leaf("connect", place);
+        let socket = Fd::from(unconnected());
+        let address = Address::unix_abstract(&called.name).expect("short enough");
+        let keep = move |result: io::Result<()>| match result {
+            Ok(()) => called.stand.set(called.stand.get() + 1),
+            Err(error) => assert!(cancelled(error)),
+        };
+        Built { tree: self.tracked(leaf, ops::connect(socket, address), keep), ends: true }
+    }
+
+    fn timer(&mut self, place: Place) -> Built<'w> {
+        let (limit, name) = match self.rng.below(4) {
+            0 => (Duration::ZERO, "zero"),
+            1 => (SOON, "soon"),
+            2 => (2 * SOON, "soon after"),
+            _ => (HOUR, "an hour"),
+        };
+        let tree = match self.rng.below(3) {
+            0 => {
+                let leaf = self.new_leaf(&format!("sleep {name}"), place);
+                self.tracked(leaf, time::sleep(limit), |()| {})
+            }
+            1 => {
+                let leaf = self.new_leaf(&format!("timeout {name}"), place);
+                let keep = |result: io::Result<()>| assert!(result.is_ok() || result.is_err_and(cancelled));
+                self.tracked(leaf, ops::timeout(limit), keep)
+            }
+            _ => {
+                let leaf = self.new_leaf("nop", place);
+                let keep = |result: io::Result<()>| assert!(result.is_ok() || result.is_err_and(cancelled));
+                return Built { tree: self.tracked(leaf, ops::nop(), keep), ends: true };
+            }
+        };
+        Built { tree, ends: limit < HOUR }
+    }
+
+    fn push(&mut self, place: Place) -> Built<'w> {
+        let number = self.rng.below(self.world.queues.len() as u64) as usize;
+        let queue = &self.world.queues[number];
+        let name = queue.name(number);
+        let leaf = self.new_leaf(&format!("push {name}"), place);
+        let ledger = &self.world.ledger;
+        let message = ledger.message(&name, Where::WithPush(leaf));
+        let id = message.number;
+        let keep = move |result: Result<(), PushError<Message>>| pushed(ledger, leaf, id, result);
+        let tree = match queue {
+            Queue::Bounded(tx, _) => self.tracked(leaf, tx.push(message), keep),
+            Queue::Local(tx, _) => self.tracked(leaf, tx.push(message), keep),
+        };
+        Built { tree, ends: true }
+    }
+
+    fn pop(&mut self, place: Place) -> Built<'w> {
+        let number = self.rng.below(self.world.queues.len() as u64) as usize;
+        let queue = &self.world.queues[number];
+        let leaf = self.new_leaf(&format!("pop {}", queue.name(number)), place);
+        let tree = match queue {
+            Queue::Bounded(_, rx) => self.tracked(leaf, rx.pop(), keep_message(&self.world.ledger)),
+            Queue::Local(_, rx) => self.tracked(leaf, rx.pop(), keep_message(&self.world.ledger)),
+        };
+        Built { tree, ends: true }
+    }
+
+    /// An operation on an end that only one can use, if one is left.
+    fn end(&mut self, place: Place) -> Option<Built<'w>> {
+        let world = self.world;
+        let ledger = &world.ledger;
+        let tree = match self.rng.below(3) {
+            0 => {
+                let producer = world.producers.borrow_mut().pop()?;
+                let leaf = self.new_leaf("push spsc", place);
+                let message = ledger.message("spsc out", Where::WithPush(leaf));
+                let id = message.number;
+                let keep = move |result| pushed(ledger, leaf, id, result);
+                self.tracked(leaf, producer.push(message), keep)
+            }
+            1 => {
+                let consumer = world.consumers.borrow_mut().pop()?;
+                let leaf = self.new_leaf("pop spsc", place);
+                self.tracked(leaf, consumer.pop(), keep_message(ledger))
+            }
+            _ => {
+                let receiver = world.receivers.borrow_mut().pop()?;
+                let leaf = self.new_leaf("pop oneshot", place);
+                self.tracked(leaf, receiver.pop(), keep_message(ledger))
+            }
+        };
+        Some(Built { tree, ends: true })
+    }
+
+    /// A task that waits at the gate.
+    fn join(&mut self, place: Place) -> Built<'w> {
+        let leaf = self.new_leaf("join", place);
+        let ledger = Rc::clone(&self.world.ledger);
+        let gate = self.world.gate.1.clone();
+        let alive = Alive::new(&ledger);
+        let turns = self.rng.below(3);
+        let task = spawn(async move {
+            let _alive = alive;
+            for _ in 0..turns {
+                yield_now().await;
+            }
+            let _ = gate.pop().await;
+            17
+        });
+        let keep = |result: Result<i32, JoinError>| match result {
+            Ok(seventeen) => assert_eq!(seventeen, 17),
+            Err(error) => assert!(error.is_cancelled()),
+        };
+        Built { tree: self.tracked(leaf, task, keep), ends: true }
+    }
+
+    /// A future of somebody else's.
+    fn lifted(&mut self, place: Place) -> Built<'w> {
+        let turns = self.rng.below(4);
+        let number = self.rng.below(self.world.queues.len() as u64) as usize;
+        if let (true, Queue::Bounded(_, rx)) = (self.rng.one_in(2), &self.world.queues[number]) {
+            let leaf = self.new_leaf("lifted pop", place);
+            let future = async move {
+                for _ in 0..turns {
+                    yield_now().await;
+                }
+                rx.pop().await
+            };
+            let mut keep = keep_message(&self.world.ledger);
+            let keep = move |result: Result<_, adapters::Cancelled>| {
+                if let Ok(popped) = result {
+                    keep(popped);
+                }
+            };
+            return Built { tree: self.tracked(leaf, adapters::future(future), keep), ends: true };
+        }
+        let leaf = self.new_leaf("lifted turns", place);
+        let future = async move {
+            for _ in 0..turns {
+                yield_now().await;
+            }
+        };
+        Built { tree: self.tracked(leaf, adapters::future(future), drop), ends: true }
+    }
+
+    /// An operation that is never an arm by value: a pop or a read that stays in flight from tree to tree.
+    pub(crate) fn keep(&mut self) -> Kept<'w> {
+        // Every tree that borrows it may throw its output away.
+        let place = Place { raced: true, held: true };
+        let built = match self.rng.below(2) {
+            0 if !self.world.incoming.is_empty() => self.read(0, place),
+            _ => self.pop(place),
+        };
+        let mut kept = built.tree;
+        kept.as_mut().commit_on_poll();
+        Kept { op: Rc::new(RefCell::new(kept)), leaf: self.world.ledger.leaves.borrow().len() - 1 }
+    }
+}
+
+fn cancelled(error: io::Error) -> bool {
+    assert_eq!(error.raw_os_error(), Some(libc::ECANCELED), "{error}");
+    true
+}
+
+/// Notes what a push said of its message.
+fn pushed(ledger: &Rc<Ledger>, leaf: usize, id: usize, result: Result<(), PushError<Message>>) {
+    match result {
+        Ok(()) => {
+            let mut messages = ledger.messages.borrow_mut();
+            match messages[id].place {
+                Where::WithPush(_) => messages[id].place = Where::PushedBy(leaf),
+                Where::Popped => {} // faster than its push could say
+                place => panic!("{place:?} after its push said it is in the channel"),
+            }
+        }
+        Err(error) => {
+            let message = error.into_inner();
+            assert_eq!(message.number, id, "the message that comes back is the one that went in");
+            ledger.moved(&message, Where::Back);
+        }
+    }
+}
+
+fn keep_message(ledger: &Rc<Ledger>) -> impl FnMut(Result<Message, PopError>) + use<> {
+    let ledger = Rc::clone(ledger);
+    move |result| {
+        if let Ok(message) = result {
+            ledger.popped(message);
+        }
+    }
+}
+
+fn flat(outs: impl IntoIterator<Item = Out>) -> Out {
+    outs.into_iter().flatten().collect()
+}
+
+/// Says that a task is there.
+struct Alive(Rc<Ledger>);
+
+impl Alive {
+    fn new(ledger: &Rc<Ledger>) -> Self {
+        ledger.tasks_alive.set(ledger.tasks_alive.get() + 1);
+        Self(Rc::clone(ledger))
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.tasks_alive.set(self.0.tasks_alive.get() - 1);
+    }
+}
+
+/// A leaf that keeps accounts.
+struct Tracked<'w, O: Operation> {
+    op: Pin<Box<O>>,
+    leaf: usize,
+    ledger: Rc<Ledger>,
+    /// Called before the first poll.
+    begin: Box<dyn Fn() + 'w>,
+    /// Notes the output.
+    keep: Box<dyn FnMut(O::Output) + 'w>,
+}
+
+impl<O: Operation> Tracked<'_, O> {
+    fn started(&self) {
+        match self.ledger.stage(self.leaf) {
+            Stage::Fresh => {
+                (self.begin)();
+                self.ledger.set_stage(self.leaf, Stage::Started);
+            }
+            Stage::Started => {}
+            stage => panic!("polled when it was {stage:?}"),
+        }
+    }
+}
+
+impl<O: Operation> Future for Tracked<'_, O> {
+    type Output = Out;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Out> {
+        self.started();
+        let Poll::Ready(output) = self.op.as_mut().poll(cx) else { return Poll::Pending };
+        self.ledger.set_stage(self.leaf, Stage::Done);
+        (self.keep)(output);
+        Poll::Ready(vec![Token::new(self.leaf, &self.ledger)])
+    }
+}
+
+impl<O: Operation> Operation for Tracked<'_, O> {
+    fn request_cancel(mut self: Pin<&mut Self>) {
+        self.op.as_mut().request_cancel();
+    }
+
+    fn poll_discard(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let stage = self.ledger.stage(self.leaf);
+        assert!(matches!(stage, Stage::Fresh | Stage::Started), "discarded when it was {stage:?}");
+        let ended = self.op.as_mut().poll_discard(cx);
+        if ended.is_ready() {
+            self.ledger.set_stage(self.leaf, Stage::Discarded);
+        }
+        ended
+    }
+
+    fn commit_on_poll(mut self: Pin<&mut Self>) {
+        assert!(self.ledger.stage(self.leaf) == Stage::Fresh, "told of the race after the first poll");
+        self.op.as_mut().commit_on_poll();
+    }
+
+    fn is_decided(&self) -> bool {
+        self.op.is_decided()
+    }
+}
+
+impl<O: Operation> Drop for Tracked<'_, O> {
+    fn drop(&mut self) {
+        match self.ledger.stage(self.leaf) {
+            Stage::Fresh => self.ledger.set_stage(self.leaf, Stage::DroppedFresh),
+            Stage::Started => self.ledger.set_stage(self.leaf, Stage::Dropped),
+            _ => {}
+        }
+    }
+}
+
+/// An arm whose owner is the round.
+struct Borrowed<'w> {
+    kept: Rc<RefCell<Tree<'w>>>,
+    over: bool,
+}
+
+impl Future for Borrowed<'_> {
+    type Output = Out;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Out> {
+        assert!(!self.over);
+        let polled = Pin::new(&mut self.kept.borrow_mut().as_mut()).poll(cx);
+        self.over = polled.is_ready();
+        polled
+    }
+}
+
+impl Operation for Borrowed<'_> {
+    fn request_cancel(self: Pin<&mut Self>) {
+        Pin::new(&mut self.kept.borrow_mut().as_mut()).request_cancel();
+    }
+
+    fn poll_discard(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.kept.borrow_mut().as_mut()).poll_discard(cx)
+    }
+
+    fn commit_on_poll(self: Pin<&mut Self>) {
+        // It is told once, by the round, before it is an arm for the first time.
+    }
+}
+
+/// An operation with its output translated.
+struct Mapped<O, F> {
+    op: Pin<Box<O>>,
+    map: F,
+}
+
+pub(crate) fn mapped<'w, O: Operation + 'w>(op: O, map: impl Fn(O::Output) -> Out + Unpin + 'w) -> Tree<'w> {
+    Box::pin(Mapped { op: Box::pin(op), map })
+}
+
+impl<O: Operation, F: Fn(O::Output) -> Out + Unpin> Future for Mapped<O, F> {
+    type Output = Out;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Out> {
+        self.op.as_mut().poll(cx).map(&self.map)
+    }
+}
+
+impl<O: Operation, F: Fn(O::Output) -> Out + Unpin> Operation for Mapped<O, F> {
+    fn request_cancel(mut self: Pin<&mut Self>) {
+        self.op.as_mut().request_cancel();
+    }
+
+    fn poll_discard(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.op.as_mut().poll_discard(cx)
+    }
+
+    fn commit_on_poll(mut self: Pin<&mut Self>) {
+        self.op.as_mut().commit_on_poll();
+    }
+
+    fn is_decided(&self) -> bool {
+        self.op.is_decided()
+    }
+}
