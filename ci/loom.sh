@@ -25,7 +25,7 @@ build() {
 
 if [ "$what" != bugs ]; then
     tests=$(build) && [ -n "$tests" ] || { cargo rustc --profile test --lib; exit 2; }
-    timeout "$limit" "$tests" loom lock::model cell::model biased::tests::model || failed=1
+    timeout "$limit" "$tests" loom lock::model bias::model cell::model biased::tests::model || failed=1
 fi
 
 if [ "$what" != models ]; then
@@ -50,6 +50,9 @@ if [ "$what" != models ]; then
 release-wakes-nobody channel::lock::model::three_threads_do_too
 release-is-relaxed channel::lock::model::two_threads_exclude_each_other
 release-without-barrier channel::lock::model::three_threads_do_too
+owner-without-barrier channel::bias::model::an_owner_and_who_ends_its_ownership
+revokes-without-barrier channel::bias::model::an_owner_and_who_ends_its_ownership
+revokes-at-once channel::bias::model::an_owner_and_who_ends_its_ownership
 parks-on-an-old-look channel::tests::loom::one_crosses_through_a_slot
 value-dies-with-its-pop channel::tests::loom::a_dropped_pop_passes_its_value_on
 grant-dies-with-its-push channel::tests::loom::a_dropped_arm_passes_its_slot_on

@@ -1,6 +1,7 @@
-//! The one small lock of a channel: held for some ten nanoseconds, never while code of the user's runs.
+//! The one small lock of a channel: held for some ten nanoseconds, never while code of the user's runs. As long as one
+//! thread alone takes it, taking it is a store.
 //!
-//! Knows: `sync`, the futex and membarrier calls. Does not know: what it protects.
+//! Knows: `sync`, the bias, the futex and membarrier calls. Does not know: what it protects.
 #![allow(
     unsafe_code,
     reason = "a lock: hands out exclusive access to what it protects, and sleeps in the kernel"
@@ -42,10 +43,13 @@ mod real {
     use core::ops::{Deref, DerefMut};
 
     use super::raw::RawLock;
+    use crate::channel::bias::Bias;
+    use crate::util::thread_number;
 
     pub struct Lock<T> {
         raw: RawLock,
         data: UnsafeCell<T>,
+        bias: Bias,
     }
 
     // SAFETY: (I5) a lock: the data is used by one thread at a time, and moves between threads, hence `T: Send`.
@@ -55,19 +59,25 @@ mod real {
 
     impl<T> Lock<T> {
         pub(in super::super) fn new(value: T) -> Self {
-            Self { raw: RawLock::new(), data: UnsafeCell::new(value) }
+            Self { raw: RawLock::new(), data: UnsafeCell::new(value), bias: Bias::new() }
         }
 
         #[inline]
         pub(in super::super) fn lock(&self) -> Guard<'_, T> {
-            self.raw.acquire();
-            Guard { lock: self, _exclusive: PhantomData }
+            let own = self.bias.enter(thread_number::if_any());
+            if !own {
+                self.raw.acquire();
+                self.bias.taken(thread_number::current);
+            }
+            Guard { lock: self, own, _exclusive: PhantomData }
         }
     }
 
     /// Holds the lock, also through an unwinding.
     pub struct Guard<'a, T> {
         lock: &'a Lock<T>,
+        /// Taken as this thread's own.
+        own: bool,
         _exclusive: PhantomData<&'a mut T>,
     }
 
@@ -92,7 +102,11 @@ mod real {
     impl<T> Drop for Guard<'_, T> {
         #[inline]
         fn drop(&mut self) {
-            self.lock.raw.release();
+            if self.own {
+                self.lock.bias.leave();
+            } else {
+                self.lock.raw.release();
+            }
         }
     }
 }
@@ -273,6 +287,27 @@ mod os {
             let queue = self.queue.lock().unwrap();
             self.woken.notify_one();
             drop(queue);
+        }
+    }
+}
+
+#[cfg(all(test, not(any(millstream_loom, millstream_shuttle))))]
+mod tests {
+    use super::Lock;
+    use std::thread;
+
+    /// The lock becomes one thread's own, another one comes at any point of that, and neither loses a step.
+    #[test]
+    fn threads_exclude_each_other_whosever_own_it_was() {
+        for round in 0..400 {
+            let lock = Lock::new(0);
+            let add = |times| (0..times).for_each(|_| *lock.lock() += 1);
+            add(round % 5);
+            thread::scope(|scope| {
+                scope.spawn(|| add(100));
+                add(300);
+            });
+            assert_eq!(*lock.lock(), 400 + round % 5, "round {round}");
         }
     }
 }

@@ -54,6 +54,9 @@
 //! with the channel, or are replaced or overwritten in it; a value that goes with its push is the push's, and its panic
 //! comes out where the push is dropped.
 
+#[cfg(not(any(millstream_shuttle, miri)))]
+#[cfg_attr(millstream_loom, allow(dead_code, reason = "there, only its own model uses it"))]
+mod bias;
 mod blocking;
 pub mod broadcast;
 mod cell;
@@ -179,7 +182,8 @@ pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 ///
 /// # Cost
 ///
-/// About half of what [`bounded`] costs on one thread, which pays for its lock with every push and pop.
+/// A tenth less than [`bounded`] costs on one thread, once it has found that it stays on one; until then (some thousand
+/// messages), or when it does not, half of that.
 ///
 /// # Examples
 ///

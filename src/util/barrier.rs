@@ -8,9 +8,9 @@
 #![allow(unsafe_code, reason = "membarrier has no face in std")]
 
 #[cfg(any(millstream_loom, millstream_shuttle, miri))]
-pub(crate) use fences::{heavy, light, prepare};
+pub(crate) use fences::{heavy, light, prepare, verified_light, works};
 #[cfg(not(any(millstream_loom, millstream_shuttle, miri)))]
-pub(crate) use membarrier::{heavy, light, prepare, try_heavy};
+pub(crate) use membarrier::{heavy, light, prepare, try_heavy, verified_light, works};
 
 #[cfg(any(millstream_loom, millstream_shuttle, miri))]
 mod fences {
@@ -28,10 +28,20 @@ mod fences {
     }
 
     pub(crate) fn prepare() {}
+
+    pub(crate) fn works() -> Option<bool> {
+        Some(true)
+    }
+
+    #[inline]
+    pub(crate) fn verified_light() {
+        light();
+    }
 }
 
 #[cfg(not(any(millstream_loom, millstream_shuttle, miri)))]
 mod membarrier {
+    use std::os::unix::fs::MetadataExt;
     use std::time::Duration;
 
     use crate::sync::atomic::{AtomicU8, Ordering, compiler_fence, fence};
@@ -64,10 +74,19 @@ mod membarrier {
             return;
         }
         let ask = || KERNEL.store(if register() { WORKS } else { REFUSED }, Ordering::Relaxed);
+        if is_only_thread() {
+            return ask();
+        }
         let asking = thread::Builder::new().name("millstream-barrier".into()).spawn(ask);
         if asking.is_err() {
             KERNEL.store(UNKNOWN, Ordering::Relaxed); // for whoever comes next
         }
+    }
+
+    /// Whether this is the only thread of the process; `false` where it cannot be known.
+    fn is_only_thread() -> bool {
+        // A directory has a link from each directory in it: here one for each thread, beside its own two.
+        std::fs::metadata("/proc/self/task").is_ok_and(|tasks| tasks.nlink() == 3)
     }
 
     #[inline]
@@ -79,6 +98,24 @@ mod membarrier {
         } else {
             fence(Ordering::SeqCst);
         }
+    }
+
+    /// Whether the kernel does the light half's part, for ever after. `None`: it has not answered yet, or nobody has
+    /// [asked](prepare) it.
+    pub(crate) fn works() -> Option<bool> {
+        // ORDERING: as in `light`.
+        match KERNEL.load(Ordering::Relaxed) {
+            WORKS => Some(true),
+            REFUSED => Some(false),
+            _ => None,
+        }
+    }
+
+    /// The light half for whom the kernel is known to do its part.
+    #[inline]
+    pub(crate) fn verified_light() {
+        // ORDERING: as in `light`.
+        compiler_fence(Ordering::SeqCst);
     }
 
     /// The heavy half for somebody who can do without: `false` if the kernel does not do its part, or not yet. Never

@@ -17,5 +17,7 @@ pub(crate) mod post;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 pub(crate) mod random;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
+pub(crate) mod thread_number;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
 pub(crate) mod timer_thread;
 pub(crate) mod wait_slot;

@@ -3,13 +3,11 @@
 //! Knows: which runtime runs on this thread, the registry of runtimes. Does not know: descriptors.
 #![allow(unsafe_code, reason = "implements the unsafe trait behind the biased count")]
 
-use std::cell::Cell;
-
 use crate::runtime::RuntimeId;
 use crate::runtime::context;
 use crate::runtime::registry::{self, Remote};
-use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::util::biased::{Home, Message};
+use crate::util::thread_number;
 
 /// All runtimes of the process.
 pub(super) struct Runtimes;
@@ -24,14 +22,7 @@ unsafe impl Home for Runtimes {
     }
 
     fn thread() -> u64 {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        thread_local! {
-            static THREAD: Cell<u64> = const { Cell::new(0) };
-        }
-        if THREAD.get() == 0 {
-            THREAD.set(NEXT.fetch_add(1, Ordering::Relaxed));
-        }
-        THREAD.get()
+        thread_number::current()
     }
 
     #[cold]
