@@ -41,7 +41,8 @@
 //! | [`runtime`] | [`Runtime`], tasks, handles for other threads |
 //!
 //! The [guide] begins with a first task and ends with a program on several threads; channels have [a page of their
-//! own](https://github.com/millstream-rs/millstream/blob/main/docs/guide/channels.md). The examples in the repository are
+//! own](https://github.com/millstream-rs/millstream/blob/main/docs/guide/channels.md), and
+//! [combinators](https://github.com/millstream-rs/millstream/blob/main/docs/guide/combinators.md) another. The examples in the repository are
 //! whole programs.
 //!
 //! [guide]: https://github.com/millstream-rs/millstream/blob/main/docs/guide.md
@@ -98,4 +99,6 @@ mod prose {
     mod guide {}
     #[doc = include_str!("../docs/guide/channels.md")]
     mod channels {}
+    #[doc = include_str!("../docs/guide/combinators.md")]
+    mod combinators {}
 }

@@ -3,6 +3,7 @@
 //! Knows: every case. Does not know: how rounds are run.
 
 mod channel;
+mod combinator;
 pub(crate) mod echo;
 mod file;
 mod ops;
@@ -30,6 +31,7 @@ pub(crate) fn all() -> Vec<Case> {
         treesum::cases(),
         wake::cases(),
         channel::cases(),
+        combinator::cases(),
     ];
     families.into_iter().flatten().collect()
 }

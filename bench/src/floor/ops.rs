@@ -52,6 +52,35 @@ unsafe fn keep_in_flight(
     Ok(watch.stop(units.max(depth as u64)))
 }
 
+/// Nops, so many at a time, perhaps linked; the next ones are queued when all of these have completed.
+pub(crate) fn together(count: usize, linked: bool, units: u64) -> io::Result<Sample> {
+    let mut ring = ring::open(count.next_power_of_two() as u32)?;
+    let mut ring = Loop::new(&mut ring)?;
+    let mut pass = |units: u64| -> io::Result<()> {
+        let mut failure = 0;
+        for _ in 0..units {
+            for index in 0..count {
+                let link =
+                    if linked && index + 1 < count { squeue::Flags::IO_LINK } else { squeue::Flags::empty() };
+                // SAFETY: a nop points nowhere.
+                unsafe { ring.queue().push(opcode::Nop::new().build().flags(link), index as u64) };
+            }
+            let mut running = count;
+            while running > 0 {
+                ring.turn(|_, _, result| {
+                    failure = failure.min(result);
+                    running -= 1;
+                })?;
+            }
+        }
+        if failure < 0 { Err(io::Error::from_raw_os_error(-failure)) } else { Ok(()) }
+    };
+    pass(units / 10)?;
+    let watch = Stopwatch::start();
+    pass(units)?;
+    Ok(watch.stop(units))
+}
+
 /// Ops that do nothing.
 pub(crate) fn nop(depth: usize, units: u64) -> io::Result<Sample> {
     // SAFETY: a nop points nowhere.
