@@ -42,8 +42,8 @@
 //!
 //! The [guide] begins with a first task and ends with a program on several threads; channels have [a page of their
 //! own](https://github.com/millstream-rs/millstream/blob/main/docs/guide/channels.md), and
-//! [combinators](https://github.com/millstream-rs/millstream/blob/main/docs/guide/combinators.md) another. The examples in the repository are
-//! whole programs.
+//! [combinators](https://github.com/millstream-rs/millstream/blob/main/docs/guide/combinators.md) another. The examples in
+//! the repository are whole programs.
 //!
 //! [guide]: https://github.com/millstream-rs/millstream/blob/main/docs/guide.md
 //!
