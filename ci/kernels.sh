@@ -98,7 +98,7 @@ done < <(sed -n 's/.*"kind":\["example"\].*"executable":"\([^"]*\)".*/\1/p' "$tm
 
 # What a test compares with must be the real one, not busybox's. Only these need libraries.
 mkdir -p "$tmp/root/usr/bin"
-for tool in sh find sort xargs sha256sum; do
+for tool in sh find sort xargs sha256sum cp; do
     tool=$(command -v $tool)
     cp -L "$tool" "$tmp/root/usr/bin/"
     for library in $(ldd "$tool" | grep -o '/[^ ]*'); do
@@ -116,7 +116,7 @@ cat >"$tmp/root/init" <<INIT
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
-mkdir -p /dev/shm && mount -t tmpfs shm /dev/shm
+mkdir -p /dev/shm /dev/pts && mount -t tmpfs shm /dev/shm && mount -t devpts pts /dev/pts
 mount -t tmpfs tmp /tmp
 ip link set lo up
 export PATH=/usr/bin:/bin HOME=/tmp TMPDIR=/tmp RUST_BACKTRACE=0 MILLSTREAM_QUICK=$quick MILLSTREAM_GUEST=1

@@ -276,7 +276,7 @@ fn an_end_that_fails_in_the_middle_is_reported() -> io::Result<()> {
     let script = r#"trap '' XFSZ; ulimit -f 2048; exec "$0" "$@""#;
     for options in [&[][..], &["-d", "1"], &["-d", "64", "-b", "8K"]] {
         let program = example::path("link_cp");
-        let output = Command::new("bash")
+        let output = Command::new("sh")
             .args(["-c", script])
             .arg(&program)
             .args(options)
