@@ -164,6 +164,21 @@ impl<R: Request> Op<R> {
         unsafe { self.queue(core, node, sqe, link, task) }
     }
 
+    /// Queues the op for nobody: it is not stopped, and what comes goes to [`Request::abandon`]. For what must be done
+    /// after the last who could wait for it is gone. Gives the request back when it cannot be queued now.
+    pub(super) fn start_detached(request: R, core: &Core) -> Result<(), R> {
+        if !core.inflight.has_room(1) {
+            return Err(request);
+        }
+        let mut op = Self::new(request);
+        op.start_for_nobody(core, None);
+        if let Stage::Started(Started { node, .. }) = *op.stage {
+            core.inflight.detach(node);
+        }
+        *op.stage = Stage::Finished; // the node is on its own
+        Ok(())
+    }
+
     /// Answered -> Started: as [`start`](Self::start), but the entry only keeps the op's place in a chain.
     ///
     /// A way of its own: an entry that may be one of three is put together in memory, and read from there before it has

@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use io_uring::opcode;
 
 use super::buf::{BufMut, bytes, clamp, fill};
-use super::fd::Fd;
 use super::fd::salvage::Place;
+use super::fd::{AnyFd, Fd, IntoFd};
 use super::op::Op;
 use super::received::prepare_read;
 use super::request::{Prepared, Request};
@@ -27,22 +27,28 @@ pub(super) fn position(offset: u64) -> u64 {
 
 /// The request of [`read`].
 #[derive(Debug)]
-pub struct Read<B> {
-    fd: Fd,
+pub struct Read<B, F: AnyFd = Fd> {
+    fd: F,
     buf: B,
     offset: u64,
+    /// The file that was there when it began.
+    tenant: F::Tenant,
     /// Where the bytes stood that an earlier read had left.
     taken: Option<Place>,
 }
 
 // SAFETY: (I1) the entry points into the buffer, which the request owns and which stays where it is as `BufMut`
 // promises; the descriptor is held.
-unsafe impl<B: BufMut> Request for Read<B> {
+unsafe impl<B: BufMut, F: AnyFd> Request for Read<B, F> {
     type Output = (io::Result<usize>, B);
 
     #[inline]
     fn prepare(&mut self, cx: &mut Context<'_>) -> Poll<Prepared> {
-        if self.offset != CURRENT || !self.fd.salvage().concerns_reads() {
+        if self.fd.is_elsewhere() {
+            return Poll::Ready(Prepared::AnswerShort(-libc::EBADF));
+        }
+        self.tenant = self.fd.tenant();
+        if self.offset != CURRENT || !self.fd.left_behind().concerns_reads() {
             return Poll::Ready(Prepared::Submit);
         }
         let asked = clamp(self.buf.capacity()) as usize;
@@ -51,29 +57,30 @@ unsafe impl<B: BufMut> Request for Read<B> {
 
     fn sqe(&mut self) -> Sqe {
         let len = clamp(self.buf.capacity());
-        opcode::Read::new(self.fd.entry(), self.buf.stable_mut_ptr(), len).offset(self.offset).build().into()
+        let entry = opcode::Read::new(self.fd.number(), self.buf.stable_mut_ptr(), len).offset(self.offset);
+        Sqe::from(entry.build()).flags(F::FLAGS)
     }
 
     fn orphaned(&mut self) {
         if self.offset == CURRENT {
-            self.fd.salvage().read_orphaned();
+            self.fd.left_behind().read_orphaned();
         }
     }
 
     fn finish(mut self, result: io::Result<u32>, _flags: u32) -> Self::Output {
         let result = result.map(|n| self.filled(n));
-        (result, self.buf)
+        (self.fd.explain(result), self.buf)
     }
 
     fn abandon(mut self, result: io::Result<u32>, _flags: u32, orphaned: bool) {
         if self.offset == CURRENT {
             let n = result.map_or(0, |n| self.filled(n));
-            self.fd.salvage().read_abandoned(&bytes(&self.buf)[..n], orphaned, self.taken);
+            self.fd.abandon_read(self.tenant, &bytes(&self.buf)[..n], orphaned, self.taken);
         }
     }
 }
 
-impl<B: BufMut> Read<B> {
+impl<B: BufMut, F: AnyFd> Read<B, F> {
     /// Takes note of how much was read.
     fn filled(&mut self, n: u32) -> usize {
         let n = (n as usize).min(self.buf.capacity());
@@ -121,11 +128,11 @@ impl<B: BufMut> Read<B> {
 /// # })
 /// # }
 /// ```
-pub fn read<B: BufMut>(fd: impl Into<Fd>, buf: B) -> Op<Read<B>> {
-    Op::new(Read { fd: fd.into(), buf, offset: CURRENT, taken: None })
+pub fn read<F: IntoFd, B: BufMut>(fd: F, buf: B) -> Op<Read<B, F::Fd>> {
+    Op::new(Read { fd: fd.into_fd(), buf, offset: CURRENT, tenant: Default::default(), taken: None })
 }
 
-impl<B: BufMut> Op<Read<B>> {
+impl<B: BufMut, F: AnyFd> Op<Read<B, F>> {
     /// Reads at `offset` in the file, and leaves its position alone. On a pipe the offset means nothing; a socket
     /// refuses any but 0 (`ESPIPE`).
     ///

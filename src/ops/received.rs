@@ -2,10 +2,9 @@
 //!
 //! Knows: the salvage of a descriptor. Does not know: buffers, entries.
 
-use std::os::fd::AsFd;
 use std::task::{Context, Poll, ready};
 
-use super::fd::Fd;
+use super::fd::AnyFd;
 use super::fd::salvage::{Place, Take};
 use super::request::Prepared;
 
@@ -13,21 +12,21 @@ use super::request::Prepared;
 /// receive bytes that come before ours.
 #[inline]
 pub(super) fn poll_received(
-    fd: &Fd,
+    fd: &impl AnyFd,
     cx: &mut Context<'_>,
     take: Take,
     asked: usize,
 ) -> Poll<Option<(Place, Box<[u8]>)>> {
-    if !fd.salvage().concerns_reads() {
+    if !fd.left_behind().concerns_reads() {
         return Poll::Ready(None);
     }
-    fd.salvage().poll_bytes(cx, fd.as_fd(), take, asked)
+    fd.left_behind().poll_bytes(cx, || fd.keeps_boundaries(), take, asked)
 }
 
 /// As [`poll_received`], for a read at the current position: puts the bytes into place with `fill`, which returns how
 /// many it took, and notes in `taken` where they came from. As with the kernel, fewer than asked for break a chain.
 pub(super) fn prepare_read(
-    fd: &Fd,
+    fd: &impl AnyFd,
     cx: &mut Context<'_>,
     taken: &mut Option<Place>,
     asked: usize,

@@ -4,14 +4,13 @@
 #![allow(unsafe_code, reason = "implements the unsafe request trait")]
 
 use std::io;
-use std::os::fd::AsFd;
 use std::task::{Context, Poll, ready};
 
 use io_uring::opcode;
 
 use super::buf::{BufMut, bytes, clamp, fill};
-use super::fd::Fd;
-use super::fd::salvage::{Place, Take, keeps_boundaries};
+use super::fd::salvage::{Place, Take};
+use super::fd::{AnyFd, Fd, IntoFd};
 use super::op::Op;
 use super::received::poll_received;
 use super::request::{Prepared, Request};
@@ -23,22 +22,28 @@ const ASIDE: i32 = libc::MSG_OOB | libc::MSG_ERRQUEUE;
 
 /// The request of [`recv`].
 #[derive(Debug)]
-pub struct Recv<B> {
-    fd: Fd,
+pub struct Recv<B, F: AnyFd = Fd> {
+    fd: F,
     buf: B,
     flags: i32,
+    /// The file that was there when it began.
+    tenant: F::Tenant,
     /// Where the bytes stood that an earlier receive had left.
     taken: Option<Place>,
 }
 
 // SAFETY: (I1) the entry points into the buffer, which the request owns and which stays where it is as `BufMut`
 // promises; the descriptor is held.
-unsafe impl<B: BufMut> Request for Recv<B> {
+unsafe impl<B: BufMut, F: AnyFd> Request for Recv<B, F> {
     type Output = (io::Result<usize>, B);
 
     #[inline]
     fn prepare(&mut self, cx: &mut Context<'_>) -> Poll<Prepared> {
-        if !self.fd.salvage().concerns_reads() || self.flags & ASIDE != 0 {
+        if self.fd.is_elsewhere() {
+            return Poll::Ready(Prepared::AnswerShort(-libc::EBADF));
+        }
+        self.tenant = self.fd.tenant();
+        if !self.fd.left_behind().concerns_reads() || self.flags & ASIDE != 0 {
             return Poll::Ready(Prepared::Submit);
         }
         self.prepare_received(cx)
@@ -52,12 +57,12 @@ unsafe impl<B: BufMut> Request for Recv<B> {
             // SAFETY: (local) the buffer can be written up to its capacity.
             unsafe { start.write_bytes(0, len as usize) };
         }
-        opcode::Recv::new(self.fd.entry(), start, len).flags(self.flags).build().into()
+        Sqe::from(opcode::Recv::new(self.fd.number(), start, len).flags(self.flags).build()).flags(F::FLAGS)
     }
 
     fn orphaned(&mut self) {
         if self.consumes() {
-            self.fd.salvage().read_orphaned();
+            self.fd.left_behind().read_orphaned();
         }
     }
 
@@ -66,7 +71,7 @@ unsafe impl<B: BufMut> Request for Recv<B> {
             self.filled(n);
             n as usize
         });
-        (result, self.buf)
+        (self.fd.explain(result), self.buf)
     }
 
     fn abandon(mut self, result: io::Result<u32>, _flags: u32, orphaned: bool) {
@@ -74,14 +79,14 @@ unsafe impl<B: BufMut> Request for Recv<B> {
             return;
         }
         let mut n = result.map_or(0, |n| self.filled(n));
-        if self.flags & libc::MSG_TRUNC != 0 && !keeps_boundaries(self.fd.as_fd()) {
+        if self.flags & libc::MSG_TRUNC != 0 && !self.fd.keeps_boundaries() {
             n = 0; // a stream's bytes, dropped as was asked for
         }
-        self.fd.salvage().read_abandoned(&bytes(&self.buf)[..n], orphaned, self.taken);
+        self.fd.abandon_read(self.tenant, &bytes(&self.buf)[..n], orphaned, self.taken);
     }
 }
 
-impl<B: BufMut> Recv<B> {
+impl<B: BufMut, F: AnyFd> Recv<B, F> {
     #[cold]
     fn prepare_received(&mut self, cx: &mut Context<'_>) -> Poll<Prepared> {
         let asked = clamp(self.buf.capacity()) as usize;
@@ -149,11 +154,11 @@ impl<B: BufMut> Recv<B> {
 /// # })
 /// # }
 /// ```
-pub fn recv<B: BufMut>(fd: impl Into<Fd>, buf: B) -> Op<Recv<B>> {
-    Op::new(Recv { fd: fd.into(), buf, flags: 0, taken: None })
+pub fn recv<F: IntoFd, B: BufMut>(fd: F, buf: B) -> Op<Recv<B, F::Fd>> {
+    Op::new(Recv { fd: fd.into_fd(), buf, flags: 0, tenant: Default::default(), taken: None })
 }
 
-impl<B: BufMut> Op<Recv<B>> {
+impl<B: BufMut, F: AnyFd> Op<Recv<B, F>> {
     /// `MSG_*`. With `MSG_WAITALL` it resolves when the buffer is full, at the end of the stream, and with what a
     /// dropped receive had left. With `MSG_TRUNC` the count may be larger than the buffer.
     ///

@@ -4,35 +4,43 @@
 #![allow(unsafe_code, reason = "implements the unsafe request trait")]
 
 use std::io;
+use std::task::{Context, Poll};
 
 use io_uring::opcode;
 
 use super::buf::{Buf, clamp};
-use super::fd::Fd;
+use super::fd::{AnyFd, Fd, IntoFd};
 use super::op::Op;
-use super::request::Request;
+use super::request::{Prepared, Request};
 use crate::runtime::driver::Sqe;
 
 /// The request of [`send`].
 #[derive(Debug)]
-pub struct Send<B> {
-    fd: Fd,
+pub struct Send<B, F: AnyFd = Fd> {
+    fd: F,
     buf: B,
     flags: i32,
 }
 
 // SAFETY: (I1) the entry points into the buffer, which the request owns and which stays where it is as `Buf` promises;
 // the descriptor is held.
-unsafe impl<B: Buf> Request for Send<B> {
+unsafe impl<B: Buf, F: AnyFd> Request for Send<B, F> {
     type Output = (io::Result<usize>, B);
+
+    #[inline]
+    fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
+        let answer = Prepared::AnswerShort(-libc::EBADF);
+        Poll::Ready(if self.fd.is_elsewhere() { answer } else { Prepared::Submit })
+    }
 
     fn sqe(&mut self) -> Sqe {
         let len = clamp(self.buf.init_len());
-        opcode::Send::new(self.fd.entry(), self.buf.stable_ptr(), len).flags(self.flags).build().into()
+        let entry = opcode::Send::new(self.fd.number(), self.buf.stable_ptr(), len).flags(self.flags);
+        Sqe::from(entry.build()).flags(F::FLAGS)
     }
 
     fn finish(self, result: io::Result<u32>, _flags: u32) -> Self::Output {
-        (result.map(|n| n as usize), self.buf)
+        (self.fd.explain(result.map(|n| n as usize)), self.buf)
     }
 }
 
@@ -57,11 +65,11 @@ unsafe impl<B: Buf> Request for Send<B> {
 /// # Examples
 ///
 /// See [`recv`](super::recv).
-pub fn send<B: Buf>(fd: impl Into<Fd>, buf: B) -> Op<Send<B>> {
-    Op::new(Send { fd: fd.into(), buf, flags: 0 })
+pub fn send<F: IntoFd, B: Buf>(fd: F, buf: B) -> Op<Send<B, F::Fd>> {
+    Op::new(Send { fd: fd.into_fd(), buf, flags: 0 })
 }
 
-impl<B: Buf> Op<Send<B>> {
+impl<B: Buf, F: AnyFd> Op<Send<B, F>> {
     /// `MSG_*`. With `MSG_WAITALL` a short send goes on until everything is sent, and breaks a chain if it cannot.
     ///
     /// # Panics

@@ -4,36 +4,44 @@
 #![allow(unsafe_code, reason = "implements the unsafe request trait")]
 
 use std::io;
+use std::task::{Context, Poll};
 
 use io_uring::opcode;
 
 use super::buf::{Buf, clamp};
-use super::fd::Fd;
+use super::fd::{AnyFd, Fd, IntoFd};
 use super::op::Op;
 use super::read::{CURRENT, position};
-use super::request::Request;
+use super::request::{Prepared, Request};
 use crate::runtime::driver::Sqe;
 
 /// The request of [`write()`].
 #[derive(Debug)]
-pub struct Write<B> {
-    fd: Fd,
+pub struct Write<B, F: AnyFd = Fd> {
+    fd: F,
     buf: B,
     offset: u64,
 }
 
 // SAFETY: (I1) the entry points into the buffer, which the request owns and which stays where it is as `Buf` promises;
 // the descriptor is held.
-unsafe impl<B: Buf> Request for Write<B> {
+unsafe impl<B: Buf, F: AnyFd> Request for Write<B, F> {
     type Output = (io::Result<usize>, B);
+
+    #[inline]
+    fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
+        let answer = Prepared::AnswerShort(-libc::EBADF);
+        Poll::Ready(if self.fd.is_elsewhere() { answer } else { Prepared::Submit })
+    }
 
     fn sqe(&mut self) -> Sqe {
         let len = clamp(self.buf.init_len());
-        opcode::Write::new(self.fd.entry(), self.buf.stable_ptr(), len).offset(self.offset).build().into()
+        let entry = opcode::Write::new(self.fd.number(), self.buf.stable_ptr(), len).offset(self.offset);
+        Sqe::from(entry.build()).flags(F::FLAGS)
     }
 
     fn finish(self, result: io::Result<u32>, _flags: u32) -> Self::Output {
-        (result.map(|n| n as usize), self.buf)
+        (self.fd.explain(result.map(|n| n as usize)), self.buf)
     }
 }
 
@@ -73,11 +81,11 @@ unsafe impl<B: Buf> Request for Write<B> {
 /// # })
 /// # }
 /// ```
-pub fn write<B: Buf>(fd: impl Into<Fd>, buf: B) -> Op<Write<B>> {
-    Op::new(Write { fd: fd.into(), buf, offset: CURRENT })
+pub fn write<F: IntoFd, B: Buf>(fd: F, buf: B) -> Op<Write<B, F::Fd>> {
+    Op::new(Write { fd: fd.into_fd(), buf, offset: CURRENT })
 }
 
-impl<B: Buf> Op<Write<B>> {
+impl<B: Buf, F: AnyFd> Op<Write<B, F>> {
     /// Writes at `offset` in the file, and leaves its position alone. On a stream the offset means nothing.
     ///
     /// # Panics

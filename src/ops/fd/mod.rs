@@ -4,6 +4,8 @@
 
 mod home;
 pub(crate) mod salvage;
+mod table;
+mod target;
 
 use std::fmt;
 use std::fs::File;
@@ -15,6 +17,11 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use crate::util::biased::Biased;
 use home::Runtimes;
 use salvage::Salvage;
+
+pub(crate) use table::Lease;
+pub use table::{FdTable, FixedFd, TableFull};
+pub(crate) use target::Hold;
+pub use target::{AnyFd, IntoFd};
 
 use super::address::{local_address, peer_address};
 

@@ -17,6 +17,7 @@
 #![allow(unsafe_code, reason = "asks the kernel for a socket's type, which std does not offer")]
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::mem;
 use std::num::NonZeroU64;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -31,7 +32,7 @@ const ACCEPTS: u8 = 2;
 
 /// What waits on one descriptor. Bounded by the ops that were in flight on it at once: while anything waits, no new
 /// one of its kind is submitted.
-pub(crate) struct Salvage {
+pub struct Salvage {
     word: AtomicU8,
     sides: Mutex<Option<Box<Sides>>>,
 }
@@ -156,7 +157,7 @@ impl Salvage {
     pub(crate) fn poll_bytes(
         &self,
         cx: &mut Context<'_>,
-        fd: BorrowedFd<'_>,
+        keeps_boundaries: impl FnOnce() -> bool,
         take: Take,
         asked: usize,
     ) -> Poll<Option<(Place, Box<[u8]>)>> {
@@ -175,7 +176,7 @@ impl Salvage {
                 return Poll::Ready(side.waiting.pop_front());
             }
             let taken = bytes[..asked].into();
-            if keeps_boundaries(fd) {
+            if keeps_boundaries() {
                 side.waiting.pop_front();
             } else {
                 *place = after(at, asked);
@@ -183,6 +184,15 @@ impl Salvage {
             }
             Poll::Ready(Some((at, taken)))
         })
+    }
+
+    /// What waits belongs to a file that is not there any more: it is let go.
+    pub(crate) fn forget(&self) {
+        if self.concerns_reads() || self.concerns_accepts() {
+            // Closed outside of the lock (I7).
+            let _let_go = self
+                .update(|sides| (mem::take(&mut sides.reads.waiting), mem::take(&mut sides.accepts.waiting)));
+        }
     }
 
     /// An accept was dropped in flight.
@@ -229,6 +239,13 @@ impl Salvage {
 
     fn lock(&self) -> MutexGuard<'_, Option<Box<Sides>>> {
         self.sides.lock().unwrap_or_else(PoisonError::into_inner) // no step under it can be left half done
+    }
+}
+
+impl fmt::Debug for Salvage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (reads, accepts) = (self.concerns_reads(), self.concerns_accepts());
+        f.debug_struct("Salvage").field("reads", &reads).field("accepts", &accepts).finish()
     }
 }
 

@@ -76,7 +76,7 @@ mod salvage {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Context, Poll, Wake, Waker};
 
-    use super::super::salvage::{Salvage, Take};
+    use super::super::salvage::{Salvage, Take, keeps_boundaries};
     use super::*;
 
     struct Woken(AtomicUsize, bool);
@@ -103,7 +103,9 @@ mod salvage {
         let ((first, a), (second, b)) = (waker(true), waker(false));
         for waker in [&a, &b, &a, &b] {
             let mut cx = Context::from_waker(waker);
-            assert!(salvage.poll_bytes(&mut cx, fd.as_fd(), Take::Consume, 9).is_pending());
+            assert!(
+                salvage.poll_bytes(&mut cx, || keeps_boundaries(fd.as_fd()), Take::Consume, 9).is_pending()
+            );
         }
         let woken = || (first.0.load(Ordering::Relaxed), second.0.load(Ordering::Relaxed));
         salvage.read_abandoned(b"one", true, None);
@@ -111,7 +113,9 @@ mod salvage {
         salvage.read_abandoned(b"", true, None);
         assert_eq!(woken(), (1, 1), "the panic of one is not the other's");
         let mut cx = Context::from_waker(&b);
-        let Poll::Ready(Some((_, bytes))) = salvage.poll_bytes(&mut cx, fd.as_fd(), Take::Consume, 9) else {
+        let Poll::Ready(Some((_, bytes))) =
+            salvage.poll_bytes(&mut cx, || keeps_boundaries(fd.as_fd()), Take::Consume, 9)
+        else {
             panic!("bytes wait");
         };
         assert_eq!(&*bytes, b"one");

@@ -51,12 +51,17 @@ pub(crate) mod sq {
 pub(crate) mod register {
     pub(crate) const EVENTFD: u32 = 4;
     pub(crate) const UNREGISTER_EVENTFD: u32 = 5;
+    pub(crate) const FILES_UPDATE: u32 = 6;
     pub(crate) const PROBE: u32 = 8;
+    pub(crate) const FILES2: u32 = 13;
     pub(crate) const IOWQ_MAX_WORKERS: u32 = 19;
     pub(crate) const RING_FDS: u32 = 20;
     pub(crate) const UNREGISTER_RING_FDS: u32 = 21;
     pub(crate) const SYNC_CANCEL: u32 = 24;
 }
+
+/// `IORING_RSRC_REGISTER_SPARSE`.
+const REGISTER_SPARSE: u32 = 1 << 0;
 
 /// `IO_URING_OP_SUPPORTED`.
 const OP_SUPPORTED: u16 = 1 << 0;
@@ -148,6 +153,38 @@ struct RingFdUpdate {
     data: u64,
 }
 
+/// `struct io_uring_rsrc_register`.
+#[repr(C)]
+pub(crate) struct TableRegistration {
+    count: u32,
+    flags: u32,
+    reserved: u64,
+    data: u64,
+    tags: u64,
+}
+
+impl TableRegistration {
+    /// A table of so many slots, all of them empty.
+    pub(crate) fn sparse(slots: u32) -> Self {
+        Self { count: slots, flags: REGISTER_SPARSE, reserved: 0, data: 0, tags: 0 }
+    }
+}
+
+/// `struct io_uring_files_update`: what is put into some slots, one after the other.
+#[repr(C)]
+pub(crate) struct SlotUpdate {
+    offset: u32,
+    reserved: u32,
+    fds: u64,
+}
+
+impl SlotUpdate {
+    /// `fd` into one slot; -1 empties it. The number must live until the call returns.
+    pub(crate) fn one(slot: u32, fd: &RawFd) -> Self {
+        Self { offset: slot, reserved: 0, fds: ptr::from_ref(fd).expose_provenance() as u64 }
+    }
+}
+
 /// `struct io_uring_sync_cancel_reg`.
 #[repr(C)]
 struct SyncCancel {
@@ -185,6 +222,8 @@ const _: () = {
     assert!(size_of::<GetEventsArg>() == 24);
     assert!(size_of::<RingFdUpdate>() == 16);
     assert!(size_of::<SyncCancel>() == 64);
+    assert!(size_of::<TableRegistration>() == 32);
+    assert!(size_of::<SlotUpdate>() == 16);
     assert!(size_of::<Probe>() == 16 + 256 * 8);
     assert!(size_of::<io_uring::squeue::Entry>() == 64);
 };

@@ -157,6 +157,13 @@ impl Inflight {
         taken
     }
 
+    /// This node has no future and never had one: it is not stopped, and its maker disposes of what comes.
+    pub(crate) fn detach(&self, node: NonNull<Node>) {
+        // SAFETY: (I5) the caller's node is live; shared access only.
+        unsafe { node.as_ref() }.set(flag::ORPHAN);
+        self.orphans.set(self.orphans.get() + 1);
+    }
+
     /// The future of this node was dropped on another thread, which has told us.
     pub(crate) fn remote_drop(&self, key: u64) {
         if let Some(node) = self.pool.find(Key::from_user_data(key)) {

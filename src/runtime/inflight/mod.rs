@@ -147,6 +147,16 @@ impl Inflight {
         self.driver().supports(opcode)
     }
 
+    /// Gives the ring a table of slots for files: see [`AnyDriver::register_slots`].
+    pub(crate) fn register_slots(&self, slots: u32) -> io::Result<()> {
+        self.driver().register_slots(slots)
+    }
+
+    /// Empties a slot of that table: see [`AnyDriver::clear_slot`].
+    pub(crate) fn clear_slot(&self, slot: u32) -> io::Result<()> {
+        self.driver().clear_slot(slot)
+    }
+
     /// Ops whose terminal completion is still to come.
     pub(crate) fn in_flight(&self) -> usize {
         self.pool.count(|node| node.state() == State::Queued)

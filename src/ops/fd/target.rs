@@ -1,0 +1,123 @@
+//! What stands for an open file in an op: a counted descriptor, or a slot of the ring's own table.
+//!
+//! Knows: both kinds, how an entry names each. Does not know: ops.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use io_uring::squeue::Flags;
+use io_uring::types;
+
+use super::salvage::{Place, Salvage, keeps_boundaries};
+use super::{Fd, FixedFd};
+
+/// What an op can be given as its file: whatever turns into an [`Fd`], and a [`FixedFd`], each by value or by `&`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a descriptor that an op can hold",
+    label = "an op keeps its file open until the kernel has let go of it",
+    note = "pass an `Fd` or a `FixedFd` (by value or by `&`), or an owned file or socket of std"
+)]
+pub trait IntoFd {
+    /// The kind of hold that the op has.
+    type Fd: AnyFd;
+
+    /// The hold.
+    fn into_fd(self) -> Self::Fd;
+}
+
+impl<T: Into<Fd>> IntoFd for T {
+    type Fd = Fd;
+
+    #[inline]
+    fn into_fd(self) -> Fd {
+        self.into()
+    }
+}
+
+impl IntoFd for FixedFd {
+    type Fd = Self;
+
+    fn into_fd(self) -> Self {
+        self
+    }
+}
+
+impl IntoFd for &FixedFd {
+    type Fd = FixedFd;
+
+    fn into_fd(self) -> FixedFd {
+        self.clone()
+    }
+}
+
+/// [`Fd`] or [`FixedFd`]. Sealed.
+pub trait AnyFd: Hold {}
+
+impl<H: Hold> AnyFd for H {}
+
+/// What an op asks of its hold. The ways of an [`Fd`] are free: there is nothing to look at.
+pub trait Hold: std::fmt::Debug + 'static {
+    /// Says which file it is that stands there, where that can change.
+    type Tenant: Copy + Default + std::fmt::Debug;
+
+    /// What makes an entry understand the number as one of this kind.
+    const FLAGS: Flags;
+
+    /// The number.
+    fn number(&self) -> types::Fd;
+
+    /// What dropped reads and accepts left behind.
+    fn left_behind(&self) -> &Salvage;
+
+    /// Whether a read takes one message, and what does not fit is cut off.
+    fn keeps_boundaries(&self) -> bool;
+
+    /// The file that stands there now.
+    fn tenant(&self) -> Self::Tenant;
+
+    /// A read that nobody awaits has ended, which began with `tenant`: see [`Salvage::read_abandoned`].
+    fn abandon_read(&self, tenant: Self::Tenant, bytes: &[u8], orphaned: bool, taken: Option<Place>);
+
+    /// The ring that runs here cannot use it.
+    fn is_elsewhere(&self) -> bool;
+
+    /// Says what was wrong with a hold that is elsewhere, where an op could only give an errno.
+    fn explain<T>(&self, result: io::Result<T>) -> io::Result<T>;
+}
+
+impl Hold for Fd {
+    type Tenant = ();
+
+    const FLAGS: Flags = Flags::empty();
+
+    #[inline]
+    fn number(&self) -> types::Fd {
+        self.entry()
+    }
+
+    #[inline]
+    fn left_behind(&self) -> &Salvage {
+        self.salvage()
+    }
+
+    fn keeps_boundaries(&self) -> bool {
+        keeps_boundaries(self.as_fd())
+    }
+
+    #[inline]
+    fn tenant(&self) {}
+
+    fn abandon_read(&self, _tenant: (), bytes: &[u8], orphaned: bool, taken: Option<Place>) {
+        self.salvage().read_abandoned(bytes, orphaned, taken);
+    }
+
+    #[inline]
+    fn is_elsewhere(&self) -> bool {
+        false
+    }
+
+    #[inline]
+    fn explain<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        result
+    }
+}
