@@ -56,6 +56,24 @@ pub trait Operation: Future {
     fn may_resolve(&self) -> bool {
         true
     }
+
+    /// Resolves an operation that was never polled, if it can be done here and now, without waiting and without a
+    /// context; `None` leaves it as it was.
+    ///
+    /// For those who have found that it [may resolve](Self::may_resolve), as a poll for less. `None` is always right.
+    fn try_now(&mut self) -> Option<Self::Output>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
+    /// Whether to drop it now is as good as to [discard](Self::poll_discard) it: nothing of it runs or is in flight.
+    ///
+    /// `false` is always right.
+    fn is_inert(&self) -> bool {
+        false
+    }
 }
 
 impl<O: Operation + Unpin + ?Sized> Operation for &mut O {
@@ -74,6 +92,10 @@ impl<O: Operation + Unpin + ?Sized> Operation for &mut O {
     fn is_decided(&self) -> bool {
         (**self).is_decided()
     }
+
+    fn is_inert(&self) -> bool {
+        true // borrowed: nothing of it ends with the reference
+    }
 }
 
 impl<O: Operation + ?Sized> Operation for Pin<&mut O> {
@@ -91,6 +113,10 @@ impl<O: Operation + ?Sized> Operation for Pin<&mut O> {
 
     fn is_decided(&self) -> bool {
         (**self).is_decided()
+    }
+
+    fn is_inert(&self) -> bool {
+        true // borrowed: nothing of it ends with the reference
     }
 }
 
@@ -113,6 +139,10 @@ impl<O: Operation + ?Sized> Operation for Pin<Box<O>> {
 
     fn may_resolve(&self) -> bool {
         (**self).may_resolve()
+    }
+
+    fn is_inert(&self) -> bool {
+        (**self).is_inert()
     }
 }
 

@@ -6,12 +6,18 @@
 //! select! { biased; a = f(), if g => x, Ok(b) = h() => y, complete => z }
 //!
 //! enum Outcome<A0, A1> { A0(A0), A1(A1) }
-//! let outcome = {
-//!     let g0 = g;                                         // every guard, then every operation that is wanted
-//!     let mut arms = pin!(Pair { left: Guarded { op: if g0 { Some(f()) } else { None } }, right: Leaf { op: h() } });
+//! let turn = {
+//!     let guard0 = g;                                     // every guard, then every operation that is wanted
+//!     let mut op0 = When(if guard0 { Some(f()) } else { None });
+//!     let mut op1 = Always(h());
+//!     // First, arms that may be ready are tried where they are, without a context: most turns end here.
+//!     let mut hopeful = live & (op0.look() << 0 | op1.look() << 1);
+//!     while hopeful != 0 { … match index { 0 => op0.attempt(), 1 => op1.attempt() } … }
+//!     // Then, unless one resolved, all are pinned and raced.
+//!     let arms = pin!(Pair { left: op0.begin(), right: op1.begin() });
 //!     Turn::new(arms, …, |arms, index, cx| …).await       // `Outcome` of the winner
 //! };                                                      // here the operations are gone, and what they borrowed is free
-//! match outcome { Ok(Outcome::A0(won)) => { let a = won; x } … }
+//! match turn { Ok(Outcome::A0(won)) => { let a = won; x } … }
 //! ```
 
 use proc_macro2::{Group, Ident, Span, TokenStream};
@@ -205,23 +211,36 @@ impl Call {
             numbers.clone().map(|n| format_ident!("A{n}", span = Span::mixed_site())).collect();
         let guards: Vec<_> = numbers.clone().map(|n| ours(&format!("guard{n}"))).collect();
 
+        let ops: Vec<_> = numbers.clone().map(|n| ours(&format!("op{n}"))).collect();
         let conditions = arms.iter().zip(&guards).filter_map(|(arm, name)| {
             let guard = arm.guard.as_ref()?;
             Some(quote_spanned!(guard.span()=> let #name: bool = #guard;))
         });
-        let live = arms.iter().zip(&guards).enumerate().map(|(n, (arm, name))| {
+        let all_live = arms.iter().zip(&guards).enumerate().map(|(n, (arm, name))| {
             let bit = 1_u64 << n;
             if arm.guard.is_some() { quote!(if #name { #bit } else { 0 }) } else { quote!(#bit) }
         });
-        let leaves: Vec<_> = arms.iter().zip(&guards).map(|(arm, name)| leaf(&library, arm, name)).collect();
-        let tree = tree(&library, &leaves);
+        let leaves = arms.iter().zip(&guards).map(|(arm, name)| leaf(&library, arm, name));
+        let begun: Vec<_> = ops.iter().map(|op| quote!(#op.begin())).collect();
+        let tree = tree(&library, &begun);
 
-        let (all, turn, index, cx) = (ours("arms"), ours("turn"), ours("index"), ours("cx"));
-        let polls = arms.iter().zip(&variants).enumerate().map(|(n, (arm, variant))| {
-            let number = n as u32;
-            let map = ours(if arm.within_ok { "unless_ended" } else { "won" });
-            let path = path(n, count);
+        let [all, turn, index, cx] = ["arms", "turn", "index", "cx"].map(ours);
+        let [live, hopeful, first, now, rules] = ["live", "hopeful", "first", "now", "rules"].map(ours);
+        let maps: Vec<_> =
+            arms.iter().map(|arm| ours(if arm.within_ok { "unless_ended" } else { "won" })).collect();
+        let polls = maps.iter().zip(&variants).enumerate().map(|(n, (map, variant))| {
+            let (number, path) = (n as u32, path(n, count));
             quote!(#number => #library::#map(#all #path.poll(#cx), #outcome::#variant),)
+        });
+        let attempts = maps.iter().zip(&variants).zip(&ops).enumerate().map(|(n, ((map, variant), op))| {
+            let number = n as u32;
+            quote!(#number => #library::#map(#op.attempt(), #outcome::#variant),)
+        });
+        let looks = ops.iter().enumerate().map(|(n, op)| quote!(#op.look() << #n));
+        let give_up = default.is_some().then(|| quote! {
+            else if #live != 0 && #hopeful == 0 && #library::give_up() {
+                #now = ::core::option::Option::Some(::core::result::Result::Err(#library::NoArm::NotReady));
+            }
         });
         let has_default = default.is_some();
         let blocks = arms.iter().zip(&variants).map(|(arm, variant)| {
@@ -253,18 +272,45 @@ impl Call {
             let #turn = {
                 #(#conditions)*
                 #[allow(unused_imports)]
-                use #library::Arm as _;
-                let #all = ::core::pin::pin!(#tree);
-                let #turn = #library::Turn::new(
-                    #all,
-                    #(#live)|*,
-                    #library::Rules { biased: #biased, default: #has_default },
-                    |#all, #index, #cx| match #index {
+                use #library::{Arm as _, Place as _};
+                #(let mut #ops = #leaves;)*
+                let #rules = #library::Rules { biased: #biased, default: #has_default };
+                let mut #live: u64 = #(#all_live)|*;
+                let mut #hopeful: u64 = #live & (#(#looks)|*);
+                let mut #first = ::core::option::Option::None;
+                let mut #now = ::core::option::Option::None;
+                if #(!#ops.is_inert())||* {} #give_up else {
+                    while #hopeful != 0 {
+                        let #index = #library::pick(#hopeful, #rules);
+                        #hopeful &= !(1 << #index);
+                        match match #index { #(#attempts)* _ => #library::never() } {
+                            #library::Polled::Won(won) => {
+                                #now = ::core::option::Option::Some(::core::result::Result::Ok(won));
+                                break;
+                            }
+                            #library::Polled::Ended => #live &= !(1 << #index),
+                            #library::Polled::Waits => {
+                                #first = ::core::option::Option::Some(#index);
+                                break;
+                            }
+                        }
+                    }
+                }
+                match #now {
+                    ::core::option::Option::Some(selected) => ::core::result::Result::Ok(selected),
+                    ::core::option::Option::None => ::core::result::Result::Err((#tree, #live, #rules, #first)),
+                }
+            };
+            let #turn = match #turn {
+                ::core::result::Result::Ok(selected) => selected,
+                ::core::result::Result::Err((#all, #live, #rules, #first)) => {
+                    let #all = ::core::pin::pin!(#all);
+                    #library::Turn::new(#all, #live, #rules, #first, |#all, #index, #cx| match #index {
                         #(#polls)*
                         _ => #library::never(),
-                    },
-                );
-                #turn.await
+                    })
+                    .await
+                }
             };
             match #turn {
                 #(#blocks)*
@@ -292,11 +338,11 @@ fn leaf(library: &TokenStream, arm: &Arm, guard: &Ident) -> TokenStream {
     let check = Ident::new(if arm.within_ok { "operation_that_ends" } else { "operation" }, at);
     let checked = quote_spanned!(at=> #found::#check(#found::Given(#operation).arm()));
     if arm.guard.is_some() {
-        quote!(#library::Guarded {
-            op: if #guard { ::core::option::Option::Some(#checked) } else { ::core::option::Option::None },
-        })
+        quote!(#library::When(
+            if #guard { ::core::option::Option::Some(#checked) } else { ::core::option::Option::None }
+        ))
     } else {
-        quote!(#library::Leaf { op: #checked })
+        quote!(#library::Always(#checked))
     }
 }
 

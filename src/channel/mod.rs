@@ -104,6 +104,8 @@ pub use error::{PopError, PushError, TryPopError, TryPushError};
 pub use iter::{Drain, IntoIter, Iter, TryIter};
 pub use oneshot::oneshot;
 pub use pop::Pop;
+#[doc(hidden)]
+pub use pop::Untried;
 pub use pop_many::PopMany;
 pub use push::Push;
 pub use push_from::PushFrom;

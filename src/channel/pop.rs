@@ -5,15 +5,18 @@
 
 use core::fmt;
 use core::future::Future;
+use core::mem;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
+use super::engine::Engine;
 use super::error::PopError;
 use super::shared::Shared;
 use super::sharing::{Sharing, Threads};
 use super::waiter::{State, Waiter};
 use super::wake::discard;
 use crate::operation::Operation;
+use crate::util::executor;
 
 /// The pop of one value: what [`Receiver::pop`](super::Receiver::pop) returns.
 ///
@@ -43,6 +46,45 @@ pub struct Pop<'a, T, S: Sharing = Threads> {
 impl<'a, T, S: Sharing> Pop<'a, T, S> {
     pub(super) fn new(shared: &'a Shared<T, S>) -> Self {
         Self { shared, waiter: Waiter::new(()) }
+    }
+}
+
+/// A pop that has not begun: two words less, and nothing to drop. For an arm of a `select!`, most of which never begin.
+#[doc(hidden)]
+pub struct Untried<'a, T, S: Sharing> {
+    shared: &'a Shared<T, S>,
+}
+
+impl<'a, T, S: Sharing> Untried<'a, T, S> {
+    /// What is left of a pop that was not polled. By value, none was: it would be pinned.
+    #[inline(always)]
+    pub(crate) fn new(pop: Pop<'a, T, S>) -> Self {
+        debug_assert!(pop.waiter.is_idle());
+        let shared = pop.shared;
+        mem::forget(pop); // it owns nothing
+        Self { shared }
+    }
+
+    #[inline(always)]
+    pub(crate) fn may_resolve(&self) -> bool {
+        self.shared.look(Engine::may_pop)
+    }
+
+    /// What the pop's first poll would do, except to wait.
+    #[inline(always)]
+    pub(crate) fn try_now(&mut self) -> Option<Result<T, PopError>> {
+        if executor::try_spend() { self.shared.pop_at_once() } else { None }
+    }
+
+    #[inline(always)]
+    pub(crate) fn begin(self) -> Pop<'a, T, S> {
+        Pop::new(self.shared)
+    }
+}
+
+impl<T, S: Sharing> fmt::Debug for Untried<'_, T, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Untried").finish_non_exhaustive()
     }
 }
 
@@ -76,6 +118,11 @@ impl<T, S: Sharing> Operation for Pop<'_, T, S> {
     fn may_resolve(&self) -> bool {
         self.shared.may_pop(&self.waiter)
     }
+
+    #[inline]
+    fn is_inert(&self) -> bool {
+        true // its drop withdraws it
+    }
 }
 
 #[cfg(all(test, not(any(millstream_loom, millstream_shuttle))))]
@@ -86,9 +133,12 @@ impl<T, S: Sharing> Pop<'_, T, S> {
 }
 
 impl<T, S: Sharing> Drop for Pop<'_, T, S> {
+    #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: (I3) this is the withdrawal that `poll` promises.
-        discard(unsafe { self.shared.withdraw_pop(&self.waiter) });
+        if self.waiter.waits() {
+            // SAFETY: (I3) this is the withdrawal that `poll` promises.
+            unsafe { self.shared.leave_pop(&self.waiter) }
+        }
     }
 }
 

@@ -129,6 +129,11 @@ impl<T, S: Sharing> Operation for Push<'_, T, S> {
     fn may_resolve(&self) -> bool {
         self.shared.may_push(&self.waiter)
     }
+
+    #[inline]
+    fn is_inert(&self) -> bool {
+        true // its drop withdraws it
+    }
 }
 
 #[cfg(all(test, not(any(millstream_loom, millstream_shuttle))))]

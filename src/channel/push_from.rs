@@ -9,13 +9,14 @@ use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 
 use super::engine::Offer;
-use super::error::PushError;
+use super::error::{PushError, TryPushError};
 use super::sender::Sender;
 use super::shared::Shared;
 use super::sharing::{Sharing, Threads};
 use super::waiter::{State, Waiter};
 use super::wake::{deliver, discard};
 use crate::operation::Operation;
+use crate::util::executor;
 
 impl<T, S: Sharing> Sender<T, S> {
     /// Pushes the value in `slot`, which stays there until there is room: the push for an arm of a race.
@@ -95,12 +96,18 @@ impl<T, S: Sharing> Future for PushFrom<'_, T, S> {
         }
         // SAFETY: (I3) the waiter is pinned in the future and withdrawn by its `Drop`.
         ready!(unsafe { this.shared.poll_reserve(&this.waiter, cx) })?;
-        // The slot is ours now, and cannot have been emptied since: it is borrowed.
-        match this.slot.take().map(|value| this.shared.redeem(value)) {
-            None | Some(Ok(())) => Poll::Ready(Ok(())),
+        Poll::Ready(this.redeem())
+    }
+}
+
+impl<T, S: Sharing> PushFrom<'_, T, S> {
+    /// Puts the value into the place that this has in the channel. There is a value: it is borrowed since there was one.
+    fn redeem(&mut self) -> Result<(), PushError<()>> {
+        match self.slot.take().map(|value| self.shared.redeem(value)) {
+            None | Some(Ok(())) => Ok(()),
             Some(Err(closed)) => {
-                *this.slot = Some(closed.into_inner());
-                Poll::Ready(Err(PushError::Closed(())))
+                *self.slot = Some(closed.into_inner());
+                Err(PushError::Closed(()))
             }
         }
     }
@@ -127,6 +134,24 @@ impl<T, S: Sharing> Operation for PushFrom<'_, T, S> {
     #[inline]
     fn may_resolve(&self) -> bool {
         (self.slot.is_some() || !self.waiter.is_idle()) && self.shared.may_push(&self.waiter)
+    }
+
+    fn try_now(&mut self) -> Option<Self::Output> {
+        if !self.waiter.is_idle() || self.slot.is_none() || !executor::try_spend() {
+            return None;
+        }
+        let outcome = match self.shared.try_reserve() {
+            Ok(()) => self.redeem(),
+            Err(TryPushError::Closed(())) => Err(PushError::Closed(())),
+            Err(TryPushError::Full(())) => return None,
+        };
+        self.waiter.set(State::Finished);
+        Some(outcome)
+    }
+
+    #[inline]
+    fn is_inert(&self) -> bool {
+        true // its drop withdraws it
     }
 }
 

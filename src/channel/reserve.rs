@@ -17,6 +17,7 @@ use super::sharing::{Sharing, Threads};
 use super::waiter::{State, Waiter};
 use super::wake::{deliver, discard};
 use crate::operation::Operation;
+use crate::util::executor;
 
 impl<T, S: Sharing> Sender<T, S> {
     /// Waits for room and takes it, without a value: the [`Permit`] it resolves to pushes one later, without waiting.
@@ -189,6 +190,25 @@ impl<T, S: Sharing> Operation for Reserve<'_, T, S> {
     #[inline]
     fn may_resolve(&self) -> bool {
         self.shared.may_push(&self.waiter)
+    }
+
+    fn try_now(&mut self) -> Option<Self::Output> {
+        if !self.waiter.is_idle() || !executor::try_spend() {
+            return None;
+        }
+        let shared = self.shared;
+        let outcome = match shared.try_reserve() {
+            Ok(()) => Ok(Permit { shared }),
+            Err(TryPushError::Closed(())) => Err(PushError::Closed(())),
+            Err(TryPushError::Full(())) => return None,
+        };
+        self.waiter.set(State::Finished);
+        Some(outcome)
+    }
+
+    #[inline]
+    fn is_inert(&self) -> bool {
+        true // its drop withdraws it
     }
 }
 

@@ -277,6 +277,26 @@ impl<T, S: Sharing> Shared<T, S> {
         unsafe { self.attempt_pop(engine, waiter, cx) }
     }
 
+    /// One pop that does what the first poll of a future would do, except to wait.
+    #[inline]
+    pub(super) fn pop_at_once(&self) -> Option<Result<T, PopError>> {
+        let mut engine = self.engine.lock();
+        match engine.pop_now() {
+            Some(value) => Some(Ok(value)),
+            None => self.pop_otherwise(engine),
+        }
+    }
+
+    #[inline(never)]
+    fn pop_otherwise(&self, mut engine: Guard<'_, T, S>) -> Option<Result<T, PopError>> {
+        let Some((value, wakes)) = engine.pop_due() else {
+            return engine.has_ended().then_some(Err(PopError::Closed));
+        };
+        drop(engine);
+        wakes.deliver();
+        Some(Ok(value))
+    }
+
     /// The part of [`poll_pop`](Self::poll_pop) of a new pop that may park: first what is likely, in a straight line.
     ///
     /// # Safety
@@ -348,6 +368,16 @@ impl<T, S: Sharing> Shared<T, S> {
         }
         // SAFETY: (I3) by this function's contract.
         unsafe { self.withdraw_waiting_pop(waiter) }
+    }
+
+    /// [`withdraw_pop`](Self::withdraw_pop) of a pop that waits and will be dropped.
+    ///
+    /// # Safety
+    /// As for [`withdraw_pop`](Self::withdraw_pop).
+    #[inline(never)]
+    pub(super) unsafe fn leave_pop(&self, waiter: &Waiter<()>) {
+        // SAFETY: (I3) by this function's contract.
+        discard(unsafe { self.withdraw_waiting_pop(waiter) });
     }
 
     #[inline(never)]

@@ -422,6 +422,11 @@ impl<R: Request> Operation for Op<R> {
     fn may_resolve(&self) -> bool {
         !matches!(*self.stage, Stage::Built(_))
     }
+
+    /// So before the first poll: nobody else knows of it.
+    fn is_inert(&self) -> bool {
+        matches!(*self.stage, Stage::Built(_))
+    }
 }
 
 impl<R: Request> RingOperation for Op<R> {

@@ -152,6 +152,16 @@ pub(crate) fn spend(cx: &mut Context<'_>) -> bool {
     }
 }
 
+/// As [`spend`], for who has no task to schedule again: `false` changes nothing.
+#[inline]
+pub(crate) fn try_spend() -> bool {
+    let left = BUDGET.get();
+    if left > 0 {
+        BUDGET.set(left - 1);
+    }
+    left > 0
+}
+
 #[cold]
 fn spend_more(cx: &mut Context<'_>, left: i64) -> bool {
     if left > -MOST_REFUSALS {

@@ -107,6 +107,10 @@ impl<F: Future> Operation for Lifted<F> {
         self.project().state.set(State::Over); // any -> Over
         Poll::Ready(())
     }
+
+    fn is_inert(&self) -> bool {
+        true // to stop it is to drop it
+    }
 }
 
 impl_operators! { all any: [F: Future,] Lifted<F>; }

@@ -90,6 +90,10 @@ impl<O: Operation, T: Future> Operation for Timeout<O, T> {
     fn is_decided(&self) -> bool {
         self.op.is_decided()
     }
+
+    fn is_inert(&self) -> bool {
+        self.op.is_inert()
+    }
 }
 
 impl<O: Flaggable, T: Future> Flaggable for Timeout<O, T> {

@@ -13,10 +13,11 @@ pub use millstream_macros::__select as __expand_select;
 /// What the expansion of `select!` is made of.
 #[doc(hidden)]
 pub mod __select {
+    use core::future::Future;
     use core::task::Poll;
 
     pub use super::tree::{Guarded, Leaf, Pair};
-    pub use super::turn::{NoArm, Polled, Rules, Turn};
+    pub use super::turn::{NoArm, Polled, Rules, Turn, give_up, pick};
     use crate::operation::{EndOfChannel, Operation};
 
     /// An operation that is to be an arm. Its method `arm` is chosen by its type: see [`Arm`].
@@ -58,35 +59,155 @@ pub mod __select {
         note = "or keep the push for the next turn: `pushed = &mut push => …`, where `push` is pinned"
     )]
     pub trait MayBeArm {
-        /// What it is.
-        type Op: Operation;
+        /// The operation, which has not been polled.
+        type Unpolled: Unpolled;
 
         /// The operation.
-        fn operation(self) -> Self::Op;
+        fn unpolled(self) -> Self::Unpolled;
     }
 
     impl<O: Operation> MayBeArm for Safe<O> {
-        type Op = O;
+        type Unpolled = Leaf<O>;
 
         #[inline(always)]
-        fn operation(self) -> O {
-            self.0
+        fn unpolled(self) -> Leaf<O> {
+            Leaf { op: self.0 }
         }
     }
 
     /// An arm: checked here, so that an error points at it.
     #[inline(always)]
-    pub fn operation<A: MayBeArm>(arm: A) -> A::Op {
-        arm.operation()
+    pub fn operation<A: MayBeArm>(arm: A) -> A::Unpolled {
+        arm.unpolled()
     }
 
     /// An arm `Ok(…)`: the same, and that its error can be left out.
     #[inline(always)]
-    pub fn operation_that_ends<V, E: EndOfChannel, A>(arm: A) -> A::Op
+    pub fn operation_that_ends<V, E: EndOfChannel, A>(arm: A) -> A::Unpolled
     where
-        A: MayBeArm<Op: Operation<Output = Result<V, E>>>,
+        A: MayBeArm<Unpolled: Unpolled<Op: Operation<Output = Result<V, E>>>>,
     {
-        arm.operation()
+        arm.unpolled()
+    }
+
+    /// An arm that has not been polled: it can be looked at and tried where it is, and pinned afterwards.
+    pub trait Unpolled {
+        /// The operation.
+        type Op: Operation;
+
+        /// As [`Operation::may_resolve`].
+        fn may_resolve(&self) -> bool;
+
+        /// As [`Operation::is_inert`].
+        fn is_inert(&self) -> bool;
+
+        /// As [`Operation::try_now`].
+        fn try_now(&mut self) -> Option<<Self::Op as Future>::Output>;
+
+        /// The operation, to be pinned and polled.
+        fn begin(self) -> Self::Op;
+    }
+
+    impl<O: Operation> Unpolled for Leaf<O> {
+        type Op = O;
+
+        #[inline(always)]
+        fn may_resolve(&self) -> bool {
+            self.op.may_resolve()
+        }
+
+        #[inline(always)]
+        fn is_inert(&self) -> bool {
+            self.op.is_inert()
+        }
+
+        #[inline(always)]
+        fn try_now(&mut self) -> Option<O::Output> {
+            self.op.try_now()
+        }
+
+        #[inline(always)]
+        fn begin(self) -> O {
+            self.op
+        }
+    }
+
+    /// One arm, with or without a guard, in both of its lives.
+    pub trait Place {
+        /// What it resolves to.
+        type Output;
+        /// Its place among the arms that are pinned.
+        type Pinned;
+
+        /// Bit 0: it may resolve now.
+        fn look(&self) -> u64;
+
+        /// Whether it may be dropped as it is.
+        fn is_inert(&self) -> bool;
+
+        /// An attempt without a context.
+        fn attempt(&mut self) -> Poll<Self::Output>;
+
+        /// To be pinned.
+        fn begin(self) -> Self::Pinned;
+    }
+
+    /// An arm without a guard.
+    #[derive(Debug)]
+    pub struct Always<U>(pub U);
+
+    impl<U: Unpolled> Place for Always<U> {
+        type Output = <U::Op as Future>::Output;
+        type Pinned = Leaf<U::Op>;
+
+        #[inline(always)]
+        fn look(&self) -> u64 {
+            u64::from(self.0.may_resolve())
+        }
+
+        #[inline(always)]
+        fn is_inert(&self) -> bool {
+            self.0.is_inert()
+        }
+
+        #[inline(always)]
+        fn attempt(&mut self) -> Poll<Self::Output> {
+            self.0.try_now().map_or(Poll::Pending, Poll::Ready)
+        }
+
+        #[inline(always)]
+        fn begin(self) -> Self::Pinned {
+            Leaf { op: self.0.begin() }
+        }
+    }
+
+    /// An arm with a guard; without an operation where that was false.
+    #[derive(Debug)]
+    pub struct When<U>(pub Option<U>);
+
+    impl<U: Unpolled> Place for When<U> {
+        type Output = <U::Op as Future>::Output;
+        type Pinned = Guarded<U::Op>;
+
+        #[inline(always)]
+        fn look(&self) -> u64 {
+            self.0.as_ref().map_or(0, |op| u64::from(op.may_resolve()))
+        }
+
+        #[inline(always)]
+        fn is_inert(&self) -> bool {
+            self.0.as_ref().is_none_or(Unpolled::is_inert)
+        }
+
+        #[inline(always)]
+        fn attempt(&mut self) -> Poll<Self::Output> {
+            self.0.as_mut().and_then(Unpolled::try_now).map_or(Poll::Pending, Poll::Ready)
+        }
+
+        #[inline(always)]
+        fn begin(self) -> Self::Pinned {
+            Guarded { op: self.0.map(Unpolled::begin) }
+        }
     }
 
     /// An arm whose whole outcome is wanted.

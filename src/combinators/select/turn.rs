@@ -59,6 +59,8 @@ pin_project! {
         // The arms that can still win.
         live: u64,
         rules: Rules,
+        // Who is asked before all others, if anybody: it was chosen already.
+        first: Option<u32>,
         phase: Phase<T>,
     }
 }
@@ -80,8 +82,8 @@ where
 {
     /// A race of the arms in the mask, each polled by `poll`.
     #[inline]
-    pub fn new(arms: Pin<&'a mut A>, live: u64, rules: Rules, poll: P) -> Self {
-        Self { arms, poll, live, rules, phase: Phase::Fresh }
+    pub fn new(arms: Pin<&'a mut A>, live: u64, rules: Rules, first: Option<u32>, poll: P) -> Self {
+        Self { arms, poll, live, rules, first, phase: Phase::Fresh }
     }
 }
 
@@ -100,7 +102,10 @@ where
             Phase::Fresh => {
                 race.arms.as_mut().commit(*race.live);
                 *this.phase = Phase::Racing; // Fresh -> Racing
-                race.run(cx)
+                match this.first.and_then(|arm| race.ask(arm, cx)) {
+                    Some(step) => step,
+                    None => race.run(cx),
+                }
             }
             Phase::Racing => race.run(cx),
             Phase::Settling(arm) => race.settle(*arm, cx),
@@ -155,7 +160,7 @@ impl<A: Tree, P> Race<'_, A, P> {
         // op is started, beside an arm that is ready.
         let mut hopeful = self.arms.look() & *self.live;
         while hopeful != 0 {
-            let arm = if self.rules.biased { hopeful.trailing_zeros() } else { any(hopeful) };
+            let arm = pick(hopeful, self.rules);
             hopeful &= !(1 << arm);
             if let Some(step) = self.ask(arm, cx) {
                 return step;
@@ -224,11 +229,18 @@ impl<A: Tree, P> Race<'_, A, P> {
     }
 }
 
-/// One of the bits that are set, each as likely as any other.
+/// No arm may be ready, and there is a `default`: whether it runs at once. It takes a unit of the poll's budget, so that a
+/// loop of these lets other tasks run, and the ring; without one left, the poll has to end.
 #[inline]
-fn any(mut bits: u64) -> u32 {
+pub fn give_up() -> bool {
+    executor::try_spend()
+}
+
+/// One of the arms of the mask, which is not empty: the first, or any, each as likely as any other.
+#[inline]
+pub fn pick(mut bits: u64, rules: Rules) -> u32 {
     let count = bits.count_ones();
-    if count > 1 {
+    if count > 1 && !rules.biased {
         for _ in 0..random::below(count) {
             bits &= bits - 1;
         }
