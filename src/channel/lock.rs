@@ -32,6 +32,17 @@ mod modelled {
         pub(in super::super) fn lock(&self) -> Guard<'_, T> {
             self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
         }
+
+        pub(in super::super) fn lock_calmly(&self) -> Guard<'_, T> {
+            self.lock()
+        }
+
+        /// Always: the models look under the lock.
+        pub(in super::super) fn is_stirred(&self) -> bool {
+            true
+        }
+
+        pub(in super::super) fn calm(_guard: &Guard<'_, T>) {}
     }
 }
 
@@ -45,9 +56,13 @@ mod real {
     use super::raw::RawLock;
     use crate::channel::bias::Bias;
     use crate::util::thread_number;
+    use crate::sync::atomic::{AtomicBool, Ordering};
 
     pub struct Lock<T> {
         raw: RawLock,
+        /// Whether anybody has had the lock since somebody who had it saw nothing of interest: see
+        /// [`Exclusion`](super::super::sharing::Exclusion).
+        stirred: AtomicBool,
         data: UnsafeCell<T>,
         bias: Bias,
     }
@@ -59,17 +74,40 @@ mod real {
 
     impl<T> Lock<T> {
         pub(in super::super) fn new(value: T) -> Self {
-            Self { raw: RawLock::new(), data: UnsafeCell::new(value), bias: Bias::new() }
+            Self {
+                raw: RawLock::new(),
+                stirred: AtomicBool::new(true),
+                data: UnsafeCell::new(value),
+                bias: Bias::new(),
+            }
         }
 
         #[inline]
         pub(in super::super) fn lock(&self) -> Guard<'_, T> {
+            let guard = self.lock_calmly();
+            // ORDERING: written by whoever has the lock; who reads it without gets a hint.
+            self.stirred.store(true, Ordering::Relaxed);
+            guard
+        }
+
+        #[inline]
+        pub(in super::super) fn lock_calmly(&self) -> Guard<'_, T> {
             let own = self.bias.enter(thread_number::if_any());
             if !own {
                 self.raw.acquire();
                 self.bias.taken(thread_number::current);
             }
             Guard { lock: self, own, _exclusive: PhantomData }
+        }
+
+        #[inline]
+        pub(in super::super) fn is_stirred(&self) -> bool {
+            self.stirred.load(Ordering::Relaxed) // ORDERING: as in `lock`
+        }
+
+        #[inline]
+        pub(in super::super) fn calm(guard: &Guard<'_, T>) {
+            guard.lock.stirred.store(false, Ordering::Relaxed); // ORDERING: as in `lock`
         }
     }
 

@@ -9,7 +9,6 @@ use core::mem;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-use super::engine::Engine;
 use super::error::PopError;
 use super::shared::Shared;
 use super::sharing::{Sharing, Threads};
@@ -67,7 +66,7 @@ impl<'a, T, S: Sharing> Untried<'a, T, S> {
 
     #[inline(always)]
     pub(crate) fn may_resolve(&self) -> bool {
-        self.shared.look(Engine::may_pop)
+        self.shared.may_pop_now()
     }
 
     /// What the pop's first poll would do, except to wait.

@@ -66,7 +66,7 @@ impl<T, S: Sharing> Shared<T, S> {
     /// Looks at the engine; `f` is ours and short.
     #[inline]
     pub(super) fn look<R>(&self, f: impl FnOnce(&Engine<T>) -> R) -> R {
-        f(&self.engine.lock())
+        f(&self.engine.lock_calmly())
     }
 
     // ---- push ----
@@ -280,9 +280,14 @@ impl<T, S: Sharing> Shared<T, S> {
     /// One pop that does what the first poll of a future would do, except to wait.
     #[inline]
     pub(super) fn pop_at_once(&self) -> Option<Result<T, PopError>> {
-        let mut engine = self.engine.lock();
+        let mut engine = self.engine.lock_calmly(); // for a pop, a value less is nothing new
         match engine.pop_now() {
-            Some(value) => Some(Ok(value)),
+            Some(value) => {
+                if !engine.may_pop() {
+                    S::Lock::calm(&engine);
+                }
+                Some(Ok(value))
+            }
             None => self.pop_otherwise(engine),
         }
     }
@@ -422,7 +427,23 @@ impl<T, S: Sharing> Shared<T, S> {
     /// Whether polling a pop might resolve it.
     #[inline]
     pub(super) fn may_pop(&self, waiter: &Waiter<()>) -> bool {
-        if waiter.is_idle() { self.look(Engine::may_pop) } else { waiter.state() != State::Queued }
+        if waiter.is_idle() { self.may_pop_now() } else { waiter.state() != State::Queued }
+    }
+
+    /// Whether polling a new pop might resolve it: mostly without the lock.
+    #[inline(always)]
+    pub(super) fn may_pop_now(&self) -> bool {
+        self.engine.is_stirred() && self.look_for_pop()
+    }
+
+    #[inline(never)]
+    fn look_for_pop(&self) -> bool {
+        let engine = self.engine.lock_calmly();
+        let may_pop = engine.may_pop();
+        if !may_pop {
+            S::Lock::calm(&engine);
+        }
+        may_pop
     }
 
     /// Runs an attempt under the lock; again, with a clone of the waker, if it has to keep one that cannot be copied for

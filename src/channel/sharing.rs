@@ -83,6 +83,10 @@ impl<T> Pointer<T> for Rc<T> {
 
 /// Exclusive access to a value, for as long as a guard lives. No code of the user's runs meanwhile (I7), and nobody
 /// who has a guard asks for another of the same lock.
+///
+/// Beside the value is one word to look at without a guard: *stirred*. Whoever has the value stirs it, unless he took it
+/// calmly because he changes nothing that would interest the onlookers; and who sees with his guard that there is nothing
+/// for them calms it. So calm is a promise as long as nobody has the value, and stirred is none.
 pub trait Exclusion<T> {
     type Guard<'a>: DerefMut<Target = T>
     where
@@ -90,7 +94,14 @@ pub trait Exclusion<T> {
         T: 'a;
 
     fn new(value: T) -> Self;
+    /// Takes the value, and stirs.
     fn lock(&self) -> Self::Guard<'_>;
+    /// Takes the value, for who makes nothing of interest come up.
+    fn lock_calmly(&self) -> Self::Guard<'_>;
+    /// `false`: there was nothing of interest when somebody looked, and nobody who could change that has come since.
+    fn is_stirred(&self) -> bool;
+    /// Says that there is nothing of interest.
+    fn calm(guard: &Self::Guard<'_>);
 }
 
 impl<T> Exclusion<T> for Lock<T> {
@@ -107,6 +118,21 @@ impl<T> Exclusion<T> for Lock<T> {
     fn lock(&self) -> Guard<'_, T> {
         Lock::lock(self)
     }
+
+    #[inline]
+    fn lock_calmly(&self) -> Guard<'_, T> {
+        Lock::lock_calmly(self)
+    }
+
+    #[inline]
+    fn is_stirred(&self) -> bool {
+        Lock::is_stirred(self)
+    }
+
+    #[inline]
+    fn calm(guard: &Guard<'_, T>) {
+        Lock::calm(guard);
+    }
 }
 
 /// The lock that one thread needs: none. A second guard beside the first would be a mistake in this module's users,
@@ -115,6 +141,7 @@ impl<T> Exclusion<T> for Lock<T> {
 pub struct NoLock<T> {
     #[cfg(debug_assertions)]
     held: Cell<bool>,
+    stirred: Cell<bool>,
     value: UnsafeCell<T>,
 }
 
@@ -128,12 +155,29 @@ impl<T> Exclusion<T> for NoLock<T> {
         Self {
             #[cfg(debug_assertions)]
             held: Cell::new(false),
+            stirred: Cell::new(true),
             value: UnsafeCell::new(value),
         }
     }
 
     #[inline]
     fn lock(&self) -> NoGuard<'_, T> {
+        self.stirred.set(true);
+        self.lock_calmly()
+    }
+
+    #[inline]
+    fn is_stirred(&self) -> bool {
+        self.stirred.get()
+    }
+
+    #[inline]
+    fn calm(guard: &NoGuard<'_, T>) {
+        guard.0.stirred.set(false);
+    }
+
+    #[inline]
+    fn lock_calmly(&self) -> NoGuard<'_, T> {
         #[cfg(debug_assertions)]
         assert!(!self.held.replace(true), "a channel was entered twice");
         NoGuard(self)
