@@ -55,8 +55,8 @@ mod real {
 
     use super::raw::RawLock;
     use crate::channel::bias::Bias;
-    use crate::util::thread_number;
     use crate::sync::atomic::{AtomicBool, Ordering};
+    use crate::util::thread_number;
 
     pub struct Lock<T> {
         raw: RawLock,
