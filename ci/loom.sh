@@ -103,12 +103,14 @@ head-is-relaxed channel::tests::spsc::loom::two_cross_through_one_slot
 arms-without-fence channel::tests::spsc::loom::two_cross_through_one_slot
 arms-without-a-look channel::tests::spsc::loom::two_cross_through_one_slot
 close-wakes-nobody channel::tests::spsc::loom::close_wakes_a_pop
+ends-at-the-first-look channel::tests::spsc::loom::the_last_value_is_not_overlooked
 popper-closes-without-barrier channel::tests::spsc::loom::a_push_beside_a_close_counts_or_comes_back
 a-late-push-counts channel::tests::spsc::loom::a_push_beside_a_close_counts_or_comes_back
 light-is-nothing channel::tests::spsc::loom::a_push_without_a_fence_counts_or_comes_back
 consumer-drains-before-it-closes channel::tests::spsc::loom::the_consumer_leaves_nothing_behind
 arms-while-it-is-woken channel::tests::spsc::loom::a_new_waker_misses_nothing
 poll-ends-without-fence channel::tests::spsc::loom::room_is_told_at_the_end_of_the_poll
+noted-once-for-ever channel::tests::spsc::loom::each_poll_tells_of_its_values
 watches-armed-without-fence channel::tests::spsc::loom::one_crosses_between_runtimes
 watches-armed-without-a-look channel::tests::spsc::loom::one_crosses_between_runtimes
 light-is-nothing channel::tests::spsc::loom::one_that_left_is_seen_leaving

@@ -39,6 +39,8 @@ use super::plain::Plain;
 use super::post::Post;
 use super::wait_slot::Armed;
 use crate::sync::Arc;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
+use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::{Ordering, fence};
 
 /// As many as a word has bits.
@@ -51,6 +53,26 @@ std::thread_local! {
 #[cfg(millstream_loom)]
 loom::thread_local! {
     static HERE: Cell<Option<NonNull<Lookout>>> = Cell::new(None);
+}
+
+/// No poll's stamp.
+pub(super) const UNSTAMPED: u64 = 0;
+/// Each lookout takes so many stamps at a time from those there are.
+const STAMPS: u64 = 1 << 32;
+
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
+fn fresh_stamps() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(STAMPS);
+    NEXT.fetch_add(STAMPS, Ordering::Relaxed)
+}
+
+/// All threads of a model are one of std's.
+#[cfg(any(millstream_loom, millstream_shuttle))]
+fn fresh_stamps() -> u64 {
+    std::thread_local! {
+        static NEXT: Cell<u64> = const { Cell::new(STAMPS) };
+    }
+    NEXT.with(|next| next.replace(next.get() + STAMPS))
 }
 
 /// Says who looks for what is polled on this thread from now on, and returns who did before.
@@ -84,6 +106,8 @@ struct Seat {
 /// See the module. Aligned so that a seat's number fits below its address.
 #[repr(align(128))]
 pub(crate) struct Lookout {
+    /// See [`stamp`](Self::stamp).
+    stamp: Cell<u64>,
     /// Seats that are noted.
     notes: Cell<u64>,
     /// Seats that are watched.
@@ -99,6 +123,7 @@ impl Lookout {
     pub(crate) fn new() -> Self {
         let seat = || Seat { key: Cell::new(0), level: UnsafeCell::new(None), watch: Cell::new(None) };
         Self {
+            stamp: Cell::new(fresh_stamps()),
             notes: Cell::new(0),
             watches: Cell::new(0),
             taken: Cell::new(0),
@@ -193,6 +218,19 @@ impl Lookout {
 
     // ---- changes ----
 
+    /// Names the time since a note was last settled, and there is no other of this name, here or elsewhere: what was noted
+    /// under it still is.
+    #[inline(always)]
+    pub(super) fn stamp(&self) -> u64 {
+        self.stamp.get()
+    }
+
+    #[inline]
+    fn renew_stamp(&self) {
+        let next = self.stamp.get() + 1;
+        self.stamp.set(if next % STAMPS == 0 { fresh_stamps() } else { next });
+    }
+
     #[inline]
     pub(crate) fn has_notes(&self) -> bool {
         self.notes.get() != 0
@@ -218,6 +256,9 @@ impl Lookout {
         while self.has_notes() {
             let seat = self.notes.get().trailing_zeros() as usize;
             self.notes.set(self.notes.get() & !(1 << seat));
+            if !cfg!(millstream_bug = "noted-once-for-ever") {
+                self.renew_stamp();
+            }
             let settled = self.at(seat, |level, side, number| {
                 let other = side.other();
                 let waiter = match self.seat_here(level, other) {

@@ -8,7 +8,7 @@ use super::barrier;
 use super::contain::contain;
 use super::executor;
 use super::level::{Level, NOWHERE, Side, Want};
-use super::lookout::{key, with};
+use super::lookout::{UNSTAMPED, key, with};
 use super::plain::Plain;
 use super::wait_slot::Armed;
 use crate::sync::Arc;
@@ -20,6 +20,9 @@ pub(crate) struct Post {
     pub(super) side: Side,
     /// Where it sat last, on whichever thread: right or wrong, the seat knows.
     pub(super) last: u8,
+    /// The [stamp](super::lookout::Lookout::stamp) of the poll in which the lookout was told of a change last, if nothing
+    /// more has to be done for the changes that follow it there.
+    noted: u64,
 }
 
 /// What a wait came to.
@@ -33,7 +36,7 @@ pub(crate) enum Wait {
 
 impl Post {
     pub(crate) fn new(level: Arc<Level>, side: Side) -> Self {
-        Self { level, side, last: 0 }
+        Self { level, side, last: 0, noted: UNSTAMPED }
     }
 
     #[inline]
@@ -41,18 +44,43 @@ impl Post {
         &self.level
     }
 
-    /// To be called after this side has changed the level. Returns whom to wake at once.
+    /// To be called after the pusher has changed the level. Returns whom to wake at once.
     ///
     /// After this returns, a close by the other side is seen by a look at the level, or that close saw the change.
-    #[inline]
-    pub(crate) fn changed(&mut self) -> Option<Waker> {
+    #[inline(always)]
+    pub(crate) fn pushed(&mut self) -> Option<Waker> {
+        if self.is_noted() {
+            barrier::verified_light();
+            return None;
+        }
+        self.changed()
+    }
+
+    /// To be called after the popper has changed the level. Returns whom to wake at once.
+    #[inline(always)]
+    pub(crate) fn popped(&mut self) -> Option<Waker> {
+        if self.is_noted() { None } else { self.changed() }
+    }
+
+    /// Whether the end of this poll takes care of whatever changes.
+    #[inline(always)]
+    fn is_noted(&self) -> bool {
+        with(|lookout| lookout.is_some_and(|lookout| lookout.stamp() == self.noted))
+    }
+
+    #[inline(never)]
+    fn changed(&mut self) -> Option<Waker> {
         with(|lookout| {
             if let Some(lookout) = lookout
                 && let Some(seat) = lookout.seat_of(self)
             {
                 let first = lookout.note(seat);
                 if self.side == Side::Popper {
+                    self.noted = lookout.stamp();
                     return None; // a pusher that waits for room can wait: there will be more at the end of this poll
+                }
+                if barrier::works() == Some(true) {
+                    self.noted = lookout.stamp();
                 }
                 barrier::light();
                 // Whoever sleeps over there is woken right at the first value, and gets up while more are pushed.

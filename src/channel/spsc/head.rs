@@ -63,8 +63,10 @@ impl<T> Head<T> {
         }
         self.filled = self.len();
         if self.filled == 0 && self.level().is_closed() {
-            // By the pusher, since otherwise `last` would be set: the tail is its last.
-            self.filled = self.len();
+            // By the pusher, since otherwise `last` would be set: the tail is its last, which we may have missed above.
+            if !cfg!(millstream_bug = "ends-at-the-first-look") {
+                self.filled = self.len();
+            }
             self.last = true;
         }
     }
@@ -81,9 +83,26 @@ impl<T> Head<T> {
             return Err(self.why_not());
         }
         // SAFETY: (I3) there is a value.
+        Ok(unsafe { self.pop() })
+    }
+
+    /// Whether a pop finds a value without another look.
+    #[inline(always)]
+    pub(super) fn has_value(&self) -> bool {
+        self.filled != 0
+    }
+
+    /// Takes the next value.
+    ///
+    /// # Safety
+    ///
+    /// There is [one](Self::has_value).
+    #[inline(always)]
+    pub(super) unsafe fn pop(&mut self) -> T {
+        // SAFETY: (I3) by the contract.
         let value = unsafe { self.take() };
         self.publish();
-        Ok(value)
+        value
     }
 
     /// Pops up to `max` values and appends them to `out`.
@@ -121,10 +140,10 @@ impl<T> Head<T> {
         value
     }
 
-    #[inline]
+    #[inline(always)]
     fn publish(&mut self) {
         self.level().set_head(self.head);
-        if let Some(waker) = self.post.changed() {
+        if let Some(waker) = self.post.popped() {
             wake_now(waker);
         }
     }

@@ -1,6 +1,7 @@
 //! The push of one value.
 //!
 //! Knows: the pushing end. Does not know: how values and wakes travel.
+#![allow(unsafe_code, reason = "pushes where it has seen that there is room")]
 
 use core::fmt;
 use core::future::Future;
@@ -16,6 +17,7 @@ use crate::channel;
 use crate::channel::error::PushError;
 use crate::channel::sender::Sender;
 use crate::operation::Operation;
+use crate::util::executor;
 use crate::util::level::Want;
 
 pin_project! {
@@ -112,18 +114,9 @@ impl<'a, T> Push<'a, T> {
 }
 
 /// The push at capacity 0.
-fn meet<'a, T>(sender: &'a Sender<T>, value: &mut Option<T>) -> channel::Push<'a, T> {
-    match value.take() {
-        Some(value) => sender.push(value),
-        None => unreachable!("the value is there until this has been called"),
-    }
-}
-
-impl<T> Future for Push<'_, T> {
-    type Output = Result<(), PushError<T>>;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+impl<T> Push<'_, T> {
+    #[inline(never)]
+    fn poll_on(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), PushError<T>>> {
         let mut this = self.project();
         match this.end {
             Kind::Ring(tail) => match this.turn.poll(*tail, Want::Progress, cx, Tail::is_ready) {
@@ -138,6 +131,37 @@ impl<T> Future for Push<'_, T> {
             },
             Kind::Meet(sender) => begun(&mut this.meet, || meet(sender, this.value)).poll(cx),
         }
+    }
+}
+
+fn meet<'a, T>(sender: &'a Sender<T>, value: &mut Option<T>) -> channel::Push<'a, T> {
+    match value.take() {
+        Some(value) => sender.push(value),
+        None => unreachable!("the value is there until this has been called"),
+    }
+}
+
+impl<T> Future for Push<'_, T> {
+    type Output = Result<(), PushError<T>>;
+
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.as_mut().project();
+        // What is likely, for whoever polls it to see through.
+        if let Kind::Ring(tail) = this.end
+            && matches!(this.turn, Turn::Idle)
+            && tail.has_room()
+        {
+            if !executor::spend(cx) {
+                return Poll::Pending;
+            }
+            if let Some(value) = this.value.take() {
+                *this.turn = Turn::Finished;
+                // SAFETY: (I3) there is room.
+                return Poll::Ready(unsafe { tail.push(value) }.map_err(PushError::Closed));
+            }
+        }
+        self.poll_on(cx)
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) struct Tail<T> {
     tail: usize,
     /// The slot of the next one.
     at: usize,
-    /// How many go in without another look at the head.
+    /// How many go in without another look at the head. None any more once the channel was seen to be closed.
     room: usize,
 }
 
@@ -48,9 +48,13 @@ impl<T> Tail<T> {
     #[inline]
     pub(super) fn room(&mut self, wanted: usize) -> usize {
         if self.room < wanted {
-            self.room = self.level().capacity() - self.len();
+            self.look();
         }
         self.room
+    }
+
+    fn look(&mut self) {
+        self.room = if self.level().is_closed() { 0 } else { self.level().capacity() - self.len() };
     }
 
     /// Whether a push has not to wait.
@@ -61,19 +65,38 @@ impl<T> Tail<T> {
 
     #[inline]
     pub(super) fn try_push(&mut self, value: T) -> Result<(), TryPushError<T>> {
-        if self.level().is_closed() {
-            return Err(TryPushError::Closed(value));
-        }
         if self.room(1) == 0 {
-            return Err(TryPushError::Full(value));
+            return Err(self.why_not(value));
         }
         // SAFETY: (I3) there is room.
+        unsafe { self.push(value) }.map_err(TryPushError::Closed)
+    }
+
+    #[cold]
+    fn why_not(&self, value: T) -> TryPushError<T> {
+        if self.level().is_closed() { TryPushError::Closed(value) } else { TryPushError::Full(value) }
+    }
+
+    /// Whether a push finds room without another look.
+    #[inline(always)]
+    pub(super) fn has_room(&self) -> bool {
+        self.room != 0
+    }
+
+    /// Pushes a value, or gives it back if the channel is closed.
+    ///
+    /// # Safety
+    ///
+    /// There is [room](Self::has_room).
+    #[inline(always)]
+    pub(super) unsafe fn push(&mut self, value: T) -> Result<(), T> {
+        // SAFETY: (I3) there is room.
         unsafe { self.put(value) };
-        if self.publish() != 0 {
-            // SAFETY: (I3) so many were put and are not in the channel.
-            return Err(TryPushError::Closed(unsafe { self.take_back() }));
+        if self.publish() == 0 {
+            return Ok(());
         }
-        Ok(())
+        // SAFETY: (I3) so many were put and are not in the channel.
+        Err(unsafe { self.take_back() })
     }
 
     /// Pushes what there is room for, from the front, and says how much that was.
@@ -113,10 +136,10 @@ impl<T> Tail<T> {
 
     /// Pushes what was put, and returns how many of the last values did not get in, because the popper closed the channel
     /// in this moment: they are to be taken back.
-    #[inline]
+    #[inline(always)]
     fn publish(&mut self) -> usize {
         self.level().set_tail(self.tail);
-        if let Some(waker) = self.post.changed() {
+        if let Some(waker) = self.post.pushed() {
             wake_now(waker);
         }
         if self.level().is_closed() { self.settle_with_close() } else { 0 }
@@ -124,6 +147,7 @@ impl<T> Tail<T> {
 
     #[cold]
     fn settle_with_close(&mut self) -> usize {
+        self.room = 0;
         if cfg!(millstream_bug = "a-late-push-counts") {
             return 0;
         }
@@ -146,6 +170,7 @@ impl<T> Tail<T> {
 
     /// Closes the channel; `false` if it was closed.
     pub(super) fn close(&mut self) -> bool {
+        self.room = 0; // a push would move the tail, which is the last from here on
         let first = self.level().close_by_pusher(self.tail);
         if first && let Some(waker) = self.post.closed() {
             wake_now(waker);

@@ -67,6 +67,25 @@ fn close_wakes_a_pop() {
     });
 }
 
+/// The last value and the close come between a pop's look at the tail and its look at the close: `ends-at-the-first-look`.
+#[test]
+fn the_last_value_is_not_overlooked() {
+    loom::model(|| {
+        let (mut tx, mut rx) = spsc(1);
+        let producer = thread::spawn(move || {
+            tx.try_push(1).unwrap();
+            tx.close();
+        });
+        let popped = rx.try_pop();
+        producer.join().unwrap();
+        match popped {
+            Err(TryPopError::Empty) => assert_eq!(rx.try_pop(), Ok(1)),
+            popped => assert_eq!(popped, Ok(1)),
+        }
+        assert_eq!(rx.try_pop(), Err(TryPopError::Closed));
+    });
+}
+
 /// A close beside a push on its way to sleep.
 #[test]
 fn close_gives_a_push_its_value_back() {
@@ -315,6 +334,23 @@ fn room_is_told_at_the_end_of_the_poll() {
         runtime.end_poll();
         producer.join().unwrap().unwrap();
         drop(rx); // a close would wake it, too
+    });
+}
+
+/// Whatever an earlier poll was settled with, this one's values are told of at its own end: `noted-once-for-ever`.
+#[test]
+fn each_poll_tells_of_its_values() {
+    let _hooks = Hooked::install();
+    loom::model(|| {
+        let (mut tx, mut rx) = spsc(2);
+        let runtime = Runtime::enter();
+        tx.try_push(1).unwrap();
+        runtime.end_poll();
+        let consumer = thread::spawn(move || [block_on(rx.pop()), block_on(rx.pop())]);
+        tx.try_push(2).unwrap();
+        runtime.end_poll();
+        assert_eq!(consumer.join().unwrap(), [Ok(1), Ok(2)]);
+        drop(tx); // a close would wake it, too
     });
 }
 
