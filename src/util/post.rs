@@ -84,13 +84,20 @@ impl Post {
                 }
                 barrier::light();
                 // Whoever sleeps over there is woken right at the first value, and gets up while more are pushed.
-                if first && self.other_waits() { self.take_other() } else { None }
+                if first { self.other_to_wake() } else { None }
             } else {
                 // ORDERING: pairs with the fence between arming and looking.
                 fence(Ordering::SeqCst);
-                if self.other_waits() { self.take_other() } else { None }
+                self.other_to_wake()
             }
         })
+    }
+
+    /// Whom a change of ours is news to. If the popper has closed the level, it is awake and knows what it will find; what
+    /// it has left in its slot is of a wait that it gave up.
+    fn other_to_wake(&self) -> Option<Waker> {
+        let idle = self.side == Side::Pusher && self.level.is_closed();
+        if self.other_waits() && !idle { self.take_other() } else { None }
     }
 
     #[inline]
