@@ -27,6 +27,8 @@ pub(crate) enum Stage {
 pub(crate) struct Place {
     /// Below a race: it takes effect only in its own poll.
     pub(crate) raced: bool,
+    /// The nearest race above discards what is here if it loses.
+    pub(crate) exposed: bool,
     /// Below a race, with a node in between that keeps the outputs of some arms while it waits for others: when that
     /// loses, the outputs go with it.
     pub(crate) held: bool,

@@ -159,7 +159,7 @@ impl Round<'_> {
 
     fn builder<'a, 'w, 'e>(&'a mut self, world: &'w World<'e>, kept: &'a [Kept<'w>]) -> Builder<'a, 'w, 'e> {
         let lent = vec![false; kept.len()];
-        Builder { world, rng: &mut self.rng, text: String::new(), kept, lent, accepts: 0 }
+        Builder { world, rng: &mut self.rng, text: String::new(), kept, lent, keeping: false, accepts: 0 }
     }
 
     /// Lets the loop, the kernel or the clock go on.
@@ -268,11 +268,14 @@ impl Round<'_> {
                 );
             }
         }
-        if kept.is_empty() {
+        // Half of the time the next tree finds what this one left in flight.
+        let quiet = kept.is_empty() && self.rng.one_in(2);
+        if quiet {
             self.quiet().await;
         }
         if let Some(forward) = forward
             && !borrows
+            && quiet
         {
             for turn in 0.. {
                 if Arc::strong_count(forward) == 1 {

@@ -9,14 +9,14 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millstream::channel::{PopError, PushError};
 use millstream::combinators::{
     OperationExt, RingOperationExt, adapters, hard_link, link, parallel_all, parallel_any, when_all, when_any,
 };
 use millstream::ops::{self, Address, Fd};
-use millstream::{JoinError, Operation, spawn, time, yield_now};
+use millstream::{JoinError, Operation, select, spawn, time, yield_now};
 
 use crate::ledger::{Ledger, Message, Place, Stage, Token, Where};
 use crate::raw::unconnected;
@@ -46,6 +46,8 @@ pub(crate) struct Builder<'a, 'w, 'e> {
     pub(crate) kept: &'a [Kept<'w>],
     /// Whether each of `kept` is an arm already, or over.
     pub(crate) lent: Vec<bool>,
+    /// What is built is to be kept.
+    pub(crate) keeping: bool,
     /// Connections that the accepts would take.
     pub(crate) accepts: usize,
 }
@@ -56,7 +58,7 @@ pub(crate) struct Built<'w> {
     pub(crate) ends: bool,
 }
 
-const TOP: Place = Place { raced: false, held: false };
+const TOP: Place = Place { raced: false, held: false, exposed: false };
 
 impl<'w, 'e: 'w> Builder<'_, 'w, 'e> {
     pub(crate) fn tree(&mut self, depth: u64) -> Built<'w> {
@@ -71,15 +73,14 @@ impl<'w, 'e: 'w> Builder<'_, 'w, 'e> {
         if depth == 0 || self.rng.one_in(6) {
             return self.leaf(place);
         }
-        let held = Place { raced: place.raced, held: place.raced };
-        match self.rng.below(16) {
+        let held = Place { held: place.held || place.exposed, ..place };
+        match self.rng.below(19) {
             0..4 => {
                 let arms = self.arms("all", depth, held, 1, 3);
                 self.all(arms)
             }
             4..10 => {
-                // What a race keeps for its winner it never loses, so `held` begins anew below it; but not above it.
-                let inside = Place { raced: true, held: place.held };
+                let inside = Place { raced: true, exposed: true, ..place };
                 let arms = self.arms("any", depth, inside, 2, 3);
                 self.any(arms)
             }
@@ -91,7 +92,7 @@ impl<'w, 'e: 'w> Builder<'_, 'w, 'e> {
             }
             11 => {
                 // Every outcome comes out, so nothing is discarded: the losers are asked to stop.
-                let inside = Place { raced: true, held: place.held };
+                let inside = Place { raced: true, ..place };
                 let arms = self.arms("parallel_any", depth, inside, 2, 3);
                 let ends = arms.iter().any(|arm| arm.ends);
                 let arms: Vec<_> = arms.into_iter().map(|arm| arm.tree).collect();
@@ -111,6 +112,34 @@ impl<'w, 'e: 'w> Builder<'_, 'w, 'e> {
                     Err(late) => late.into_outcome(),
                 });
                 Built { tree, ends: inner.ends || limit < HOUR }
+            }
+            16 => {
+                self.say("with_cancel(");
+                let op = self.node(depth - 1, place);
+                self.say(" until ");
+                // The slot races with the operation, and what it resolved to is nobody's.
+                let slot = self.node(depth - 1, Place { raced: true, held: true, exposed: true });
+                self.say(")");
+                Built { tree: mapped(op.tree.with_cancel(slot.tree), |out| out), ends: op.ends || slot.ends }
+            }
+            17 => {
+                self.say("lost_into(");
+                // If it loses, what is in it is asked to stop and resolves.
+                let inner = self.node(depth - 1, Place { exposed: false, ..place });
+                self.say(")");
+                let lost = Box::leak(Box::new(None));
+                Built { tree: mapped(inner.tree.lost_into(lost), |out| out), ends: inner.ends }
+            }
+            18 => {
+                self.say("deadline at (");
+                let inner = self.node(depth - 1, place);
+                self.say(")");
+                let at = Instant::now() + Duration::from_micros(self.rng.below(300));
+                let tree = mapped(inner.tree.deadline(at), |result| match result {
+                    Ok(out) => out,
+                    Err(late) => late.into_outcome(),
+                });
+                Built { tree, ends: true }
             }
             14 => self.lend().unwrap_or_else(|| self.leaf(place)),
             _ => self.chain(held),
@@ -214,7 +243,7 @@ impl<'w, 'e: 'w> Builder<'_, 'w, 'e> {
         let world = self.world;
         for _ in 0..20 {
             let pick = |rng: &mut Rng, count: usize| (count > 0).then(|| rng.below(count as u64) as usize);
-            let built = match self.rng.below(13) {
+            let built = match self.rng.below(16) {
                 0 | 1 => pick(self.rng, world.incoming.len()).map(|n| self.read(n, place)),
                 2 => pick(self.rng, world.outgoing.len()).map(|n| self.write(n, place)),
                 3 => pick(self.rng, world.listening.len()).map(|n| self.accept(n, place)),
@@ -224,6 +253,8 @@ impl<'w, 'e: 'w> Builder<'_, 'w, 'e> {
                 8 | 9 => Some(self.pop(place)),
                 10 => self.end(place),
                 11 => Some(self.join(place)),
+                12 => pick(self.rng, world.listening.len()).map(|n| self.accept(n, place)),
+                13 | 14 => Some(self.select(place)),
                 _ => Some(self.lifted(place)),
             };
             if let Some(built) = built {
@@ -240,7 +271,14 @@ impl<'w, 'e: 'w> Builder<'_, 'w, 'e> {
 
     fn tracked<O: Operation + 'w>(&self, leaf: usize, op: O, keep: impl FnMut(O::Output) + 'w) -> Tree<'w> {
         let ledger = Rc::clone(&self.world.ledger);
-        Box::pin(Tracked { op: Box::pin(op), leaf, ledger, begin: Box::new(|| {}), keep: Box::new(keep) })
+        Box::pin(Tracked {
+            op: Box::pin(op),
+            leaf,
+            ledger,
+            kept: self.keeping,
+            begin: Box::new(|| {}),
+            keep: Box::new(keep),
+        })
     }
 
     fn read(&mut self, number: usize, place: Place) -> Built<'w> {
@@ -261,10 +299,10 @@ impl<'w, 'e: 'w> Builder<'_, 'w, 'e> {
         let buf = vec![0; len];
         let tree: Tree<'w> = if stream.is_socket {
             let op = Box::pin(ops::recv(&stream.fd, buf));
-            Box::pin(Tracked { op, leaf, ledger, begin, keep: Box::new(keep) })
+            Box::pin(Tracked { op, leaf, ledger, kept: self.keeping, begin, keep: Box::new(keep) })
         } else {
             let op = Box::pin(ops::read(&stream.fd, buf));
-            Box::pin(Tracked { op, leaf, ledger, begin, keep: Box::new(keep) })
+            Box::pin(Tracked { op, leaf, ledger, kept: self.keeping, begin, keep: Box::new(keep) })
         };
         Built { tree, ends: true }
     }
@@ -411,6 +449,45 @@ impl<'w, 'e: 'w> Builder<'_, 'w, 'e> {
         Built { tree: self.tracked(leaf, task, keep), ends: true }
     }
 
+    /// A `select!` over two pops and a timer, as an arm like any other.
+    fn select(&mut self, place: Place) -> Built<'w> {
+        let count = self.world.queues.len() as u64;
+        let (a, b) = (self.rng.below(count) as usize, self.rng.below(count) as usize);
+        let (Queue::Bounded(_, a), Queue::Bounded(_, b)) = (&self.world.queues[a], &self.world.queues[b])
+        else {
+            return self.lifted(place);
+        };
+        let biased = self.rng.one_in(2);
+        let limit = if self.rng.one_in(2) { SOON } else { HOUR };
+        let turns = 1 + self.rng.below(3);
+        let leaf = self.new_leaf("select", place);
+        let ledger = Rc::clone(&self.world.ledger);
+        // A message that was popped is accounted for at once: the next turn may be dropped.
+        let future = async move {
+            for _ in 0..turns {
+                let popped = if biased {
+                    select! {
+                        biased;
+                        popped = a.pop() => popped,
+                        () = time::sleep(limit) => break,
+                        popped = b.pop() => popped,
+                    }
+                } else {
+                    select! {
+                        popped = a.pop() => popped,
+                        popped = b.pop() => popped,
+                        () = time::sleep(limit) => break,
+                    }
+                };
+                match popped {
+                    Ok(message) => ledger.popped(message),
+                    Err(_) => break,
+                }
+            }
+        };
+        Built { tree: self.tracked(leaf, adapters::future(future), drop), ends: true }
+    }
+
     /// A future of somebody else's.
     fn lifted(&mut self, place: Place) -> Built<'w> {
         let turns = self.rng.below(4);
@@ -442,15 +519,15 @@ impl<'w, 'e: 'w> Builder<'_, 'w, 'e> {
 
     /// An operation that is never an arm by value: a pop or a read that stays in flight from tree to tree.
     pub(crate) fn keep(&mut self) -> Kept<'w> {
-        // Every tree that borrows it may throw its output away.
-        let place = Place { raced: true, held: true };
-        let built = match self.rng.below(2) {
+        // Every tree that borrows it may throw its output away, and not every one is a race.
+        let place = Place { raced: false, held: true, exposed: true };
+        self.keeping = true;
+        let built = match self.rng.below(3) {
             0 if !self.world.incoming.is_empty() => self.read(0, place),
+            1 => self.push(place),
             _ => self.pop(place),
         };
-        let mut kept = built.tree;
-        kept.as_mut().commit_on_poll();
-        Kept { op: Rc::new(RefCell::new(kept)), leaf: self.world.ledger.leaves.borrow().len() - 1 }
+        Kept { op: Rc::new(RefCell::new(built.tree)), leaf: self.world.ledger.leaves.borrow().len() - 1 }
     }
 }
 
@@ -512,6 +589,8 @@ struct Tracked<'w, O: Operation> {
     op: Pin<Box<O>>,
     leaf: usize,
     ledger: Rc<Ledger>,
+    /// Its owner is the round, so it may be in several races.
+    kept: bool,
     /// Called before the first poll.
     begin: Box<dyn Fn() + 'w>,
     /// Notes the output.
@@ -559,7 +638,8 @@ impl<O: Operation> Operation for Tracked<'_, O> {
     }
 
     fn commit_on_poll(mut self: Pin<&mut Self>) {
-        assert!(self.ledger.stage(self.leaf) == Stage::Fresh, "told of the race after the first poll");
+        let (stage, kept) = (self.ledger.stage(self.leaf), self.kept);
+        assert!(stage == Stage::Fresh || kept && stage == Stage::Started, "told of the race when {stage:?}");
         self.op.as_mut().commit_on_poll();
     }
 
@@ -605,7 +685,7 @@ impl Operation for Borrowed<'_> {
     }
 
     fn commit_on_poll(self: Pin<&mut Self>) {
-        // It is told once, by the round, before it is an arm for the first time.
+        Pin::new(&mut self.kept.borrow_mut().as_mut()).commit_on_poll(); // again whenever it enters a race
     }
 }
 

@@ -9,13 +9,18 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use millstream::channel::{self, TryPopError, local, oneshot, spsc};
+use millstream::combinators::OperationExt;
 use millstream::ops::{self, Fd};
 
 use crate::ledger::{LeafRecord, Ledger, Message, Stage, Where};
 use crate::raw::{self, Nonblocking};
 use crate::support::Rng;
+
+/// What is there comes sooner.
+const LATE: Duration = Duration::from_secs(20);
 
 /// At most so many bytes go through a stream, so that each tells its place.
 const STREAM: usize = 250;
@@ -267,7 +272,8 @@ impl Listening {
 
     async fn settle(&self) {
         while self.accepted.borrow().len() < self.clients.borrow().len() {
-            self.accepted(ops::accept(&self.fd).await.expect("one is there"));
+            let accepted = ops::accept(&self.fd).timeout(LATE).await;
+            self.accepted(accepted.expect("a connection was lost").expect("one is there"));
         }
     }
 }
@@ -453,7 +459,7 @@ impl<'e> World<'e> {
 
     /// The other side of something does something.
     pub(crate) fn stir(&self, rng: &mut Rng) {
-        match rng.below(10) {
+        match rng.below(11) {
             0 | 1 if !self.incoming.is_empty() => {
                 let stream = &self.incoming[rng.below(self.incoming.len() as u64) as usize];
                 stream.feed(1 + rng.below(12) as usize);
@@ -461,7 +467,7 @@ impl<'e> World<'e> {
             2 if !self.outgoing.is_empty() => {
                 self.outgoing[rng.below(self.outgoing.len() as u64) as usize].consume();
             }
-            3 if !self.listening.is_empty() => self.listening[0].connect(),
+            3 | 10 if !self.listening.is_empty() => self.listening[0].connect(),
             4 if rng.one_in(4) => self.feed_ends(),
             4 => self.drain_ends(),
             5 if rng.one_in(8) => self.queues[rng.below(self.queues.len() as u64) as usize].close(),

@@ -29,14 +29,13 @@ fn on_ring<T>(f: impl FnOnce() -> T) -> T {
 
 /// How many nodes of a tree have one arm only.
 fn wraps(tree: &Tree) -> usize {
-    match tree {
-        Tree::Leaf(_) => 0,
-        Tree::Chain(_, members) => usize::from(members.len() == 1),
-        Tree::All(_, arms) | Tree::Any(_, arms) => {
-            usize::from(arms.len() == 1) + arms.iter().map(wraps).sum::<usize>()
-        }
-        Tree::Deadline(_, tree) | Tree::Lent(tree) => 1 + wraps(tree),
-    }
+    let arms = tree.arms();
+    let one = match tree {
+        Tree::Leaf(_) => false,
+        Tree::Chain(_, members) => members.len() == 1,
+        _ => arms.len() == 1,
+    };
+    usize::from(one) + arms.into_iter().map(wraps).sum::<usize>()
 }
 
 /// Every tree of so many leaves, no deeper than `depth`, with at most `limit` nodes of one arm.
@@ -61,7 +60,12 @@ fn trees(leaves: usize, depth: usize, limit: usize) -> Vec<Tree> {
     }
     for arms in forests(leaves, depth - 1, limit).into_iter().filter(|arms| arms.len() > 1) {
         found.push(Tree::All(Shape::Tuple, arms.clone()));
-        found.push(Tree::Any(Shape::Tuple, arms));
+        found.push(Tree::Any(Shape::Tuple, arms.clone()));
+        found.push(Tree::ParallelAll(Shape::Tuple, arms.clone()));
+        found.push(Tree::ParallelAny(Shape::Tuple, arms.clone()));
+        if let [op, slot] = &arms[..] {
+            found.push(Tree::WithCancel(Box::new(op.clone()), Box::new(slot.clone())));
+        }
     }
     found.retain(|tree| wraps(tree) <= limit);
     found
@@ -86,15 +90,15 @@ fn forests(leaves: usize, depth: usize, limit: usize) -> Vec<Vec<Tree>> {
 
 /// Gives each combinator the next shape, so that all of them occur.
 fn reshape(tree: &mut Tree, next: &mut usize) {
-    match tree {
-        Tree::Leaf(_) | Tree::Chain(..) => {}
-        Tree::All(shape, arms) | Tree::Any(shape, arms) => {
-            *next += 1;
-            *shape = SHAPES[*next % SHAPES.len()];
-            arms.iter_mut().for_each(|arm| reshape(arm, next));
-        }
-        Tree::Deadline(_, tree) | Tree::Lent(tree) => reshape(tree, next),
+    if let Tree::All(shape, _)
+    | Tree::Any(shape, _)
+    | Tree::ParallelAll(shape, _)
+    | Tree::ParallelAny(shape, _) = tree
+    {
+        *next += 1;
+        *shape = SHAPES[*next % SHAPES.len()];
     }
+    tree.arms_mut().into_iter().for_each(|arm| reshape(arm, next));
 }
 
 /// Goes through every schedule that begins with `turns`, and drops the tree after each.
@@ -152,7 +156,7 @@ fn every_schedule_of_every_tree_of_one_leaf() {
 #[test]
 fn every_schedule_of_every_tree_of_two_leaves() {
     let _watchdog = Watchdog::new(Duration::from_secs(200));
-    let (trees, schedules) = on_ring(|| explore_all(2, 3, 2, share(10)));
+    let (trees, schedules) = on_ring(|| explore_all(2, 3, 2, share(25)));
     eprintln!("{trees} trees, {schedules} schedules");
     assert!(trees > 40 && schedules > 10_000, "{trees}, {schedules}");
 }
@@ -160,7 +164,7 @@ fn every_schedule_of_every_tree_of_two_leaves() {
 #[test]
 fn every_schedule_of_trees_of_three_leaves() {
     let _watchdog = Watchdog::new(Duration::from_secs(200));
-    let (trees, schedules) = on_ring(|| explore_all(3, 3, 1, share(40)));
+    let (trees, schedules) = on_ring(|| explore_all(3, 3, 1, share(200)));
     eprintln!("{trees} trees, {schedules} schedules");
     assert!(trees > 10 && schedules > 100_000, "{trees}, {schedules}");
 }
@@ -174,9 +178,12 @@ fn random_tree(rng: &mut Rng, depth: u64) -> Tree {
     let arms = |rng: &mut Rng, least: u64| {
         (0..least + rng.below(3)).map(|_| random_tree(rng, depth - 1)).collect::<Vec<_>>()
     };
-    match rng.below(9) {
+    match rng.below(12) {
         0..3 => Tree::All(shape, arms(rng, 1)),
         3..6 => Tree::Any(shape, arms(rng, 2)),
+        9 => Tree::ParallelAll(shape, arms(rng, 1)),
+        10 => Tree::ParallelAny(shape, arms(rng, 2)),
+        11 => Tree::WithCancel(Box::new(random_tree(rng, depth - 1)), Box::new(random_tree(rng, depth - 1))),
         6 => Tree::Chain(rng.one_in(2), vec![0; 1 + rng.below(3) as usize]),
         7 => Tree::Deadline(rng.one_in(3), Box::new(random_tree(rng, depth - 1))),
         _ => Tree::Lent(Box::new(random_tree(rng, depth - 1))),

@@ -37,7 +37,10 @@ enum Node {
     All { arms: Vec<Arm>, asked: bool },
     Any { arms: Vec<Arm>, asked: bool, phase: Phase },
     Chain { members: Vec<Arm>, asked: bool, queued: bool },
-    Deadline { passed: bool, op: Box<Node>, late: bool },
+    ParallelAll { arms: Vec<Arm>, order: Vec<usize>, asked: bool },
+    ParallelAny { arms: Vec<Arm>, order: Vec<usize>, asked: bool, others_asked: bool, phase: Phase },
+    WithCancel { op: Box<Arm>, slot: Box<Arm>, started: bool, asked: bool },
+    Deadline { passed: bool, op: Box<Node>, late: bool, asked: bool },
     Lent(Box<Node>),
 }
 
@@ -121,13 +124,27 @@ fn node(tree: &Tree) -> Node {
         Tree::Leaf(number) => Node::Leaf(*number),
         Tree::All(_, arms) => Node::All { arms: running(arms), asked: false },
         Tree::Any(_, arms) => Node::Any { arms: running(arms), asked: false, phase: Phase::Fresh },
+        Tree::ParallelAll(_, arms) => Node::ParallelAll { arms: running(arms), order: vec![], asked: false },
+        Tree::ParallelAny(_, arms) => Node::ParallelAny {
+            arms: running(arms),
+            order: vec![],
+            asked: false,
+            others_asked: false,
+            phase: Phase::Fresh,
+        },
+        Tree::WithCancel(op, slot) => Node::WithCancel {
+            op: Box::new(Arm::Running(node(op))),
+            slot: Box::new(Arm::Running(node(slot))),
+            started: false,
+            asked: false,
+        },
         Tree::Chain(_, members) => Node::Chain {
             members: members.iter().map(|number| Arm::Running(Node::Leaf(*number))).collect(),
             asked: false,
             queued: false,
         },
         Tree::Deadline(passed, tree) => {
-            Node::Deadline { passed: *passed, op: Box::new(node(tree)), late: false }
+            Node::Deadline { passed: *passed, op: Box::new(node(tree)), late: false, asked: false }
         }
         Tree::Lent(tree) => Node::Lent(Box::new(node(tree))),
     }
@@ -161,11 +178,7 @@ impl World {
             Node::Any { arms, phase, .. } => {
                 // Every arm hears of the race before any is polled.
                 if *phase == Phase::Fresh {
-                    for arm in arms.iter_mut() {
-                        if let Arm::Running(node) = arm {
-                            self.commit(node);
-                        }
-                    }
+                    arms.iter_mut().for_each(|arm| self.commit_arm(arm));
                     *phase = Phase::Racing;
                 }
                 if *phase == Phase::Racing {
@@ -199,13 +212,61 @@ impl World {
                 }
                 self.poll_all(members)
             }
-            Node::Deadline { passed, op, late } => {
-                // The operation first: what is there when the deadline passes was in time.
+            Node::ParallelAll { arms, order, .. } => {
+                let ended = self.poll_in_order(arms, order);
+                ended.then(|| Out::Ordered(None, order.clone(), arms.iter_mut().map(Arm::take).collect()))
+            }
+            Node::ParallelAny { arms, order, others_asked, phase, .. } => {
+                if *phase == Phase::Fresh {
+                    arms.iter_mut().for_each(|arm| self.commit_arm(arm));
+                    *phase = Phase::Racing;
+                }
+                if *phase == Phase::Racing {
+                    let winner = (0..arms.len()).find(|index| {
+                        let completed = self.poll_arm(&mut arms[*index]);
+                        if completed {
+                            order.push(*index);
+                        }
+                        completed || arms[*index].decided()
+                    })?;
+                    *phase = Phase::Ending(winner);
+                }
+                let Phase::Ending(winner) = *phase else { unreachable!() };
+                // The others are asked to stop, once, and everything they come to is wanted.
+                if !std::mem::replace(others_asked, true) {
+                    for (index, arm) in arms.iter_mut().enumerate() {
+                        if index != winner {
+                            self.cancel_arm(arm);
+                        }
+                    }
+                }
+                let ended = self.poll_in_order(arms, order);
+                ended.then(|| {
+                    Out::Ordered(Some(winner), order.clone(), arms.iter_mut().map(Arm::take).collect())
+                })
+            }
+            Node::WithCancel { op, slot, started, asked } => {
+                // The slot races, but not against the operation: it takes no effect if that comes first.
+                if !std::mem::replace(started, true) && !*asked {
+                    self.commit_arm(slot);
+                }
+                // The slot first, for as long as it matters.
+                let open = matches!(**op, Arm::Running(_)) && !*asked;
+                if open && self.poll_arm(slot) {
+                    *asked = true;
+                    self.cancel_arm(op);
+                }
+                let ended = self.poll_arm(op) && self.discard_arm(slot);
+                ended.then(|| op.take())
+            }
+            Node::Deadline { passed, op, late, asked } => {
+                // The operation first: what is there when the deadline passes was in time. Once it was asked to stop
+                // the deadline no longer matters.
                 if !*late {
                     if let Some(out) = self.poll(op) {
                         return Some(Out::InTime(Box::new(out)));
                     }
-                    if !*passed {
+                    if !*passed || *asked {
                         return None;
                     }
                     *late = true;
@@ -248,6 +309,21 @@ impl World {
         completed.then(|| Out::All(arms.iter_mut().map(Arm::take).collect()))
     }
 
+    /// Polls what has not ended, and notes in which order it ends.
+    fn poll_in_order(&mut self, arms: &mut [Arm], order: &mut Vec<usize>) -> bool {
+        let mut completed = true;
+        for (index, arm) in arms.iter_mut().enumerate() {
+            if matches!(arm, Arm::Running(_)) {
+                if self.poll_arm(arm) {
+                    order.push(index);
+                } else {
+                    completed = false;
+                }
+            }
+        }
+        completed
+    }
+
     fn poll_arm(&mut self, arm: &mut Arm) -> bool {
         if let Arm::Running(node) = arm {
             let Some(out) = self.poll(node) else { return false };
@@ -261,13 +337,18 @@ impl World {
     fn discard(&mut self, node: &mut Node) -> bool {
         match node {
             Node::Leaf(number) => self.discard_leaf(*number),
-            Node::All { arms, .. } | Node::Any { arms, .. } | Node::Chain { members: arms, .. } => {
+            Node::All { arms, .. }
+            | Node::Any { arms, .. }
+            | Node::ParallelAll { arms, .. }
+            | Node::ParallelAny { arms, .. }
+            | Node::Chain { members: arms, .. } => {
                 let mut ended = true;
                 for arm in arms {
                     ended &= self.discard_arm(arm);
                 }
                 ended
             }
+            Node::WithCancel { op, slot, .. } => self.discard_arm(op) & self.discard_arm(slot),
             Node::Deadline { op, .. } => self.discard(op),
             Node::Lent(_) => true,
         }
@@ -313,25 +394,43 @@ impl World {
                 self.log.push(Event::Asked(*number));
                 self.stop(*number);
             }
-            Node::All { arms, asked } => {
+            Node::All { arms, asked } | Node::ParallelAll { arms, asked, .. } => {
                 if !std::mem::replace(asked, true) {
-                    self.cancel_arms(arms, None);
+                    arms.iter_mut().for_each(|arm| self.cancel_arm(arm));
+                }
+            }
+            Node::ParallelAny { arms, asked, others_asked, phase, .. } => {
+                if !std::mem::replace(asked, true) {
+                    match *phase {
+                        Phase::Ending(winner) => self.cancel_arm(&mut arms[winner]),
+                        _ => {
+                            *others_asked = true;
+                            arms.iter_mut().for_each(|arm| self.cancel_arm(arm));
+                        }
+                    }
+                }
+            }
+            Node::WithCancel { op, asked, .. } => {
+                if !std::mem::replace(asked, true) {
+                    self.cancel_arm(op);
                 }
             }
             Node::Any { arms, asked, phase } => {
                 if !std::mem::replace(asked, true) {
-                    let only = if let Phase::Ending(winner) = *phase { Some(winner) } else { None };
-                    self.cancel_arms(arms, only);
+                    match *phase {
+                        Phase::Ending(winner) => self.cancel_arm(&mut arms[winner]),
+                        _ => arms.iter_mut().for_each(|arm| self.cancel_arm(arm)),
+                    }
                 }
             }
             Node::Chain { members, asked, queued } => {
                 if !std::mem::replace(asked, true) {
                     *queued = true; // it never will be, if it is not
-                    self.cancel_arms(members, None);
+                    members.iter_mut().for_each(|member| self.cancel_arm(member));
                 }
             }
-            Node::Deadline { op, late, .. } => {
-                if !*late {
+            Node::Deadline { op, late, asked, .. } => {
+                if !*late && !std::mem::replace(asked, true) {
                     self.cancel(op);
                 }
             }
@@ -339,13 +438,9 @@ impl World {
         }
     }
 
-    fn cancel_arms(&mut self, arms: &mut [Arm], only: Option<usize>) {
-        for (index, arm) in arms.iter_mut().enumerate() {
-            if let Arm::Running(node) = arm
-                && only.is_none_or(|only| only == index)
-            {
-                self.cancel(node);
-            }
+    fn cancel_arm(&mut self, arm: &mut Arm) {
+        if let Arm::Running(node) = arm {
+            self.cancel(node);
         }
     }
 
@@ -353,15 +448,18 @@ impl World {
     fn commit(&mut self, node: &mut Node) {
         match node {
             Node::Leaf(number) => self.log.push(Event::Races(*number)),
-            Node::All { arms, .. } => {
-                for arm in arms {
-                    if let Arm::Running(node) = arm {
-                        self.commit(node);
-                    }
-                }
+            Node::All { arms, .. } | Node::ParallelAll { arms, .. } => {
+                arms.iter_mut().for_each(|arm| self.commit_arm(arm));
             }
-            Node::Any { .. } | Node::Chain { .. } => {}
+            Node::Any { .. } | Node::ParallelAny { .. } | Node::Chain { .. } => {}
+            Node::WithCancel { op, .. } => self.commit_arm(op),
             Node::Deadline { op, .. } | Node::Lent(op) => self.commit(op),
+        }
+    }
+
+    fn commit_arm(&mut self, arm: &mut Arm) {
+        if let Arm::Running(node) = arm {
+            self.commit(node);
         }
     }
 
@@ -373,14 +471,24 @@ impl World {
                 State::InFlight => self.log.push(Event::DroppedInFlight(*number)),
                 State::Over => {}
             },
-            Node::All { arms, .. } | Node::Any { arms, .. } | Node::Chain { members: arms, .. } => {
-                for arm in arms {
-                    if let Arm::Running(node) = arm {
-                        self.drop(node);
-                    }
-                }
+            Node::All { arms, .. }
+            | Node::Any { arms, .. }
+            | Node::ParallelAll { arms, .. }
+            | Node::ParallelAny { arms, .. }
+            | Node::Chain { members: arms, .. } => arms.iter().for_each(|arm| self.drop_arm(arm)),
+            Node::WithCancel { op, slot, .. } => {
+                self.drop_arm(op);
+                self.drop_arm(slot);
             }
             Node::Deadline { op, .. } | Node::Lent(op) => self.drop(op),
+        }
+    }
+}
+
+impl World {
+    fn drop_arm(&mut self, arm: &Arm) {
+        if let Arm::Running(node) = arm {
+            self.drop(node);
         }
     }
 }
@@ -406,8 +514,9 @@ impl Node {
     fn decided(&self) -> bool {
         match self {
             Self::Leaf(_) | Self::Chain { .. } => false,
-            Self::All { arms, .. } => arms.iter().all(Arm::decided),
-            Self::Any { phase, .. } => matches!(phase, Phase::Ending(_)),
+            Self::All { arms, .. } | Self::ParallelAll { arms, .. } => arms.iter().all(Arm::decided),
+            Self::Any { phase, .. } | Self::ParallelAny { phase, .. } => matches!(phase, Phase::Ending(_)),
+            Self::WithCancel { op, .. } => op.decided(),
             Self::Deadline { op, .. } | Self::Lent(op) => op.decided(),
         }
     }

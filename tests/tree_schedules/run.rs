@@ -207,7 +207,7 @@ impl<'a> Run<'a> {
                 assert!(fresh || delivered + back == 1, "the value of leaf {leaf} is lost; {self}");
             }
         }
-        if matches!(self.tree, Tree::All(..) | Tree::Any(..) | Tree::Chain(..)) && !has_deadline(self.tree) {
+        if !matches!(self.tree, Tree::Leaf(_) | Tree::Lent(_)) {
             for leaf in 0..self.tree.leaves() {
                 let asked = self.count(Event::Asked(leaf)) + self.count(Event::Discarded(leaf));
                 assert!(asked <= 1, "leaf {leaf} was asked {asked} times; {self}");
@@ -219,21 +219,10 @@ impl<'a> Run<'a> {
 /// Whether there is a node that keeps the outputs of some arms while it waits for others: if it loses, they go with it.
 /// A race that has decided keeps one too, but cannot lose any more; only discarding the whole takes it.
 fn holds_outputs(tree: &Tree) -> bool {
-    match tree {
-        Tree::Leaf(_) => false,
-        Tree::All(..) | Tree::Chain(..) => true,
-        Tree::Any(_, arms) => arms.iter().any(holds_outputs),
-        Tree::Deadline(_, tree) | Tree::Lent(tree) => holds_outputs(tree),
-    }
-}
-
-fn has_deadline(tree: &Tree) -> bool {
-    match tree {
-        Tree::Leaf(_) | Tree::Chain(..) => false,
-        Tree::All(_, arms) | Tree::Any(_, arms) => arms.iter().any(has_deadline),
-        Tree::Deadline(..) => true,
-        Tree::Lent(tree) => has_deadline(tree),
-    }
+    // What a slot resolved to is nobody's.
+    let holds =
+        matches!(tree, Tree::All(..) | Tree::ParallelAll(..) | Tree::Chain(..) | Tree::WithCancel(..));
+    holds || tree.arms().into_iter().any(holds_outputs)
 }
 
 impl std::fmt::Display for Run<'_> {

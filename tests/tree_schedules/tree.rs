@@ -9,7 +9,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use millstream::Operation;
-use millstream::combinators::{OperationExt, hard_link, link, when_all, when_any};
+use millstream::combinators::{
+    OperationExt, hard_link, link, parallel_all, parallel_any, when_all, when_any,
+};
 
 use crate::leaf::{Leaf, Outcome, Stage};
 
@@ -30,6 +32,10 @@ pub(crate) enum Tree {
     Leaf(usize),
     All(Shape, Vec<Tree>),
     Any(Shape, Vec<Tree>),
+    ParallelAll(Shape, Vec<Tree>),
+    ParallelAny(Shape, Vec<Tree>),
+    /// An operation, and the slot that stops it.
+    WithCancel(Box<Tree>, Box<Tree>),
     /// A chain of leaves, hard or soft.
     Chain(bool, Vec<usize>),
     /// With a deadline that has passed at the first poll (`true`), or that never does.
@@ -44,6 +50,8 @@ pub(crate) enum Out {
     Leaf(usize, Outcome),
     All(Vec<Out>),
     Any(usize, Box<Out>),
+    /// Every output, and the order of completion; of a race the winner too.
+    Ordered(Option<usize>, Vec<usize>, Vec<Out>),
     InTime(Box<Out>),
     Late(Box<Out>),
 }
@@ -53,29 +61,48 @@ impl Out {
     pub(crate) fn leaves(&self, into: &mut Vec<(usize, Outcome)>) {
         match self {
             Self::Leaf(number, outcome) => into.push((*number, *outcome)),
-            Self::All(outs) => outs.iter().for_each(|out| out.leaves(into)),
+            Self::All(outs) | Self::Ordered(_, _, outs) => outs.iter().for_each(|out| out.leaves(into)),
             Self::Any(_, out) | Self::InTime(out) | Self::Late(out) => out.leaves(into),
         }
     }
 }
 
 impl Tree {
+    /// What is directly below, in the order in which it starts.
+    pub(crate) fn arms(&self) -> Vec<&Tree> {
+        match self {
+            Self::Leaf(_) | Self::Chain(..) => vec![],
+            Self::All(_, arms)
+            | Self::Any(_, arms)
+            | Self::ParallelAll(_, arms)
+            | Self::ParallelAny(_, arms) => arms.iter().collect(),
+            Self::WithCancel(op, slot) => vec![slot, op],
+            Self::Deadline(_, tree) | Self::Lent(tree) => vec![tree],
+        }
+    }
+
+    pub(crate) fn arms_mut(&mut self) -> Vec<&mut Tree> {
+        match self {
+            Self::Leaf(_) | Self::Chain(..) => vec![],
+            Self::All(_, arms)
+            | Self::Any(_, arms)
+            | Self::ParallelAll(_, arms)
+            | Self::ParallelAny(_, arms) => arms.iter_mut().collect(),
+            Self::WithCancel(op, slot) => vec![slot, op],
+            Self::Deadline(_, tree) | Self::Lent(tree) => vec![tree],
+        }
+    }
+
     pub(crate) fn leaves(&self) -> usize {
         match self {
             Self::Leaf(_) => 1,
-            Self::All(_, arms) | Self::Any(_, arms) => arms.iter().map(Self::leaves).sum(),
             Self::Chain(_, members) => members.len(),
-            Self::Deadline(_, tree) | Self::Lent(tree) => tree.leaves(),
+            _ => self.arms().into_iter().map(Self::leaves).sum(),
         }
     }
 
     pub(crate) fn has_lent(&self) -> bool {
-        match self {
-            Self::Leaf(_) | Self::Chain(..) => false,
-            Self::All(_, arms) | Self::Any(_, arms) => arms.iter().any(Self::has_lent),
-            Self::Deadline(_, tree) => tree.has_lent(),
-            Self::Lent(_) => true,
-        }
+        matches!(self, Self::Lent(_)) || self.arms().into_iter().any(Self::has_lent)
     }
 
     /// Numbers the leaves from the left, beginning with `next`.
@@ -87,8 +114,7 @@ impl Tree {
         match self {
             Self::Leaf(number) => *number = take(),
             Self::Chain(_, members) => members.iter_mut().for_each(|number| *number = take()),
-            Self::All(_, arms) | Self::Any(_, arms) => arms.iter_mut().for_each(|arm| arm.number(next)),
-            Self::Deadline(_, tree) | Self::Lent(tree) => tree.number(next),
+            _ => self.arms_mut().into_iter().for_each(|arm| arm.number(next)),
         }
     }
 }
@@ -105,6 +131,9 @@ pub(crate) fn build(tree: &Tree, stage: &Rc<Stage>) -> Built {
         }
         Tree::All(shape, arms) => build_all(*shape, all(arms)),
         Tree::Any(shape, arms) => build_any(*shape, all(arms)),
+        Tree::ParallelAll(shape, arms) => build_parallel_all(*shape, all(arms)),
+        Tree::ParallelAny(shape, arms) => build_parallel_any(*shape, all(arms)),
+        Tree::WithCancel(op, slot) => mapped(build(op, stage).with_cancel(build(slot, stage)), |out| out),
         Tree::Chain(hard, members) => {
             let leaves = members.iter().map(|number| Leaf::new(*number, stage)).collect::<Vec<_>>();
             let members = members.clone();
@@ -175,6 +204,42 @@ fn build_any(shape: Shape, arms: Vec<Built>) -> Built {
         (Shape::Array, 3) => mapped(when_any(array::<3>(arms)), indexed),
         (Shape::Iterator, _) => mapped(when_any(arms.into_iter()), indexed),
         _ => mapped(when_any(arms), indexed),
+    }
+}
+
+fn build_parallel_all(shape: Shape, arms: Vec<Built>) -> Built {
+    match (shape, arms.len()) {
+        (Shape::Tuple, 2) => {
+            let [a, b] = array(arms);
+            mapped(parallel_all((a, b)), |done| {
+                Out::Ordered(None, done.order.into(), vec![done.outputs.0, done.outputs.1])
+            })
+        }
+        (Shape::Array, 3) => mapped(parallel_all(array::<3>(arms)), |done| {
+            Out::Ordered(None, done.order.into(), done.outputs.into())
+        }),
+        (Shape::Iterator, _) => {
+            mapped(parallel_all(arms.into_iter()), |done| Out::Ordered(None, done.order, done.outputs))
+        }
+        _ => mapped(parallel_all(arms), |done| Out::Ordered(None, done.order, done.outputs)),
+    }
+}
+
+fn build_parallel_any(shape: Shape, arms: Vec<Built>) -> Built {
+    match (shape, arms.len()) {
+        (Shape::Tuple, 2) => {
+            let [a, b] = array(arms);
+            mapped(parallel_any((a, b)), |raced| {
+                Out::Ordered(Some(raced.winner), raced.order.into(), vec![raced.outputs.0, raced.outputs.1])
+            })
+        }
+        (Shape::Array, 3) => mapped(parallel_any(array::<3>(arms)), |raced| {
+            Out::Ordered(Some(raced.winner), raced.order.into(), raced.outputs.into())
+        }),
+        (Shape::Iterator, _) => mapped(parallel_any(arms.into_iter()), |raced| {
+            Out::Ordered(Some(raced.winner), raced.order, raced.outputs)
+        }),
+        _ => mapped(parallel_any(arms), |raced| Out::Ordered(Some(raced.winner), raced.order, raced.outputs)),
     }
 }
 
