@@ -97,6 +97,8 @@ mod prose {
     mod readme {}
     #[doc = include_str!("../docs/guide.md")]
     mod guide {}
+    #[doc = include_str!("../docs/guide/chains.md")]
+    mod chains {}
     #[doc = include_str!("../docs/guide/channels.md")]
     mod channels {}
     #[doc = include_str!("../docs/guide/combinators.md")]

@@ -165,6 +165,9 @@ fn a_short_receive_breaks_a_chain_only_if_it_was_to_wait_for_all() {
             (ops::recv(socket(b"abcdefgh"), [0; 8]).flags(libc::MSG_WAITALL) >> ops::nop()).await;
         assert_eq!(n.expect("no error"), 8);
         next.expect("nothing was short");
+        // The end of the stream is the shortest there is.
+        (ops::recv(socket(b""), [0; 8]) >> ops::nop()).await.1.expect("no failure");
+        assert_broken((ops::recv(socket(b""), [0; 8]).flags(libc::MSG_WAITALL) >> ops::nop()).await.1);
         // Over one buffer that means: a chain that receives waits for all, or sends what it did not receive.
         let (reader, to) = sink();
         let relay = Relay::new([b'-'; 8]);
@@ -174,6 +177,31 @@ fn a_short_receive_breaks_a_chain_only_if_it_was_to_wait_for_all() {
         assert_eq!(n.expect("no error"), 3);
         assert_broken(written);
         assert_eq!(drained(reader, to), b"");
+    });
+    assert_idle(&runtime);
+}
+
+#[test]
+fn what_else_fails_and_breaks_no_chain() {
+    let _watchdog = watchdog();
+    let runtime = runtime();
+    runtime.block_on(async {
+        let (missing, next) = (ops::statx("/no/such/file") >> ops::nop()).await;
+        assert!(missing.is_err());
+        next.expect("the kernel goes on after a statx");
+        let (synced, next) = (ops::fsync(pipe(b"").0) >> ops::nop()).await;
+        assert!(synced.is_err());
+        next.expect("and after an fsync");
+        let (waited, next) = (ops::timeout(Duration::from_micros(10)) >> ops::nop()).await;
+        waited.expect("the time has passed");
+        next.expect("which is a success");
+        // A short send: the socket is full, and does not wait.
+        let (ours, _theirs) = UnixStream::pair().expect("descriptors are there");
+        ours.set_nonblocking(true).expect("a socket");
+        let ((n, _), next) =
+            (ops::send(Fd::from(ours), vec![1; 1 << 22]).flags(libc::MSG_DONTWAIT) >> ops::nop()).await;
+        assert!(n.expect("some of it") < 1 << 22);
+        next.expect("a short send is a success");
     });
     assert_idle(&runtime);
 }
