@@ -234,6 +234,10 @@ impl Operation for Leaf {
         }
     }
 
+    fn may_resolve(&self) -> bool {
+        self.controls().outcome.get().is_some() || self.controls().asked.get()
+    }
+
     fn commit_on_poll(self: Pin<&mut Self>) {
         assert!(self.controls().state.get() == State::Fresh, "told of the race after the first poll");
         self.note(Event::Races);
