@@ -345,7 +345,8 @@ async fn restless(turns: u32) -> u32 {
         std::future::poll_fn(|cx| {
             cx.waker().wake_by_ref();
             if turn % 2 == 0 {
-                cx.waker().clone().wake();
+                let another = cx.waker().clone();
+                another.wake_by_ref();
             }
             if std::mem::replace(&mut polled, true) {
                 std::task::Poll::Ready(())
