@@ -26,6 +26,7 @@ pin_project! {
 }
 
 impl<O: Operation> Slot<O> {
+    #[inline]
     pub(super) fn new(op: O) -> Self {
         // op-flow 2/8: wrapped by a combinator. Still a value: the op lies in the combinator, which lies in the task.
         Self::Running { op }
@@ -47,6 +48,7 @@ impl<O: Operation> Slot<O> {
     }
 
     /// The operation, while the arm runs.
+    #[inline]
     pub(super) fn op(self: Pin<&mut Self>) -> Option<Pin<&mut O>> {
         match self.project() {
             Projected::Running { op } => Some(op),
@@ -55,6 +57,7 @@ impl<O: Operation> Slot<O> {
     }
 
     /// The operation by shared reference, while the arm runs.
+    #[inline]
     pub(super) fn peek(&self) -> Option<&O> {
         match self {
             Self::Running { op } => Some(op),
@@ -71,6 +74,7 @@ impl<O: Operation> Slot<O> {
     }
 
     /// Polls the arm unless it has completed.
+    #[inline(always)] // an arm is polled at one place or two
     pub(super) fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(op) = self.as_mut().op() {
             match op.poll(cx) {
@@ -82,7 +86,14 @@ impl<O: Operation> Slot<O> {
         Poll::Ready(())
     }
 
+    /// The same of an arm that has decided, and waits for its own losers: a race in a race.
+    #[cold]
+    pub(super) fn poll_decided(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll(cx)
+    }
+
     /// Drives a loser to its end, then drops it.
+    #[inline]
     pub(super) fn poll_discard(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(op) = self.as_mut().op()
             && op.poll_discard(cx).is_pending()
@@ -94,6 +105,7 @@ impl<O: Operation> Slot<O> {
     }
 
     /// Whether the outcome is settled: completed, or waiting out what it decided against.
+    #[inline]
     pub(super) fn is_settled(&self) -> bool {
         self.peek().is_none_or(Operation::is_decided)
     }
@@ -104,6 +116,7 @@ impl<O: Operation> Slot<O> {
     ///
     /// When the arm is still running or its output was taken: the combinator above was polled after completion.
     #[track_caller]
+    #[inline]
     pub(super) fn take(self: Pin<&mut Self>) -> O::Output {
         match self.project_replace(Self::Taken) {
             Replaced::Done { output } => output, // Done -> Taken

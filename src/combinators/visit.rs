@@ -30,6 +30,7 @@ impl Visit for Cancel {
 pub(super) struct Commit;
 
 impl Visit for Commit {
+    #[inline]
     fn visit<O: Operation>(&mut self, _index: usize, arm: Pin<&mut Slot<O>>) -> ControlFlow<()> {
         if let Some(op) = arm.op() {
             op.commit_on_poll();

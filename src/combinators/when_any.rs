@@ -161,6 +161,7 @@ impl<T: Arms> WhenAny<T> {
 impl<T: RaceArms> Future for WhenAny<T> {
     type Output = T::Winner;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T::Winner> {
         let mut this = self.project();
         if let Phase::Fresh = *this.phase {
@@ -218,6 +219,7 @@ struct Race<'a, 'c> {
 }
 
 impl Visit for Race<'_, '_> {
+    #[inline(always)]
     fn visit<O: Operation>(&mut self, index: usize, mut arm: Pin<&mut Slot<O>>) -> ControlFlow<()> {
         // An arm that has decided but is still waiting something out has won: discarding it would lose what it took.
         if arm.as_mut().poll(self.cx).is_ready() || arm.is_settled() {
@@ -237,9 +239,10 @@ struct End<'a, 'c> {
 }
 
 impl Visit for End<'_, '_> {
+    #[inline(always)]
     fn visit<O: Operation>(&mut self, index: usize, arm: Pin<&mut Slot<O>>) -> ControlFlow<()> {
         self.ended &= if index == self.winner {
-            arm.poll(self.cx).is_ready()
+            arm.peek().is_none() || arm.poll_decided(self.cx).is_ready()
         } else {
             arm.poll_discard(self.cx).is_ready()
         };
