@@ -10,7 +10,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Waker};
 
 use millstream::combinators::adapters::future;
-use millstream::combinators::{parallel_all, parallel_any, when_all, when_any};
+use millstream::combinators::{OperationExt, parallel_all, parallel_any, when_all, when_any};
 use millstream::{Operation, channel, race};
 
 struct Counting;
@@ -49,6 +49,11 @@ fn poll<O: Operation>(op: Pin<&mut O>) -> bool {
 #[test]
 fn tuples_and_arrays_allocate_nothing_from_start_to_end() {
     let (tx, rx) = channel::bounded::<u32>(4);
+    // What a thread's first channel operation sets up once is not the combinators' doing.
+    for _ in 0..1_000 {
+        tx.try_push(0).unwrap();
+        rx.try_pop().unwrap();
+    }
     let count = allocations(|| {
         let mut all = pin!(when_all((future(ready(1)), rx.pop(), when_all([rx.pop(), rx.pop()]))));
         assert!(!poll(all.as_mut()));
@@ -73,6 +78,14 @@ fn tuples_and_arrays_allocate_nothing_from_start_to_end() {
         tx.try_push(8).unwrap();
         tx.try_push(9).unwrap();
         assert!(poll(shown.as_mut()));
+
+        let mut lost = None;
+        {
+            let mut guarded = pin!(race!(rx.pop().lost_into(&mut lost) || rx.pop().with_cancel(rx.pop())));
+            assert!(!poll(guarded.as_mut()));
+            tx.try_push(10).unwrap();
+            assert!(poll(guarded.as_mut()));
+        }
 
         let mut dropped = pin!(rx.pop() | rx.pop() | rx.pop());
         assert!(!poll(dropped.as_mut()));
