@@ -228,7 +228,7 @@ impl Lookout {
     #[inline]
     fn renew_stamp(&self) {
         let next = self.stamp.get() + 1;
-        self.stamp.set(if next % STAMPS == 0 { fresh_stamps() } else { next });
+        self.stamp.set(if next.is_multiple_of(STAMPS) { fresh_stamps() } else { next });
     }
 
     #[inline]
