@@ -12,7 +12,7 @@ pub(super) use many::Progress;
 
 use core::task::Waker;
 
-use super::ring::Ring;
+use super::ring::{Leaving, Ring};
 use super::waiter::{Line, State, Waiter};
 use super::wake::{Keep, Wakes};
 
@@ -297,15 +297,15 @@ impl<T> Engine<T> {
     }
 
     /// Pops a free value if no push waits for its slot: the common case, which wakes nobody.
-    #[inline(always)] // by value through registers: read back from memory in wider pieces than it was written, it stalls
-    pub(super) fn pop_now(&mut self) -> Option<T> {
-        if self.free() > 0 && self.pushers.is_empty() { self.ring.pop_front() } else { None }
+    #[inline(always)]
+    pub(super) fn pop_now(&mut self) -> Option<Leaving<'_, T>> {
+        if self.free() > 0 && self.pushers.is_empty() { self.ring.pop_slot() } else { None }
     }
 
     /// Pops the value that was counted for a notified popper, or another that is the oldest by now.
-    #[inline(always)] // as `pop_now`
-    pub(super) fn pop_counted(&mut self) -> Option<T> {
-        let value = self.ring.pop_front();
+    #[inline(always)]
+    pub(super) fn pop_counted(&mut self) -> Option<Leaving<'_, T>> {
+        let value = self.ring.pop_slot();
         self.assigned -= usize::from(value.is_some());
         value
     }
@@ -355,7 +355,7 @@ impl<T> Engine<T> {
             State::Queued => return unsafe { refresh(waiter, keep) },
             State::Closed => return Step::Ready(Err(Closed), Wakes::default()),
             State::Notified => {
-                if let Some(value) = self.pop_counted() {
+                if let Some(value) = self.pop_counted().map(Leaving::value) {
                     waiter.set(State::Taken);
                     return Step::Ready(
                         Ok((value, self.has_ended() && !self.poppers.is_empty())),

@@ -108,6 +108,9 @@ impl<T> Error for TryPushError<T> {}
 /// Why [`pop`](super::Receiver::pop) brought no value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
+// As large as a word, it begins where most values do in the result of a pop. A byte would lie before them, and from there
+// on the compiler takes it and the value for one piece: it copies a large value once more for each enum around it.
+#[repr(usize)]
 pub enum PopError {
     /// The channel is closed and everything in it has been popped.
     Closed,
@@ -143,6 +146,7 @@ impl Error for PopError {}
 
 /// Why [`try_pop`](super::Receiver::try_pop) brought no value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)] // as `PopError`
 pub enum TryPopError {
     /// Nothing to take now; at capacity 0, no push is waiting.
     Empty,

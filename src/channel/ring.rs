@@ -109,13 +109,19 @@ impl<T> Ring<T> {
     /// Takes the oldest value.
     #[inline(always)]
     pub(super) fn pop_front(&mut self) -> Option<T> {
+        self.pop_slot().map(Leaving::value)
+    }
+
+    /// The oldest value, still in its slot.
+    #[inline(always)]
+    pub(super) fn pop_slot(&mut self) -> Option<Leaving<'_, T>> {
         if self.is_empty() {
             return None;
         }
-        let slot = self.slot(0);
+        let slot = self.slot(0).cast::<MaybeUninit<T>>();
         self.skip(1);
-        // SAFETY: (local) it held a value, and counts as vacant from here on.
-        Some(unsafe { slot.read() })
+        // SAFETY: (local) one of the slots, which stays as it is as long as the ring is borrowed.
+        Some(Leaving(unsafe { &*slot }))
     }
 
     /// Counts the first `count` slots as vacant: their values have been moved out.
@@ -153,6 +159,20 @@ impl<T> Ring<T> {
             to.set_len(to.len() + count);
         }
         self.skip(count);
+    }
+}
+
+/// A value whose slot counts as vacant already. Where a large value goes is decided by who takes it out: handed on from
+/// function to function it would be copied by most of them.
+#[must_use = "the value is lost"]
+pub(super) struct Leaving<'a, T>(&'a MaybeUninit<T>);
+
+impl<T> Leaving<'_, T> {
+    /// The value. To be put where it belongs at once, before anything is written to memory.
+    #[inline(always)] // by value through registers: read back from memory in wider pieces than it was written, it stalls
+    pub(super) fn value(self) -> T {
+        // SAFETY: (local) made of a slot that held a value, which is read only here: `self` is used up.
+        unsafe { self.0.assume_init_read() }
     }
 }
 

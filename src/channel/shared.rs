@@ -242,9 +242,8 @@ impl<T, S: Sharing> Shared<T, S> {
         }
         let mut engine = self.engine.lock();
         if let Some(value) = engine.pop_now() {
-            drop(engine);
             waiter.set(State::Finished);
-            return Poll::Ready(Ok(value));
+            return Poll::Ready(Ok(value.value()));
         }
         // SAFETY: (I3) by this function's contract.
         unsafe { self.wait_to_pop(engine, waiter, cx) }
@@ -269,9 +268,8 @@ impl<T, S: Sharing> Shared<T, S> {
             && !engine.is_closed()
             && let Some(value) = engine.pop_counted()
         {
-            drop(engine);
             waiter.set(State::Finished);
-            return Poll::Ready(Ok(value));
+            return Poll::Ready(Ok(value.value()));
         }
         // SAFETY: (I3) by this function's contract.
         unsafe { self.attempt_pop(engine, waiter, cx) }
