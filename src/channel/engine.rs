@@ -310,16 +310,26 @@ impl<T> Engine<T> {
         value
     }
 
+    /// Pops the oldest value of an engine that has free ones. Its slot is to be given away with
+    /// [`settle`](Self::settle).
+    #[inline(always)]
+    pub(super) fn pop_unsettled(&mut self) -> Leaving<'_, T> {
+        self.ring.pop_slot().expect("what is free is in the ring")
+    }
+
     /// Pops for a popper that would otherwise wait: a free value, or the one the oldest parked push is due to give.
     #[inline(always)]
     pub(super) fn pop_due(&mut self) -> Option<(T, Wakes)> {
-        if let Some(popped) = self.pop_free() {
-            return Some(popped);
-        }
+        self.pop_free().or_else(|| self.pull_due())
+    }
+
+    /// With no free value: pops the one the oldest parked push is due to give.
+    #[inline(always)]
+    pub(super) fn pull_due(&mut self) -> Option<(T, Wakes)> {
         // By waiting, this popper would make room for the oldest push, and be the first in line for its value: a popper
         // that waits already does so for a granted push, and then, as with a void grant, the comparison does not hold.
         let due =
-            self.capacity + 1 > self.granted && self.pushers.front().is_some_and(|offer| !offer.by_poll);
+            self.pushers.front().is_some_and(|offer| !offer.by_poll) && self.capacity + 1 > self.granted;
         if due { self.pull_through(|_| true) } else { None }
     }
 
@@ -425,7 +435,7 @@ impl<T> Engine<T> {
     /// Gives one unit of room, if there is any, to the oldest parked push: pulls its value, or grants it the slot.
     /// Every change makes at most one unit, so once is enough.
     #[inline]
-    fn settle(&mut self) -> Wakes {
+    pub(super) fn settle(&mut self) -> Wakes {
         if self.pushers.is_empty() || self.closed || !self.has_room(self.granted) {
             return Wakes::default();
         }

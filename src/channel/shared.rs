@@ -9,6 +9,7 @@ mod permit;
 mod watchers;
 
 use core::fmt;
+use core::mem::ManuallyDrop;
 use core::task::{Context, Poll, Waker};
 
 use super::engine::{Closed, Engine, Offer, Refused, Step};
@@ -34,6 +35,20 @@ type Guard<'a, T, S> = <<S as Means>::Lock<Engine<T>> as Exclusion<Engine<T>>>::
 unsafe impl<T: Send> Send for Shared<T, Threads> {}
 // SAFETY: (I5) as above; all access through `&Shared` is by the lock or by atomics, and no `&T` is ever handed out.
 unsafe impl<T: Send> Sync for Shared<T, Threads> {}
+
+/// The lock after a value was taken out. What follows from that is done when this is dropped: when the value is where it
+/// goes, so that it is not put down somewhere on the way there.
+struct Settling<'a, T: 'a, S: Sharing>(ManuallyDrop<Guard<'a, T, S>>);
+
+impl<T, S: Sharing> Drop for Settling<'_, T, S> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        let wakes = self.0.settle();
+        // SAFETY: (local) not used after this.
+        unsafe { ManuallyDrop::drop(&mut self.0) };
+        wakes.deliver();
+    }
+}
 
 /// Waiters told about a close under one hold of the lock.
 const END_BATCH: usize = 16;
@@ -311,7 +326,12 @@ impl<T, S: Sharing> Shared<T, S> {
         waiter: &Waiter<()>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<T, PopError>> {
-        if let Some((value, wakes)) = engine.pop_due() {
+        if engine.free() > 0 {
+            waiter.set(State::Finished);
+            let mut engine = Settling::<T, S>(ManuallyDrop::new(engine));
+            return Poll::Ready(Ok(engine.0.pop_unsettled().value()));
+        }
+        if let Some((value, wakes)) = engine.pull_due() {
             drop(engine);
             waiter.set(State::Finished);
             wakes.deliver();
