@@ -163,17 +163,8 @@ impl<T> Engine<T> {
     /// Moves the value in `slot`, if there is one, to the tail.
     #[inline]
     fn enqueue(&mut self, slot: &mut Option<T>) {
-        self.make_room();
-        self.ring.push_from(slot);
-    }
-
-    /// Sees to a slot for one more value.
-    #[inline]
-    fn make_room(&mut self) {
-        if self.ring.vacant() == 0 {
-            // Only counted values come on top of the capacity, so the ring grows with their number, not by doubling.
-            self.ring.grow(HAND_OVER.max(self.assigned));
-        }
+        // Only counted values come on top of the capacity, so the ring grows with their number, not by doubling.
+        self.ring.push_from(slot, || HAND_OVER.max(self.assigned));
     }
 
     /// Counts one free value as the first waiting popper's, if one waits.
@@ -452,10 +443,10 @@ impl<T> Engine<T> {
                 Wakes { pusher, popper: None }
             }
             Some(_) => {
-                self.make_room();
-                let ring = &mut self.ring;
-                let pulled =
-                    self.pushers.finish_front(State::Taken, |offer| ring.push_from(&mut offer.value));
+                let (ring, more) = (&mut self.ring, HAND_OVER.max(self.assigned));
+                let pulled = self
+                    .pushers
+                    .finish_front(State::Taken, |offer| ring.push_from(&mut offer.value, || more));
                 let pusher = pulled.map(|(_, waker)| waker);
                 Wakes { pusher, popper: self.assign() }
             }

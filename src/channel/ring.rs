@@ -86,15 +86,16 @@ impl<T> Ring<T> {
         unsafe { self.slots.as_mut_ptr().add(at).cast() }
     }
 
-    /// Moves the value out of `from` to the tail; `false` if there is none in it.
+    /// Moves the value out of `from` to the tail; `false` if there is none in it. Without a vacant slot, it makes as many
+    /// more as `more` says, at least one.
     ///
     /// # Panics
-    /// If there is no vacant slot and no memory for one.
+    /// If there is no memory for more slots.
     #[inline]
-    pub(super) fn push_from(&mut self, from: &mut Option<T>) -> bool {
+    pub(super) fn push_from(&mut self, from: &mut Option<T>, more: impl FnOnce() -> usize) -> bool {
         let Some(value) = from else { return false };
         if self.vacant() == 0 {
-            self.grow(1);
+            self.grow(more().max(1));
         }
         let slot = self.slot(self.len);
         // SAFETY: (local) the slot is vacant; `from` is overwritten without a drop of the value that was moved out.
@@ -118,10 +119,11 @@ impl<T> Ring<T> {
         if self.is_empty() {
             return None;
         }
-        let slot = self.slot(0).cast::<MaybeUninit<T>>();
-        self.skip(1);
-        // SAFETY: (local) one of the slots, which stays as it is as long as the ring is borrowed.
-        Some(Leaving(unsafe { &*slot }))
+        let next = self.head + 1;
+        let head = core::mem::replace(&mut self.head, if next == self.slots.len() { 0 } else { next });
+        self.len -= 1;
+        // SAFETY: (local) the head is below the number of slots, as long as there is any.
+        Some(Leaving(unsafe { self.slots.get_unchecked(head) }))
     }
 
     /// Counts the first `count` slots as vacant: their values have been moved out.
@@ -210,7 +212,7 @@ mod tests {
         for round in 0..100 {
             for n in 0..round % 7 {
                 let value = Box::new(round * 10 + n);
-                assert!(ring.push_from(&mut Some(value.clone())));
+                assert!(ring.push_from(&mut Some(value.clone()), || round % 3));
                 model.push_back(value);
             }
             for _ in 0..round % 5 {
@@ -218,7 +220,7 @@ mod tests {
             }
             assert_eq!((ring.len(), ring.is_empty()), (model.len(), model.is_empty()));
         }
-        assert!(!ring.push_from(&mut None));
+        assert!(!ring.push_from(&mut None, || 0));
         assert!(ring.vacant() < 100);
     }
 
@@ -244,11 +246,11 @@ mod tests {
         struct Zero<'a>(&'a Rc<()>);
         let alive = Rc::new(());
         let mut ring = Ring::<()>::try_new(usize::MAX / 2).unwrap();
-        assert!(ring.push_from(&mut Some(())));
+        assert!(ring.push_from(&mut Some(()), || 1));
         assert_eq!((ring.len(), ring.pop_front(), ring.pop_front()), (1, Some(()), None));
         let mut ring = Ring::try_new(1).unwrap();
         for _ in 0..4 {
-            ring.push_from(&mut Some((alive.clone(), Zero(&alive))));
+            ring.push_from(&mut Some((alive.clone(), Zero(&alive))), || 1);
         }
         assert_eq!(Rc::strong_count(&alive), 5);
         assert!(Rc::ptr_eq(ring.pop_front().unwrap().1.0, &alive));

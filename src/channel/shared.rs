@@ -248,9 +248,10 @@ impl<T, S: Sharing> Shared<T, S> {
         waiter: &Waiter<()>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<T, PopError>> {
-        if !waiter.is_idle() {
+        let state = waiter.state();
+        if state != State::Idle {
             // SAFETY: (I3) by this function's contract.
-            return unsafe { self.repoll_pop(waiter, cx) };
+            return unsafe { self.repoll_pop(waiter, state, cx) };
         }
         if !executor::spend(cx) {
             return Poll::Pending;
@@ -268,19 +269,19 @@ impl<T, S: Sharing> Shared<T, S> {
     ///
     /// # Safety
     /// As for [`poll_pop`](Self::poll_pop).
-    unsafe fn repoll_pop(&self, waiter: &Waiter<()>, cx: &mut Context<'_>) -> Poll<Result<T, PopError>> {
-        match waiter.state() {
-            State::Idle | State::Queued | State::Notified => {}
-            state @ (State::Closed | State::Cancelled) => {
-                waiter.set(State::Finished);
-                let closed = state == State::Closed;
-                return Poll::Ready(Err(if closed { PopError::Closed } else { PopError::Cancelled }));
-            }
-            State::Taken | State::Finished => panic!("a pop was polled after it had resolved"),
+    #[inline(always)]
+    unsafe fn repoll_pop(
+        &self,
+        waiter: &Waiter<()>,
+        state: State,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<T, PopError>> {
+        if state != State::Notified {
+            // SAFETY: (I3) by this function's contract.
+            return unsafe { self.repoll_idle_pop(waiter, state, cx) };
         }
         let mut engine = self.engine.lock();
-        if waiter.state() == State::Notified
-            && !engine.is_closed()
+        if !engine.is_closed()
             && let Some(value) = engine.pop_counted()
         {
             waiter.set(State::Finished);
@@ -296,6 +297,7 @@ impl<T, S: Sharing> Shared<T, S> {
         let mut engine = self.engine.lock_calmly(); // for a pop, a value less is nothing new
         match engine.pop_now() {
             Some(value) => {
+                let value = value.value();
                 if !engine.may_pop() {
                     S::Lock::calm(&engine);
                 }
@@ -313,6 +315,31 @@ impl<T, S: Sharing> Shared<T, S> {
         drop(engine);
         wakes.deliver();
         Some(Ok(value))
+    }
+
+    /// [`repoll_pop`](Self::repoll_pop) of one that has nothing counted, or had not when its state was read.
+    ///
+    /// # Safety
+    /// As for [`poll_pop`](Self::poll_pop).
+    #[inline(never)]
+    unsafe fn repoll_idle_pop(
+        &self,
+        waiter: &Waiter<()>,
+        state: State,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<T, PopError>> {
+        match state {
+            // SAFETY: (I3) by this function's contract.
+            State::Idle | State::Queued | State::Notified => unsafe {
+                self.attempt_pop(self.engine.lock(), waiter, cx)
+            },
+            State::Closed | State::Cancelled => {
+                waiter.set(State::Finished);
+                let closed = state == State::Closed;
+                Poll::Ready(Err(if closed { PopError::Closed } else { PopError::Cancelled }))
+            }
+            State::Taken | State::Finished => panic!("a pop was polled after it had resolved"),
+        }
     }
 
     /// The part of [`poll_pop`](Self::poll_pop) of a new pop that may park: first what is likely, in a straight line.

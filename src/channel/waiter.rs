@@ -88,11 +88,15 @@ unsafe impl<P: Send> Send for Waiter<P> {}
 unsafe impl<P: Send> Sync for Waiter<P> {}
 
 impl<P> Waiter<P> {
+    #[inline]
     pub(super) fn new(payload: P) -> Self {
-        Self {
-            state: AtomicU8::new(State::Idle as u8),
-            body: UnsafeCell::new(Body { place: MaybeUninit::uninit(), payload }),
-            _pinned: PhantomPinned,
+        let mut waiter = MaybeUninit::<Self>::uninit();
+        // SAFETY: (local) all that has to be initialised is. In parts, since of a constant the compiler would also write
+        // what is not initialised.
+        unsafe {
+            (&raw mut (*waiter.as_mut_ptr()).state).write(AtomicU8::new(State::Idle as u8));
+            (&raw mut (*UnsafeCell::raw_get(&raw const (*waiter.as_ptr()).body)).payload).write(payload);
+            waiter.assume_init()
         }
     }
 

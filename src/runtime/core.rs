@@ -135,6 +135,7 @@ impl Core {
     }
 
     #[cold]
+    #[inline(never)] // nor is `wake_foreign`: what is likely then needs no place on the stack
     fn put_off(&self, waker: Waker) {
         if self.hurried.get() {
             return self.wake(waker);
@@ -199,6 +200,7 @@ impl Wakes for Core {
 }
 
 #[cold]
+#[inline(never)]
 fn wake_foreign(waker: Waker) {
     contain(|| waker.wake());
 }
