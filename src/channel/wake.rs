@@ -6,7 +6,7 @@
 use core::mem::MaybeUninit;
 use core::task::Waker;
 
-use crate::util::executor;
+use crate::util::{executor, marks};
 
 /// Runs code of the user's in the middle of work of ours: a panic in it ends there, having been reported by the
 /// panic hook, and what we were about to do still happens (I7).
@@ -26,9 +26,13 @@ pub(super) fn contain(f: impl FnOnce()) {
 /// Calls one waker, after the lock.
 #[inline]
 pub(super) fn deliver(waker: Option<Waker>) {
-    if let Some(waker) = waker
-        && let Err(waker) = executor::wake_later(waker)
-    {
+    let Some(mut waker) = waker else { return };
+    if marks::is_mark(&waker) {
+        // It says at once which arm it was; what may be put off is the task's own waker.
+        let Some(task) = marks::set(&waker) else { return };
+        waker = task;
+    }
+    if let Err(waker) = executor::wake_later(waker) {
         wake_now(waker);
     }
 }

@@ -53,5 +53,6 @@ pub use parallel_any::{ParallelAny, Raced, parallel_any, try_parallel_any};
 pub use select::__expand_select;
 #[doc(hidden)]
 pub use select::__select;
+pub use select::{Key, Next, Select};
 pub use when_all::{WhenAll, when_all};
 pub use when_any::{WhenAny, try_when_any, when_any};

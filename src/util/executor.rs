@@ -10,6 +10,7 @@ use core::ptr;
 use core::task::{Context, RawWakerVTable, Waker};
 use std::time::Instant;
 
+use super::marks;
 use super::plain::Plain;
 
 /// What a runtime does for the channels its tasks poll. One static per runtime kind, so filling it in is one store.
@@ -121,6 +122,7 @@ pub(crate) fn wake(waker: Waker) {
 pub(crate) fn about_to_wait(waker: &Waker) {
     if let Some(hooks) = HOOKS.get()
         && !ptr::eq(waker.vtable(), hooks.plain)
+        && !marks::is_mark(waker)
     {
         (hooks.catch_up)();
     }
@@ -129,7 +131,7 @@ pub(crate) fn about_to_wait(waker: &Waker) {
 /// A clone of the waker, if making and dropping it runs no code of anybody's.
 #[inline]
 pub(crate) fn copy(waker: &Waker) -> Option<Waker> {
-    Plain::of(waker).map(Plain::waker)
+    Plain::of(waker).map(Plain::waker).or_else(|| marks::copy(waker))
 }
 
 /// Which wakers are [`Plain`] here.

@@ -10,6 +10,8 @@ pub(crate) mod contain;
 pub(crate) mod executor;
 pub(crate) mod level;
 pub(crate) mod lookout;
+#[cfg_attr(millstream_loom, allow(dead_code, reason = "used by combinators, which have no models"))]
+pub(crate) mod marks;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 pub(crate) mod pinned;
 pub(crate) mod plain;

@@ -2,4 +2,5 @@
 //!
 //! Knows: the public API. Does not know: how arms are polled.
 
+mod set;
 mod syntax;

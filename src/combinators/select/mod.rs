@@ -3,8 +3,11 @@
 //! Knows: [`Operation`], chance. Does not know: rings, channels, tasks; how the macro's text is split, which is the macro
 //! crate's.
 
+mod set;
 mod tree;
 mod turn;
+
+pub use set::{Key, Next, Select};
 
 #[cfg(feature = "macros")]
 #[doc(hidden)]
@@ -309,7 +312,8 @@ pub mod __select {
 /// # Cost
 ///
 /// No allocation. A turn looks at every arm once, without a lock, and polls only those that may be ready; only when there is
-/// none is every arm polled. May change.
+/// none is every arm polled. For a number of arms known at run time there is [`Select`](crate::combinators::Select), whose
+/// cost does not grow with it. May change.
 ///
 /// # Examples
 ///
