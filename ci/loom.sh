@@ -115,6 +115,9 @@ watches-armed-without-fence channel::tests::spsc::loom::one_crosses_between_runt
 watches-armed-without-a-look channel::tests::spsc::loom::one_crosses_between_runtimes
 light-is-nothing channel::tests::spsc::loom::one_that_left_is_seen_leaving
 arms-for-one-that-left channel::tests::spsc::loom::one_that_left_is_armed_no_more
+marks-wait-on-an-old-look util::marks::model::no_wake_of_another_thread_is_lost
+marks-forget-a-second-wake util::marks::model::no_wake_of_another_thread_is_lost
+marks-wait-without-fence util::marks::model::no_wake_of_another_thread_is_lost
 BUGS
 fi
 

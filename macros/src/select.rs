@@ -11,7 +11,8 @@
 //!     let mut op0 = When(if guard0 { Some(f()) } else { None });
 //!     let mut op1 = Always(h());
 //!     // First, arms that may be ready are tried where they are, without a context: most turns end here.
-//!     let mut hopeful = live & (op0.look() << 0 | op1.look() << 1);
+//!     if op0.look() { hopeful |= 1 }
+//!     if op1.look() { hopeful |= 2 }
 //!     while hopeful != 0 { … match index { 0 => op0.attempt(), 1 => op1.attempt() } … }
 //!     // Then, unless one resolved, all are pinned and raced.
 //!     let arms = pin!(Pair { left: op0.begin(), right: op1.begin() });
@@ -236,7 +237,11 @@ impl Call {
             let number = n as u32;
             quote!(#number => #library::#map(#op.attempt(), #outcome::#variant),)
         });
-        let looks = ops.iter().enumerate().map(|(n, op)| quote!(#op.look() << #n));
+        // One branch each, rather than one expression: most are not taken, and cost nothing more.
+        let looks = ops.iter().enumerate().map(|(n, op)| {
+            let bit = 1_u64 << n;
+            quote!(if #op.look() { #hopeful |= #bit; })
+        });
         let give_up = default.is_some().then(|| quote! {
             else if #live != 0 && #hopeful == 0 && #library::give_up() {
                 #now = ::core::option::Option::Some(::core::result::Result::Err(#library::NoArm::NotReady));
@@ -276,7 +281,8 @@ impl Call {
                 #(let mut #ops = #leaves;)*
                 let #rules = #library::Rules { biased: #biased, default: #has_default };
                 let mut #live: u64 = #(#all_live)|*;
-                let mut #hopeful: u64 = #live & (#(#looks)|*);
+                let mut #hopeful: u64 = 0;
+                #(#looks)*
                 let mut #first = ::core::option::Option::None;
                 let mut #now = ::core::option::Option::None;
                 if #(!#ops.is_inert())||* {} #give_up else {

@@ -481,7 +481,7 @@ impl<T, S: Sharing> Shared<T, S> {
         self.engine.is_stirred() && self.look_for_pop()
     }
 
-    #[inline(never)]
+    #[cold] // out of the way of a `select!` over many channels, of which most have nothing
     fn look_for_pop(&self) -> bool {
         let engine = self.engine.lock_calmly();
         let may_pop = engine.may_pop();

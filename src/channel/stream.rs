@@ -32,10 +32,15 @@ impl Place {
     #[inline]
     pub(super) fn leave<T, S: Sharing>(&self, shared: &Shared<T, S>) {
         if let Some(waiter) = &self.waiter {
-            // SAFETY: (I3) the waiter is used with its receiver's channel only. Several threads may do this at once;
-            // the state decides under the lock who finds it still in line.
-            discard(unsafe { shared.withdraw_pop(waiter) });
+            Self::leave_line(waiter, shared);
         }
+    }
+
+    #[cold] // most receivers are never streams
+    fn leave_line<T, S: Sharing>(waiter: &Waiter<()>, shared: &Shared<T, S>) {
+        // SAFETY: (I3) the waiter is used with its receiver's channel only. Several threads may do this at once;
+        // the state decides under the lock who finds it still in line.
+        discard(unsafe { shared.withdraw_pop(waiter) });
     }
 
     fn poll<T, S: Sharing>(&mut self, shared: &Shared<T, S>, cx: &mut Context<'_>) -> Poll<Option<T>> {

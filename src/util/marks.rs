@@ -21,10 +21,24 @@ use core::marker::PhantomData;
 use core::ptr;
 use core::task::{RawWaker, RawWakerVTable, Waker};
 
+use super::executor;
 use super::plain::Plain;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
+use super::thread_number;
 use super::wait_slot::{Armed, WaitSlot};
-use super::{executor, thread_number};
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
+
+/// The threads of a model are one; which way a wake takes, the model says.
+#[cfg(any(millstream_loom, millstream_shuttle))]
+mod thread_number {
+    pub(super) fn current() -> u64 {
+        1
+    }
+
+    pub(super) fn if_any() -> u64 {
+        1
+    }
+}
 
 /// One arm's.
 struct Mark {
@@ -418,50 +432,66 @@ mod tests {
 
 #[cfg(all(test, millstream_loom))]
 mod model {
-    use std::task::Wake;
-
     use super::*;
     use crate::sync::{Arc, thread};
 
-    struct Flag(AtomicBool);
+    /// A task's waker: sets the flag that is its data.
+    static FLAG: RawWakerVTable =
+        RawWakerVTable::new(|data| RawWaker::new(data, &FLAG), raise, raise, |_| ());
 
-    impl Wake for Flag {
-        fn wake(self: std::sync::Arc<Self>) {
-            self.0.store(true, Ordering::Release);
+    fn raise(data: *const ()) {
+        // SAFETY: (local) the flag of `Task`, which is never freed.
+        unsafe { &*data.cast::<AtomicBool>() }.store(true, Ordering::Release);
+    }
+
+    struct Task {
+        flag: &'static AtomicBool,
+    }
+
+    impl Task {
+        fn new() -> Self {
+            Self { flag: Box::leak(Box::new(AtomicBool::new(false))) }
+        }
+
+        fn waker(&self) -> Waker {
+            // SAFETY: (local) `FLAG` takes the address of a flag.
+            unsafe { Waker::new(ptr::from_ref(self.flag).cast(), &FLAG) }
         }
     }
 
-    /// Another thread gives twice and wakes twice, beside the owner, who takes and waits: `marks-wait-on-an-old-look`,
+    /// Another thread gives and wakes twice, beside the owner, who takes and waits: `marks-wait-on-an-old-look`,
     /// `marks-forget-a-second-wake`, `marks-wait-without-fence`.
     #[test]
     fn no_wake_of_another_thread_is_lost() {
         loom::model(|| {
-            let marks = Marks::new();
-            let (given, woken) =
-                (Arc::new(AtomicU64::new(0)), std::sync::Arc::new(Flag(AtomicBool::new(false))));
-            let (giver, waker) = (given.clone(), marks.waker(0));
+            let (marks, task) = (Marks::new(), Task::new());
+            let given = Arc::new(AtomicU64::new(0));
+            let (giver, mark) = (given.clone(), marks.mark(0));
             let other = thread::spawn(move || {
                 for n in 1..=2 {
                     giver.store(n, Ordering::Relaxed);
-                    waker.wake_by_ref();
+                    if let Some(task) = mark.stack() {
+                        task.wake();
+                    }
                 }
             });
-            let task = Waker::from(woken.clone());
-            let mut seen = 0;
-            // One pass of a task; it may wait only if a wake comes, and having looked at what it was woken for.
-            let mut pass = || loop {
-                while marks.gather() > 0 {
-                    marks.next();
-                    seen = given.load(Ordering::Relaxed);
-                }
-                if marks.wait(&task) {
-                    break;
+            // One pass of a task; it waits only after a look that came after its waker was there.
+            let pass = || {
+                let mut seen = 0;
+                loop {
+                    while marks.gather() > 0 {
+                        marks.next();
+                        seen = given.load(Ordering::Relaxed);
+                    }
+                    if marks.wait(&task.waker()) {
+                        return seen;
+                    }
                 }
             };
-            pass();
+            let mut seen = pass();
             other.join().unwrap();
-            if woken.0.load(Ordering::Acquire) {
-                pass();
+            if task.flag.load(Ordering::Acquire) {
+                seen = seen.max(pass());
             }
             assert_eq!(seen, 2, "waits, and was not woken for what came");
         });

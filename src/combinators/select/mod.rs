@@ -142,8 +142,8 @@ pub mod __select {
         /// Its place among the arms that are pinned.
         type Pinned;
 
-        /// Bit 0: it may resolve now.
-        fn look(&self) -> u64;
+        /// Whether it may resolve now.
+        fn look(&self) -> bool;
 
         /// Whether it may be dropped as it is.
         fn is_inert(&self) -> bool;
@@ -164,8 +164,8 @@ pub mod __select {
         type Pinned = Leaf<U::Op>;
 
         #[inline(always)]
-        fn look(&self) -> u64 {
-            u64::from(self.0.may_resolve())
+        fn look(&self) -> bool {
+            self.0.may_resolve()
         }
 
         #[inline(always)]
@@ -193,8 +193,8 @@ pub mod __select {
         type Pinned = Guarded<U::Op>;
 
         #[inline(always)]
-        fn look(&self) -> u64 {
-            self.0.as_ref().map_or(0, |op| u64::from(op.may_resolve()))
+        fn look(&self) -> bool {
+            self.0.as_ref().is_some_and(Unpolled::may_resolve)
         }
 
         #[inline(always)]

@@ -224,6 +224,7 @@ impl<'a, T: 'a> Select<'a, T> {
     /// # Panics
     ///
     /// None of its own; a panic of an arm's operation passes through.
+    #[allow(clippy::should_implement_trait, reason = "as `StreamExt::next` of futures, which is awaited too")]
     pub fn next(&mut self) -> Next<'_, 'a, T> {
         Next { select: self }
     }
