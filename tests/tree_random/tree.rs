@@ -243,7 +243,7 @@ impl<'w, 'e: 'w> Builder<'_, 'w, 'e> {
         let world = self.world;
         for _ in 0..20 {
             let pick = |rng: &mut Rng, count: usize| (count > 0).then(|| rng.below(count as u64) as usize);
-            let built = match self.rng.below(16) {
+            let built = match self.rng.below(19) {
                 0 | 1 => pick(self.rng, world.incoming.len()).map(|n| self.read(n, place)),
                 2 => pick(self.rng, world.outgoing.len()).map(|n| self.write(n, place)),
                 3 => pick(self.rng, world.listening.len()).map(|n| self.accept(n, place)),
@@ -255,6 +255,8 @@ impl<'w, 'e: 'w> Builder<'_, 'w, 'e> {
                 11 => Some(self.join(place)),
                 12 => pick(self.rng, world.listening.len()).map(|n| self.accept(n, place)),
                 13 | 14 => Some(self.select(place)),
+                15 => Some(self.reserve(place)),
+                16 | 17 => pick(self.rng, world.incoming.len()).map(|n| self.chained_read(n, place)),
                 _ => Some(self.lifted(place)),
             };
             if let Some(built) = built {
@@ -292,17 +294,78 @@ impl<'w, 'e: 'w> Builder<'_, 'w, 'e> {
                 Err(error) => assert!(cancelled(error)),
             }
         };
+        let buf = vec![0; len];
+        let tree = if stream.is_socket {
+            self.reader(number, leaf, ops::recv(&stream.fd, buf), keep)
+        } else {
+            self.reader(number, leaf, ops::read(&stream.fd, buf), keep)
+        };
+        Built { tree, ends: true }
+    }
+
+    /// A leaf that reads this stream, and says so when it starts.
+    fn reader<O: Operation + 'w>(
+        &self,
+        number: usize,
+        leaf: usize,
+        op: O,
+        keep: impl FnMut(O::Output) + 'w,
+    ) -> Tree<'w> {
+        let stream = &self.world.incoming[number];
         stream.readers.borrow_mut().push(leaf);
         let ledger = Rc::clone(&self.world.ledger);
         let begin = Box::new(move || stream.begin(&ledger));
         let ledger = Rc::clone(&self.world.ledger);
-        let buf = vec![0; len];
-        let tree: Tree<'w> = if stream.is_socket {
-            let op = Box::pin(ops::recv(&stream.fd, buf));
-            Box::pin(Tracked { op, leaf, ledger, kept: self.keeping, begin, keep: Box::new(keep) })
-        } else {
-            let op = Box::pin(ops::read(&stream.fd, buf));
-            Box::pin(Tracked { op, leaf, ledger, kept: self.keeping, begin, keep: Box::new(keep) })
+        Box::pin(Tracked { op: Box::pin(op), leaf, ledger, kept: self.keeping, begin, keep: Box::new(keep) })
+    }
+
+    /// A receive at the end of a chain, or with a limit that the kernel keeps.
+    fn chained_read(&mut self, number: usize, place: Place) -> Built<'w> {
+        let stream = &self.world.incoming[number];
+        let len = 1 + self.rng.below(8) as usize;
+        let leaf = self.new_leaf(&format!("read {len} of {number} in a chain"), place);
+        let keep = move |(result, buf): (io::Result<usize>, Vec<u8>)| match result {
+            Ok(n) => stream.deliver(&buf[..n]),
+            Err(error) => assert!(cancelled(error)),
+        };
+        let read = || ops::read(&stream.fd, vec![0; len]);
+        let tree = match self.rng.below(3) {
+            0 => self.reader(number, leaf, link((ops::nop(), read())), move |(_, read)| keep(read)),
+            1 => self
+                .reader(number, leaf, hard_link((ops::timeout(SOON), read())), move |(_, read)| keep(read)),
+            _ => self.reader(number, leaf, read().link_timeout(SOON), move |result| match result {
+                Ok(read) => keep(read),
+                Err(late) => keep(late.into_outcome()),
+            }),
+        };
+        Built { tree, ends: true }
+    }
+
+    /// Waits for room, and pushes into it or gives it up.
+    fn reserve(&mut self, place: Place) -> Built<'w> {
+        let number = self.rng.below(self.world.queues.len() as u64) as usize;
+        let queue = &self.world.queues[number];
+        let name = queue.name(number);
+        let leaf = self.new_leaf(&format!("reserve {name}"), place);
+        let ledger = &self.world.ledger;
+        let gives_up = self.rng.one_in(3);
+        macro_rules! keep {
+            () => {
+                move |result: Result<_, PushError<()>>| {
+                    if let Ok(permit) = result
+                        && !gives_up
+                    {
+                        let message = ledger.message(&name, Where::Pushed);
+                        if let Err(error) = permit.push(message) {
+                            ledger.moved(&error.into_inner(), Where::Back);
+                        }
+                    }
+                }
+            };
+        }
+        let tree = match queue {
+            Queue::Bounded(tx, _) => self.tracked(leaf, tx.reserve(), keep!()),
+            Queue::Local(tx, _) => self.tracked(leaf, tx.reserve(), keep!()),
         };
         Built { tree, ends: true }
     }
