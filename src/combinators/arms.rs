@@ -7,7 +7,6 @@ use core::error::Error;
 use core::fmt;
 use core::ops::ControlFlow;
 use core::pin::Pin;
-use core::task::{Context, Poll};
 
 use super::flags::Flaggable;
 use super::slot::Slot;
@@ -126,17 +125,6 @@ pub trait Slots {
 pub trait RaceSlots: Slots {
     /// The winner's output, and which arm it was.
     type Winner;
-
-    /// Polls the arms in order until one decides, notes which in `winner`, and begins to discard the others.
-    ///
-    /// Ready when that one has completed and all the others have ended; its output is then taken. Otherwise, if there is a
-    /// winner, its output is in its slot, or it is still to be polled, and the others are still to be discarded; also
-    /// after a panic.
-    fn poll_race(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        winner: &mut Option<usize>,
-    ) -> Poll<Self::Winner>;
 
     /// The output of arm `index`, which has completed.
     fn take_winner(self: Pin<&mut Self>, index: usize) -> Self::Winner;

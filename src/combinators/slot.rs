@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! Running(op) ──poll ready──▶ Done(output) ──take──▶ Taken
-//!      └────────discarded, or ready and taken at once────┘
+//!      └───────────────────discarded─────────────────▶ Taken
 //! ```
 
 use core::pin::Pin;
@@ -92,18 +92,6 @@ impl<O: Operation> Slot<O> {
         self.poll(cx)
     }
 
-    /// Polls an arm of a race, whose output is then the caller's, to be [`Kept`] until all losers have ended.
-    #[inline(always)]
-    pub(super) fn poll_race(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Found<O::Output> {
-        let Some(mut op) = self.op() else { return Found::Decision };
-        match op.as_mut().poll(cx) {
-            Poll::Ready(output) => Found::Output(output),
-            // It has decided, and waits something out: discarding it would lose what it took.
-            Poll::Pending if op.is_decided() => Found::Decision,
-            Poll::Pending => Found::Nothing,
-        }
-    }
-
     /// Drives a loser to its end, then drops it.
     #[inline]
     pub(super) fn poll_discard(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -135,46 +123,6 @@ impl<O: Operation> Slot<O> {
             Replaced::Running { .. } | Replaced::Taken => {
                 panic!("an arm's output was taken before it completed")
             }
-        }
-    }
-}
-
-/// What a look at an arm of a race has found.
-pub(super) enum Found<T> {
-    /// It has completed.
-    Output(T),
-    /// It has decided.
-    Decision,
-    /// Neither.
-    Nothing,
-}
-
-/// The output of an arm whose operation has completed, on its way past the slot: written there only if it has to wait, or if
-/// there is a panic.
-pub(super) struct Kept<'a, O: Operation> {
-    slot: Pin<&'a mut Slot<O>>,
-    output: Option<O::Output>,
-}
-
-impl<'a, O: Operation> Kept<'a, O> {
-    #[inline(always)]
-    pub(super) fn new(slot: Pin<&'a mut Slot<O>>, output: O::Output) -> Self {
-        Self { slot, output: Some(output) }
-    }
-
-    /// The output. Running -> Taken.
-    #[inline(always)]
-    pub(super) fn take(mut self) -> O::Output {
-        self.slot.set(Slot::Taken); // first: the operation's destructor may panic
-        self.output.take().expect("put there by `new`")
-    }
-}
-
-impl<O: Operation> Drop for Kept<'_, O> {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(output) = self.output.take() {
-            self.slot.set(Slot::Done { output }); // Running -> Done
         }
     }
 }

@@ -6,7 +6,7 @@ use core::fmt;
 use core::future::Future;
 use core::ops::ControlFlow;
 use core::pin::Pin;
-use core::task::{Context, Poll, ready};
+use core::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
@@ -122,23 +122,21 @@ pin_project! {
         #[pin]
         slots: T::Slots,
         asked_to_stop: bool,
-        // The arm that has decided.
-        winner: Option<usize>,
         phase: Phase,
     }
 }
 
 /// ```text
-/// Fresh ──first poll──▶ Racing ──an arm has decided, and it and every loser have ended──▶ Over
+/// Fresh ──first poll──▶ Racing ──an arm is ready or decided──▶ Ending ──it and every loser ended──▶ Over
 /// ```
-///
-/// In between, while there is a winner and someone is waited out, it is *ending*.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum Phase {
     /// Never polled: no arm knows that it races.
     Fresh,
-    /// The arms race, or one has decided and the others end.
+    /// No arm has decided.
     Racing,
+    /// This arm has decided; the others are waited out.
+    Ending(usize),
     /// The output was taken.
     Over,
 }
@@ -146,7 +144,7 @@ enum Phase {
 impl<T: Arms> WhenAny<T> {
     /// A race of arms of which there is one.
     pub(super) fn new(arms: T) -> Self {
-        Self { slots: arms.into_slots(), asked_to_stop: false, winner: None, phase: Phase::Fresh }
+        Self { slots: arms.into_slots(), asked_to_stop: false, phase: Phase::Fresh }
     }
 
     /// The arms, to be built into a larger combinator.
@@ -166,24 +164,24 @@ impl<T: RaceArms> Future for WhenAny<T> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T::Winner> {
         let mut this = self.project();
-        if *this.phase != Phase::Racing {
-            assert!(*this.phase == Phase::Fresh, "`when_any` was polled after completion");
+        if let Phase::Fresh = *this.phase {
             let _ = this.slots.as_mut().visit(&mut Commit);
             *this.phase = Phase::Racing; // Fresh -> Racing
         }
-        let output = match *this.winner {
-            None => ready!(this.slots.poll_race(cx, this.winner)), // Racing -> Ending
-            Some(winner) => {
-                let mut end = End { cx, winner, ended: true };
-                let _ = this.slots.as_mut().visit(&mut end);
-                if !end.ended {
-                    return Poll::Pending;
-                }
-                this.slots.take_winner(winner)
-            }
-        };
-        *this.phase = Phase::Over; // Racing, Ending -> Over
-        Poll::Ready(output)
+        if let Phase::Racing = *this.phase {
+            let mut race = Race { cx: &mut *cx, winner: None };
+            let _ = this.slots.as_mut().visit(&mut race);
+            let Some(winner) = race.winner else { return Poll::Pending };
+            *this.phase = Phase::Ending(winner); // Racing -> Ending
+        }
+        let Phase::Ending(winner) = *this.phase else { panic!("`when_any` was polled after completion") };
+        let mut end = End { cx, winner, ended: true };
+        let _ = this.slots.as_mut().visit(&mut end);
+        if !end.ended {
+            return Poll::Pending;
+        }
+        *this.phase = Phase::Over; // Ending -> Over
+        Poll::Ready(this.slots.take_winner(winner))
     }
 }
 
@@ -192,7 +190,8 @@ impl<T: RaceArms> Operation for WhenAny<T> {
         let this = self.project();
         if !core::mem::replace(this.asked_to_stop, true) {
             // Losers that are being waited out have been asked already.
-            let _ = this.slots.visit(&mut Cancel { only: *this.winner });
+            let only = if let Phase::Ending(winner) = *this.phase { Some(winner) } else { None };
+            let _ = this.slots.visit(&mut Cancel { only });
         }
     }
 
@@ -203,16 +202,31 @@ impl<T: RaceArms> Operation for WhenAny<T> {
     // `commit_on_poll` stays empty: the first poll tells every arm, whoever else races.
 
     fn is_decided(&self) -> bool {
-        self.winner.is_some() && self.phase != Phase::Over
+        matches!(self.phase, Phase::Ending(_))
     }
 }
 
 impl<T: Arms> fmt::Debug for WhenAny<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WhenAny")
-            .field("phase", &self.phase)
-            .field("winner", &self.winner)
-            .finish_non_exhaustive()
+        f.debug_struct("WhenAny").field("phase", &self.phase).finish_non_exhaustive()
+    }
+}
+
+/// Polls arms in order until one decides.
+struct Race<'a, 'c> {
+    cx: &'a mut Context<'c>,
+    winner: Option<usize>,
+}
+
+impl Visit for Race<'_, '_> {
+    #[inline(always)]
+    fn visit<O: Operation>(&mut self, index: usize, mut arm: Pin<&mut Slot<O>>) -> ControlFlow<()> {
+        // An arm that has decided but is still waiting something out has won: discarding it would lose what it took.
+        if arm.as_mut().poll(self.cx).is_ready() || arm.is_settled() {
+            self.winner = Some(index);
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
     }
 }
 

@@ -4,7 +4,6 @@
 
 use core::ops::ControlFlow;
 use core::pin::Pin;
-use core::task::{Context, Poll};
 use core::time::Duration;
 
 use super::{
@@ -65,14 +64,6 @@ impl<O: Operation, const N: usize> Slots for [Slot<O>; N] {
 
 impl<O: Operation, const N: usize> RaceSlots for [Slot<O>; N] {
     type Winner = (usize, O::Output);
-
-    fn poll_race(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        winner: &mut Option<usize>,
-    ) -> Poll<Self::Winner> {
-        race_slice(self, cx, winner)
-    }
 
     fn take_winner(self: Pin<&mut Self>, index: usize) -> Self::Winner {
         take_from_slice(self, index)
@@ -149,14 +140,6 @@ impl<O: Operation> Slots for Pin<Box<[Slot<O>]>> {
 impl<O: Operation> RaceSlots for Pin<Box<[Slot<O>]>> {
     type Winner = (usize, O::Output);
 
-    fn poll_race(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        winner: &mut Option<usize>,
-    ) -> Poll<Self::Winner> {
-        race_slice(self.get_mut().as_mut(), cx, winner)
-    }
-
     fn take_winner(self: Pin<&mut Self>, index: usize) -> Self::Winner {
         take_from_slice(self.get_mut().as_mut(), index)
     }
@@ -189,24 +172,6 @@ impl<O: Limitable + Unpin> LimitArms for Vec<O> {
 
 fn visit_slice<O: Operation>(slots: Pin<&mut [Slot<O>]>, visitor: &mut impl Visit) -> ControlFlow<()> {
     elements(slots).enumerate().try_for_each(|(index, slot)| visitor.visit(index, slot))
-}
-
-/// See [`RaceSlots::poll_race`].
-fn race_slice<O: Operation>(
-    mut slots: Pin<&mut [Slot<O>]>,
-    cx: &mut Context<'_>,
-    winner: &mut Option<usize>,
-) -> Poll<(usize, O::Output)> {
-    let decides = |mut slot: Pin<&mut Slot<O>>| slot.as_mut().poll(cx).is_ready() || slot.is_settled();
-    *winner = elements(slots.as_mut()).position(decides);
-    let Some(first) = *winner else { return Poll::Pending };
-    let mut ended = slots[first].peek().is_none();
-    for (index, slot) in elements(slots.as_mut()).enumerate() {
-        if index != first {
-            ended &= slot.poll_discard(cx).is_ready();
-        }
-    }
-    if ended { Poll::Ready(take_from_slice(slots, first)) } else { Poll::Pending }
 }
 
 fn take_from_slice<O: Operation>(slots: Pin<&mut [Slot<O>]>, index: usize) -> (usize, O::Output) {

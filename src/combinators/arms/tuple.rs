@@ -4,7 +4,6 @@
 
 use core::ops::ControlFlow;
 use core::pin::Pin;
-use core::task::{Context, Poll};
 use core::time::Duration;
 
 use pin_project_lite::pin_project;
@@ -16,7 +15,7 @@ use super::{
 use crate::combinators::flags::Flaggable;
 use crate::combinators::limit::{LimitArms, Limitable};
 use crate::combinators::one_of;
-use crate::combinators::slot::{Found, Kept, Slot};
+use crate::combinators::slot::Slot;
 use crate::operation::Operation;
 use crate::ops::{EntryFlags, RingOperation};
 
@@ -156,34 +155,6 @@ macro_rules! tuple_arms {
     };
 }
 
-/// One arm after the other: polls it, and if it decides, discards those before and after it, and returns.
-macro_rules! race {
-    ($slots:ident $cx:ident $winner:ident $OneOf:ident [$($before:ident)*]) => {};
-    (
-        $slots:ident $cx:ident $winner:ident $OneOf:ident [$($before:ident)*]
-        [$T:ident $arm:ident $index:tt] $([$Next:ident $next:ident $after:tt])*
-    ) => {
-        match $slots.$arm.as_mut().poll_race($cx) {
-            Found::Output(output) => {
-                let kept = Kept::new($slots.$arm, output);
-                *$winner = Some($index); // before a loser's destructor, which may panic
-                let mut ended = true;
-                $(ended &= $slots.$before.poll_discard($cx).is_ready();)*
-                $(ended &= $slots.$next.poll_discard($cx).is_ready();)*
-                return if ended { Poll::Ready(one_of::$OneOf::$T(kept.take())) } else { Poll::Pending };
-            }
-            Found::Decision => {
-                *$winner = Some($index);
-                $(let _ = $slots.$before.poll_discard($cx);)*
-                $(let _ = $slots.$next.poll_discard($cx);)*
-                return Poll::Pending;
-            }
-            Found::Nothing => {}
-        }
-        race!($slots $cx $winner $OneOf [$($before)* $arm] $([$Next $next $after])*);
-    };
-}
-
 /// As above, and two or more can race.
 macro_rules! race_arms {
     ($Slots:ident $OneOf:ident: $($T:ident $arm:ident $index:tt),+) => {
@@ -195,17 +166,6 @@ macro_rules! race_arms {
 
         impl<$($T: Operation),+> RaceSlots for $Slots<$($T),+> {
             type Winner = one_of::$OneOf<$($T::Output),+>;
-
-            #[inline]
-            fn poll_race(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                winner: &mut Option<usize>,
-            ) -> Poll<Self::Winner> {
-                let mut slots = self.project();
-                race!(slots cx winner $OneOf [] $([$T $arm $index])+);
-                Poll::Pending
-            }
 
             fn take_winner(self: Pin<&mut Self>, index: usize) -> Self::Winner {
                 let slots = self.project();
