@@ -7,6 +7,7 @@ mod combinator;
 pub(crate) mod echo;
 mod file;
 mod ops;
+mod select;
 mod task;
 mod treesum;
 mod wake;
@@ -31,6 +32,7 @@ pub(crate) fn all() -> Vec<Case> {
         treesum::cases(),
         wake::cases(),
         channel::cases(),
+        select::cases(),
         combinator::cases(),
     ];
     families.into_iter().flatten().collect()

@@ -86,7 +86,7 @@ fn suffix<T>() -> String {
 
 /// Measures as many messages as fill a round: between two channels, or between two capacities, the time of one differs by
 /// a thousand.
-fn paced(plan: &Plan, measure: impl Fn(u64) -> io::Result<Sample>) -> io::Result<Sample> {
+pub(super) fn paced(plan: &Plan, measure: impl Fn(u64) -> io::Result<Sample>) -> io::Result<Sample> {
     let enough = plan.short_round();
     let mut messages = 256;
     loop {
