@@ -25,7 +25,7 @@ build() {
 
 if [ "$what" != bugs ]; then
     tests=$(build) && [ -n "$tests" ] || { cargo rustc --profile test --lib; exit 2; }
-    timeout "$limit" "$tests" loom lock::model bias::model cell::model biased::tests::model || failed=1
+    timeout "$limit" "$tests" loom lock::model bias::model cell::model biased::tests::model marks::model || failed=1
 fi
 
 if [ "$what" != models ]; then

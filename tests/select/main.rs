@@ -1,6 +1,12 @@
-//! `select!`: what it promises, on any executor.
+//! `select!` and `Select`: what they promise, on any executor.
 //!
 //! Knows: the public API. Does not know: how arms are polled.
 
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../support/stalls.rs"]
+mod support_stalls;
+
+mod exact;
 mod set;
 mod syntax;

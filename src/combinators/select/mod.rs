@@ -4,6 +4,8 @@
 //! crate's.
 
 mod set;
+#[cfg(all(test, feature = "macros"))]
+mod tests;
 mod tree;
 mod turn;
 

@@ -1,0 +1,77 @@
+//! Chance, from known seeds.
+
+use futures::executor::block_on;
+
+use crate::channel;
+use crate::combinators::adapters;
+use crate::util::random;
+
+/// Chi-square of counts that should be equal: its mean is the degrees of freedom, its variance twice that. Six sigmas.
+fn assert_equal_chances(counts: &[u32], what: &str) {
+    let expected = f64::from(counts.iter().sum::<u32>()) / counts.len() as f64;
+    let chi: f64 = counts.iter().map(|&n| (f64::from(n) - expected).powi(2) / expected).sum();
+    let freedom = (counts.len() - 1) as f64;
+    assert!(chi <= freedom + 6.0 * (2.0 * freedom).sqrt(), "{what}: {counts:?}");
+}
+
+#[test]
+fn every_ready_arm_is_as_likely_as_any_other() {
+    // Whichever are ready: arms behind idle ones do not inherit their chances.
+    for (seed, ready) in [&[0, 1, 2, 3, 4, 5, 6, 7][..], &[2, 5], &[0, 1, 7], &[6, 7]].into_iter().enumerate()
+    {
+        random::seed(seed as u64);
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..8).map(|_| channel::bounded(1)).unzip();
+        let [a, b, c, d, e, f, g, h] = &receivers[..] else { unreachable!() };
+        let mut counts = [0; 8];
+        for _ in 0..1000 * ready.len() {
+            for &at in ready {
+                let _ = senders[at].try_push(at);
+            }
+            let at = block_on(async {
+                crate::select! {
+                    n = a.pop() => n, n = b.pop() => n, n = c.pop() => n, n = d.pop() => n,
+                    n = e.pop() => n, n = f.pop() => n, n = g.pop() => n, n = h.pop() => n,
+                }
+            });
+            counts[at.unwrap()] += 1;
+        }
+        let of_ready: Vec<_> = ready.iter().map(|&at| counts[at]).collect();
+        assert_equal_chances(&of_ready, "by value");
+    }
+}
+
+#[test]
+fn arms_that_must_be_polled_to_know_have_the_same_chance() {
+    random::seed(7);
+    let (tx, rx) = channel::bounded(1);
+    let mut counts = [0; 3];
+    for _ in 0..3000 {
+        let _ = tx.try_push(());
+        let mut again = std::pin::pin!(adapters::future(std::future::ready(())));
+        let at = block_on(async {
+            crate::select! {
+                _ = rx.pop() => 0,
+                _ = adapters::future(std::future::ready(())) => 1,
+                _ = &mut again => 2,
+            }
+        });
+        counts[at] += 1;
+    }
+    assert_equal_chances(&counts, "a channel, a future, a future by reference");
+}
+
+#[test]
+fn timers_that_have_passed_have_the_same_chance() {
+    random::seed(7);
+    let mut counts = [0; 2];
+    crate::Runtime::new().unwrap().block_on(async {
+        for _ in 0..2000 {
+            let at = crate::select! {
+                _ = crate::time::sleep_until(std::time::Instant::now()) => 0,
+                _ = crate::time::sleep_until(std::time::Instant::now()) => 1,
+            };
+            counts[at] += 1;
+        }
+    });
+    assert_equal_chances(&counts, "timers that have passed");
+}
