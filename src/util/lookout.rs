@@ -135,6 +135,7 @@ impl Lookout {
     // ---- seats ----
 
     /// What a level knows a seat by: even, and not `NOWHERE`.
+    #[inline]
     fn number(&self, seat: usize) -> usize {
         ptr::from_ref(self).addr() | seat << 1
     }
@@ -286,6 +287,7 @@ impl Lookout {
     }
 
     /// Which of our seats the side is on, if it has not left it by now.
+    #[inline]
     fn seat_here(&self, level: &Level, side: Side) -> Option<usize> {
         self.index(level.seat(side))?;
         // ORDERING: pairs with the `heavy` barrier of a side that leaves for another thread.
@@ -337,9 +339,25 @@ impl Lookout {
                 return None;
             }
         }
+        self.set_watch(seat, want, plain);
+        Some(())
+    }
+
+    /// [`watch`](Self::watch) for a side that sits here and has left nothing behind; `false`: there is more to do.
+    #[inline]
+    pub(super) fn watch_again(&self, post: &Post, want: Want, plain: Plain) -> bool {
+        let Some(seat) = self.find(post) else { return false };
+        if post.level.seat(post.side) != self.number(seat) || post.level.slot(post.side).is_armed() {
+            return false;
+        }
+        self.set_watch(seat, want, plain);
+        true
+    }
+
+    #[inline]
+    fn set_watch(&self, seat: usize, want: Want, plain: Plain) {
         self.seats[seat].watch.set(Some((want, plain)));
         self.watches.set(self.watches.get() | 1 << seat);
-        Some(())
     }
 
     #[inline]

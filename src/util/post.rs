@@ -119,8 +119,26 @@ impl Post {
 
     /// Waits: the waker is called once what is wanted is there, unless it is there now. `wake` gets wakers to call and
     /// `discard` such to drop: either may run the user's code.
+    #[inline]
     pub(crate) fn wait(&mut self, want: Want, waker: &Waker, wake: fn(Waker), discard: fn(Waker)) -> Wait {
         let plain = Plain::of(waker);
+        if let Some(plain) = plain
+            && with(|lookout| lookout.is_some_and(|lookout| lookout.watch_again(self, want, plain)))
+        {
+            return Wait::Pending(Some(plain));
+        }
+        self.wait_anew(want, waker, plain, wake, discard)
+    }
+
+    #[inline(never)]
+    fn wait_anew(
+        &mut self,
+        want: Want,
+        waker: &Waker,
+        plain: Option<Plain>,
+        wake: fn(Waker),
+        discard: fn(Waker),
+    ) -> Wait {
         let watched = with(|lookout| {
             let lookout = lookout?;
             match plain {

@@ -68,11 +68,19 @@ impl<T> Pop<'_, T> {
     fn poll_on(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, PopError>> {
         let mut this = self.project();
         match this.end {
-            Kind::Ring(head) => match this.turn.poll(*head, Want::Progress, cx, Head::is_ready) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(Go::On) => Poll::Ready(head.try_pop().map_err(|_| PopError::Closed)),
-                Poll::Ready(Go::Back) => Poll::Ready(Err(PopError::Cancelled)),
-            },
+            Kind::Ring(head) => {
+                if matches!(this.turn, Turn::Waiting(_)) && head.filled(1) != 0 {
+                    // First of all the slot is given back: the other side may be looking for it at this moment.
+                    let popped = head.try_pop();
+                    this.turn.finish(*head);
+                    return Poll::Ready(popped.map_err(|_| PopError::Closed));
+                }
+                match this.turn.poll(*head, Want::Progress, cx, Head::is_ready) {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(Go::On) => Poll::Ready(head.try_pop().map_err(|_| PopError::Closed)),
+                    Poll::Ready(Go::Back) => Poll::Ready(Err(PopError::Cancelled)),
+                }
+            }
             Kind::Meet(receiver) => begun(&mut this.meet, || receiver.pop()).poll(cx),
         }
     }

@@ -119,16 +119,27 @@ impl<T> Push<'_, T> {
     fn poll_on(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), PushError<T>>> {
         let mut this = self.project();
         match this.end {
-            Kind::Ring(tail) => match this.turn.poll(*tail, Want::Progress, cx, Tail::is_ready) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(go) => Poll::Ready(match this.value.take() {
-                    Some(value) if go == Go::On => {
-                        tail.try_push(value).map_err(|error| PushError::Closed(error.into_inner()))
-                    }
-                    Some(value) => Err(PushError::Cancelled(value)),
-                    None => Ok(()), // the turn is over only once
-                }),
-            },
+            Kind::Ring(tail) => {
+                if matches!(this.turn, Turn::Waiting(_))
+                    && tail.room(1) != 0
+                    && let Some(value) = this.value.take()
+                {
+                    // First of all the value goes: the other side may be looking for it at this moment.
+                    let pushed = tail.try_push(value);
+                    this.turn.finish(*tail);
+                    return Poll::Ready(pushed.map_err(|error| PushError::Closed(error.into_inner())));
+                }
+                match this.turn.poll(*tail, Want::Progress, cx, Tail::is_ready) {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(go) => Poll::Ready(match this.value.take() {
+                        Some(value) if go == Go::On => {
+                            tail.try_push(value).map_err(|error| PushError::Closed(error.into_inner()))
+                        }
+                        Some(value) => Err(PushError::Cancelled(value)),
+                        None => Ok(()), // the turn is over only once
+                    }),
+                }
+            }
             Kind::Meet(sender) => begun(&mut this.meet, || meet(sender, this.value)).poll(cx),
         }
     }
