@@ -4,7 +4,7 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use millstream::channel::{PopError, PushError, bounded};
-use millstream::combinators::{OneOf2, OneOf3, adapters, when_all, when_any};
+use millstream::combinators::{OneOf2, OneOf3, OperationExt, adapters, when_all, when_any};
 use millstream::{Operation, race};
 
 use crate::fake::{World, poll};
@@ -180,4 +180,27 @@ fn no_race_loses_duplicates_or_reorders_a_message() {
         }
         assert_eq!(seen, next);
     }
+}
+
+/// The price of holding outputs back, and how not to pay it.
+#[test]
+fn a_pair_that_loses_drops_what_it_holds_unless_it_is_kept() {
+    let ((tx, rx), (_keeps_open, other), (stop, stopped)) = (bounded(2), bounded::<u8>(1), bounded(1));
+    tx.try_push(1).unwrap();
+    tx.try_push(2).unwrap();
+    let mut race = pin!(when_any((when_all((rx.pop(), other.pop())), stopped.pop())));
+    assert!(poll(race.as_mut()).is_pending());
+    stop.try_push(()).unwrap();
+    assert_eq!(poll(race.as_mut()), Poll::Ready(OneOf2::B(Ok(()))));
+    assert_eq!(rx.len(), 1, "the first message was popped, and went with the pair");
+
+    let mut lost = None;
+    {
+        let pair = when_all((rx.pop(), other.pop())).lost_into(&mut lost);
+        let mut race = pin!(when_any((pair, stopped.pop())));
+        assert!(poll(race.as_mut()).is_pending());
+        stop.try_push(()).unwrap();
+        assert_eq!(poll(race.as_mut()), Poll::Ready(OneOf2::B(Ok(()))));
+    }
+    assert_eq!(lost, Some((Ok(2), Err(PopError::Cancelled))), "here it is");
 }

@@ -118,10 +118,12 @@ fn explore(tree: &Tree, prompt: u64, turns: &mut Vec<Turn>, count: &mut u64) {
     }
 }
 
-/// One tree in so many, a few more in a release build, all of them with `MILLSTREAM_TREES` (see `ci/trees.sh`).
+/// One tree in so many, more in a release build, all of them with `MILLSTREAM_TREES` (see `ci/trees.sh`).
 fn share(debug: u64) -> u64 {
     if std::env::var_os("MILLSTREAM_TREES").is_some() {
         1
+    } else if rounds(100) == 1 {
+        debug * 20 // an emulated processor
     } else if cfg!(debug_assertions) {
         debug
     } else {
@@ -159,7 +161,7 @@ fn every_schedule_of_every_tree_of_two_leaves() {
     let _watchdog = Watchdog::new(Duration::from_secs(if share(2) == 1 { 7200 } else { 200 }));
     let (trees, schedules) = on_ring(|| explore_all(2, 3, 2, share(25)));
     eprintln!("{trees} trees, {schedules} schedules");
-    assert!(trees > 40 && schedules > 10_000, "{trees}, {schedules}");
+    assert!(trees > 40 && schedules > 10_000 || rounds(100) == 1, "{trees}, {schedules}");
 }
 
 #[test]
@@ -167,7 +169,7 @@ fn every_schedule_of_trees_of_three_leaves() {
     let _watchdog = Watchdog::new(Duration::from_secs(if share(2) == 1 { 7200 } else { 200 }));
     let (trees, schedules) = on_ring(|| explore_all(3, 3, 1, share(200)));
     eprintln!("{trees} trees, {schedules} schedules");
-    assert!(trees > 10 && schedules > 100_000, "{trees}, {schedules}");
+    assert!(trees > 10 && schedules > 100_000 || rounds(100) == 1, "{trees}, {schedules}");
 }
 
 /// A tree by chance.
