@@ -395,6 +395,24 @@ impl<T> Engine<T> {
         self.settle()
     }
 
+    /// Whether the channel is open and no push waits for room: a pop that found no free value has to wait, and nobody has
+    /// waited for it to come.
+    #[inline]
+    pub(super) fn nobody_pushes(&self) -> bool {
+        self.pushers.is_empty() && !self.closed
+    }
+
+    /// [`park_pop`](Self::park_pop) where [nobody pushes](Self::nobody_pushes): there is nobody to wake.
+    ///
+    /// # Safety
+    /// As for [`park_pop`](Self::park_pop).
+    #[inline]
+    pub(super) unsafe fn park_pop_alone(&mut self, waiter: &Waiter<()>, waker: Waker) {
+        debug_assert!(self.nobody_pushes() && self.free() == 0);
+        // SAFETY: (I3) the caller's contract.
+        unsafe { self.poppers.push_back(waiter, waker, 0) };
+    }
+
     /// Takes a pop that will not be polled to its end out of everything. A value that was counted for it goes to the
     /// next waiting popper, or is free.
     ///

@@ -342,12 +342,35 @@ impl<T, S: Sharing> Shared<T, S> {
         }
     }
 
-    /// The part of [`poll_pop`](Self::poll_pop) of a new pop that may park: first what is likely, in a straight line.
+    /// The part of [`poll_pop`](Self::poll_pop) of a new pop that did not find a free value at once. That nobody else
+    /// waits is likely, and calls nothing.
     ///
     /// # Safety
     /// As for [`poll_pop`](Self::poll_pop).
     #[inline(never)]
     unsafe fn wait_to_pop<'a>(
+        &'a self,
+        mut engine: Guard<'a, T, S>,
+        waiter: &Waiter<()>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<T, PopError>> {
+        if engine.nobody_pushes()
+            && let Some(waker) = executor::copy(cx.waker())
+        {
+            // SAFETY: (I3) a new pop is not in line; the rest is this function's contract.
+            unsafe { engine.park_pop_alone(waiter, waker) };
+            return Poll::Pending;
+        }
+        // SAFETY: (I3) by this function's contract.
+        unsafe { self.pull_or_wait(engine, waiter, cx) }
+    }
+
+    /// The part of [`poll_pop`](Self::poll_pop) of a new pop that looks for what others wait with.
+    ///
+    /// # Safety
+    /// As for [`poll_pop`](Self::poll_pop).
+    #[inline(never)]
+    unsafe fn pull_or_wait<'a>(
         &'a self,
         mut engine: Guard<'a, T, S>,
         waiter: &Waiter<()>,
