@@ -129,6 +129,16 @@ fn a_chain_of_any_ops_on_a_slot() {
         assert_eq!((wrote.expect("room"), read.expect("a file"), &buf), (5, 8, b"\0\0\0grist"));
         closed.expect("open");
         assert_eq!(fs::read(&path).expect("there"), b"\0\0\0grist");
+        let again = ops::open_at_direct(&dir, "new", &slot).flags(libc::O_RDWR);
+        let (_, (wrote, _), synced, (read, bufs), closed) = (again
+            >> ops::writev(&slot, vec!["fl", "ou", "r"]).at(3)
+            >> ops::fsync(&slot)
+            >> ops::readv(&slot, vec![[0; 3], [0; 3]]).at(2)
+            >> ops::close_direct(&slot))
+        .await;
+        assert_eq!((wrote.expect("room"), read.expect("a file"), bufs), (5, 6, vec![*b"\0fl", *b"our"]));
+        synced.expect("a file");
+        closed.expect("open");
 
         // One that fails breaks the chain; the slot stays empty, and says so.
         let (opened, (read, _), closed) = (ops::open_direct("/no/such/file", &slot)

@@ -4,32 +4,38 @@
 #![allow(unsafe_code, reason = "implements the unsafe request trait")]
 
 use std::io;
+use std::task::{Context, Poll};
 
 use io_uring::opcode;
 use io_uring::types::FsyncFlags;
 
-use super::fd::Fd;
+use super::fd::{AnyFd, Fd, IntoFd};
 use super::op::Op;
-use super::request::Request;
+use super::request::{Prepared, Request};
 use crate::runtime::driver::Sqe;
 
 /// The request of [`fsync`].
 #[derive(Debug)]
-pub struct Fsync {
-    fd: Fd,
+pub struct Fsync<F: AnyFd = Fd> {
+    fd: F,
     flags: FsyncFlags,
 }
 
 // SAFETY: (I1) the entry has no pointers; the descriptor is held.
-unsafe impl Request for Fsync {
+unsafe impl<F: AnyFd> Request for Fsync<F> {
     type Output = io::Result<()>;
 
+    fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
+        let answer = Prepared::AnswerShort(-libc::EBADF);
+        Poll::Ready(if self.fd.is_elsewhere() { answer } else { Prepared::Submit })
+    }
+
     fn sqe(&mut self) -> Sqe {
-        opcode::Fsync::new(self.fd.entry()).flags(self.flags).build().into()
+        self.fd.address(opcode::Fsync::new(self.fd.number()).flags(self.flags).build())
     }
 
     fn finish(self, result: io::Result<u32>, _flags: u32) -> io::Result<()> {
-        result.map(drop)
+        self.fd.explain(result.map(drop))
     }
 }
 
@@ -68,11 +74,11 @@ unsafe impl Request for Fsync {
 /// # })
 /// # }
 /// ```
-pub fn fsync(fd: impl Into<Fd>) -> Op<Fsync> {
-    Op::new(Fsync { fd: fd.into(), flags: FsyncFlags::empty() })
+pub fn fsync<F: IntoFd>(fd: F) -> Op<Fsync<F::Fd>> {
+    Op::new(Fsync { fd: fd.into_fd(), flags: FsyncFlags::empty() })
 }
 
-impl Op<Fsync> {
+impl<F: AnyFd> Op<Fsync<F>> {
     /// Only the data, and what is needed to read it back (`fdatasync(2)`): not the times.
     ///
     /// # Panics

@@ -58,7 +58,7 @@ unsafe impl<B: BufMut, F: AnyFd> Request for Read<B, F> {
     fn sqe(&mut self) -> Sqe {
         let len = clamp(self.buf.capacity());
         let entry = opcode::Read::new(self.fd.number(), self.buf.stable_mut_ptr(), len).offset(self.offset);
-        Sqe::from(entry.build()).flags(F::FLAGS)
+        self.fd.address(entry.build())
     }
 
     fn orphaned(&mut self) {

@@ -57,7 +57,7 @@ unsafe impl<B: BufMut, F: AnyFd> Request for Recv<B, F> {
             // SAFETY: (local) the buffer can be written up to its capacity.
             unsafe { start.write_bytes(0, len as usize) };
         }
-        Sqe::from(opcode::Recv::new(self.fd.number(), start, len).flags(self.flags).build()).flags(F::FLAGS)
+        self.fd.address(opcode::Recv::new(self.fd.number(), start, len).flags(self.flags).build())
     }
 
     fn orphaned(&mut self) {

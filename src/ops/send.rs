@@ -36,7 +36,7 @@ unsafe impl<B: Buf, F: AnyFd> Request for Send<B, F> {
     fn sqe(&mut self) -> Sqe {
         let len = clamp(self.buf.init_len());
         let entry = opcode::Send::new(self.fd.number(), self.buf.stable_ptr(), len).flags(self.flags);
-        Sqe::from(entry.build()).flags(F::FLAGS)
+        self.fd.address(entry.build())
     }
 
     fn finish(self, result: io::Result<u32>, _flags: u32) -> Self::Output {

@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use io_uring::opcode;
 
 use super::buf::{Buf, BufMut, IoVecs, asked, bytes, scatter, scatter_written};
-use super::fd::Fd;
 use super::fd::salvage::Place;
+use super::fd::{AnyFd, Fd, IntoFd};
 use super::op::Op;
 use super::read::{CURRENT, position};
 use super::received::prepare_read;
@@ -19,22 +19,28 @@ use crate::runtime::driver::Sqe;
 
 /// The request of [`readv`].
 #[derive(Debug)]
-pub struct Readv<B> {
-    fd: Fd,
+pub struct Readv<B, F: AnyFd = Fd> {
+    fd: F,
     bufs: Vec<B>,
     iovecs: IoVecs,
     offset: u64,
+    /// The file that was there when it began.
+    tenant: F::Tenant,
     /// Where the bytes stood that an earlier read had left.
     taken: Option<Place>,
 }
 
 // SAFETY: (I1) the entry points to the iovec array, inline or on the heap, which points into the buffers; the request
 // owns them all, and the vector is not changed. The descriptor is held.
-unsafe impl<B: BufMut> Request for Readv<B> {
+unsafe impl<B: BufMut, F: AnyFd> Request for Readv<B, F> {
     type Output = (io::Result<usize>, Vec<B>);
 
     fn prepare(&mut self, cx: &mut Context<'_>) -> Poll<Prepared> {
-        if self.offset != CURRENT || !self.fd.salvage().concerns_reads() {
+        if self.fd.is_elsewhere() {
+            return Poll::Ready(Prepared::AnswerShort(-libc::EBADF));
+        }
+        self.tenant = self.fd.tenant();
+        if self.offset != CURRENT || !self.fd.left_behind().concerns_reads() {
             return Poll::Ready(Prepared::Submit);
         }
         let asked = asked(&self.bufs, Buf::capacity);
@@ -44,18 +50,19 @@ unsafe impl<B: BufMut> Request for Readv<B> {
     fn sqe(&mut self) -> Sqe {
         let parts = self.bufs.iter_mut().map(|buf| (buf.stable_mut_ptr(), buf.capacity()));
         let (iovecs, count) = self.iovecs.set(parts);
-        opcode::Readv::new(self.fd.entry(), iovecs, count).offset(self.offset).build().into()
+        let entry = opcode::Readv::new(self.fd.number(), iovecs, count).offset(self.offset);
+        self.fd.address(entry.build())
     }
 
     fn orphaned(&mut self) {
         if self.offset == CURRENT {
-            self.fd.salvage().read_orphaned();
+            self.fd.left_behind().read_orphaned();
         }
     }
 
     fn finish(mut self, result: io::Result<u32>, _flags: u32) -> Self::Output {
         let result = result.map(|n| self.filled(n));
-        (result, self.bufs)
+        (self.fd.explain(result), self.bufs)
     }
 
     fn abandon(mut self, result: io::Result<u32>, _flags: u32, orphaned: bool) {
@@ -66,12 +73,12 @@ unsafe impl<B: BufMut> Request for Readv<B> {
                 let bytes = bytes(buf);
                 received.extend_from_slice(&bytes[..bytes.len().min(n - received.len())]);
             }
-            self.fd.salvage().read_abandoned(&received, orphaned, self.taken);
+            self.fd.abandon_read(self.tenant, &received, orphaned, self.taken);
         }
     }
 }
 
-impl<B: BufMut> Readv<B> {
+impl<B: BufMut, F: AnyFd> Readv<B, F> {
     /// Takes note of how much was read.
     fn filled(&mut self, n: u32) -> usize {
         let n = (n as usize).min(asked(&self.bufs, Buf::capacity));
@@ -116,12 +123,13 @@ impl<B: BufMut> Readv<B> {
 /// # })
 /// # }
 /// ```
-pub fn readv<B: BufMut>(fd: impl Into<Fd>, bufs: Vec<B>) -> Op<Readv<B>> {
+pub fn readv<F: IntoFd, B: BufMut>(fd: F, bufs: Vec<B>) -> Op<Readv<B, F::Fd>> {
     let iovecs = IoVecs::with_room(bufs.len());
-    Op::new(Readv { fd: fd.into(), bufs, iovecs, offset: CURRENT, taken: None })
+    let tenant = Default::default();
+    Op::new(Readv { fd: fd.into_fd(), bufs, iovecs, offset: CURRENT, tenant, taken: None })
 }
 
-impl<B: BufMut> Op<Readv<B>> {
+impl<B: BufMut, F: AnyFd> Op<Readv<B, F>> {
     /// Reads at `offset` in the file, and leaves its position alone. On a pipe the offset means nothing; a socket
     /// refuses any but 0 (`ESPIPE`).
     ///
@@ -136,25 +144,31 @@ impl<B: BufMut> Op<Readv<B>> {
 
 /// The request of [`writev`].
 #[derive(Debug)]
-pub struct Writev<B> {
-    fd: Fd,
+pub struct Writev<B, F: AnyFd = Fd> {
+    fd: F,
     bufs: Vec<B>,
     iovecs: IoVecs,
     offset: u64,
 }
 
 // SAFETY: (I1) as for `Readv`; the kernel only reads.
-unsafe impl<B: Buf> Request for Writev<B> {
+unsafe impl<B: Buf, F: AnyFd> Request for Writev<B, F> {
     type Output = (io::Result<usize>, Vec<B>);
+
+    fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
+        let answer = Prepared::AnswerShort(-libc::EBADF);
+        Poll::Ready(if self.fd.is_elsewhere() { answer } else { Prepared::Submit })
+    }
 
     fn sqe(&mut self) -> Sqe {
         let parts = self.bufs.iter().map(|buf| (buf.stable_ptr().cast_mut(), buf.init_len()));
         let (iovecs, count) = self.iovecs.set(parts);
-        opcode::Writev::new(self.fd.entry(), iovecs, count).offset(self.offset).build().into()
+        let entry = opcode::Writev::new(self.fd.number(), iovecs, count).offset(self.offset);
+        self.fd.address(entry.build())
     }
 
     fn finish(self, result: io::Result<u32>, _flags: u32) -> Self::Output {
-        (result.map(|n| n as usize), self.bufs)
+        (self.fd.explain(result.map(|n| n as usize)), self.bufs)
     }
 }
 
@@ -178,12 +192,12 @@ unsafe impl<B: Buf> Request for Writev<B> {
 /// # Examples
 ///
 /// See [`readv`].
-pub fn writev<B: Buf>(fd: impl Into<Fd>, bufs: Vec<B>) -> Op<Writev<B>> {
+pub fn writev<F: IntoFd, B: Buf>(fd: F, bufs: Vec<B>) -> Op<Writev<B, F::Fd>> {
     let iovecs = IoVecs::with_room(bufs.len());
-    Op::new(Writev { fd: fd.into(), bufs, iovecs, offset: CURRENT })
+    Op::new(Writev { fd: fd.into_fd(), bufs, iovecs, offset: CURRENT })
 }
 
-impl<B: Buf> Op<Writev<B>> {
+impl<B: Buf, F: AnyFd> Op<Writev<B, F>> {
     /// Writes at `offset` in the file, and leaves its position alone. On a stream the offset means nothing.
     ///
     /// # Panics

@@ -37,7 +37,7 @@ unsafe impl<B: Buf, F: AnyFd> Request for Write<B, F> {
     fn sqe(&mut self) -> Sqe {
         let len = clamp(self.buf.init_len());
         let entry = opcode::Write::new(self.fd.number(), self.buf.stable_ptr(), len).offset(self.offset);
-        Sqe::from(entry.build()).flags(F::FLAGS)
+        self.fd.address(entry.build())
     }
 
     fn finish(self, result: io::Result<u32>, _flags: u32) -> Self::Output {

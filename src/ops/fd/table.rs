@@ -18,7 +18,7 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use io_uring::squeue::Flags;
+use io_uring::squeue::{Entry, Flags};
 use io_uring::types;
 
 use super::super::direct;
@@ -27,6 +27,7 @@ use super::salvage::{Place, Salvage};
 use super::target::Hold;
 use crate::runtime::RuntimeId;
 use crate::runtime::context;
+use crate::runtime::driver::Sqe;
 use crate::runtime::registry::{self, Remote};
 use crate::util::biased::Biased;
 
@@ -270,10 +271,12 @@ impl From<&FixedFd> for FixedFd {
 impl Hold for FixedFd {
     type Tenant = u32;
 
-    const FLAGS: Flags = Flags::FIXED_FILE;
-
     fn number(&self) -> types::Fd {
         types::Fd(self.slot() as i32)
+    }
+
+    fn address(&self, entry: Entry) -> Sqe {
+        Sqe::from(entry).flags(Flags::FIXED_FILE)
     }
 
     fn left_behind(&self) -> &Salvage {

@@ -5,11 +5,12 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use io_uring::squeue::Flags;
+use io_uring::squeue::Entry;
 use io_uring::types;
 
 use super::salvage::{Place, Salvage, keeps_boundaries};
 use super::{Fd, FixedFd};
+use crate::runtime::driver::Sqe;
 
 /// What an op can be given as its file: whatever turns into an [`Fd`], and a [`FixedFd`], each by value or by `&`.
 #[diagnostic::on_unimplemented(
@@ -60,11 +61,11 @@ pub trait Hold: std::fmt::Debug + 'static {
     /// Says which file it is that stands there, where that can change.
     type Tenant: Copy + Default + std::fmt::Debug;
 
-    /// What makes an entry understand the number as one of this kind.
-    const FLAGS: Flags;
-
     /// The number.
     fn number(&self) -> types::Fd;
+
+    /// Makes an entry that has the number understand it as one of this kind.
+    fn address(&self, entry: Entry) -> Sqe;
 
     /// What dropped reads and accepts left behind.
     fn left_behind(&self) -> &Salvage;
@@ -88,11 +89,14 @@ pub trait Hold: std::fmt::Debug + 'static {
 impl Hold for Fd {
     type Tenant = ();
 
-    const FLAGS: Flags = Flags::empty();
-
     #[inline]
     fn number(&self) -> types::Fd {
         self.entry()
+    }
+
+    #[inline]
+    fn address(&self, entry: Entry) -> Sqe {
+        entry.into()
     }
 
     #[inline]
