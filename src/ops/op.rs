@@ -54,6 +54,8 @@ pub struct Op<R: Request> {
     /// that has resolved the look for what might have to be dropped.
     stage: ManuallyDrop<Stage<R>>,
     flags: EntryFlags,
+    /// The runtime was asked by message to stop the op.
+    asked: bool,
 }
 
 #[repr(u8)] // a tag of its own: one in the niches of the fields takes ten instructions a poll to tell apart
@@ -72,8 +74,6 @@ struct Started {
     runtime: RuntimeId,
     key: u64,
     node: NonNull<Node>,
-    /// The runtime was asked by message to stop the op.
-    asked: bool,
 }
 
 // SAFETY: (I5) the node is only touched after comparing its runtime with the one that runs on this thread; on another
@@ -88,7 +88,7 @@ impl<R: Request> Op<R> {
     /// An op for this request.
     pub fn new(request: R) -> Self {
         // op-flow 1/8: built. A value: no system call, no allocation, nothing queued.
-        Self { stage: ManuallyDrop::new(Stage::Built(request)), flags: EntryFlags::default() }
+        Self { stage: ManuallyDrop::new(Stage::Built(request)), flags: EntryFlags::default(), asked: false }
     }
 
     /// The request, to set options on it before the op is started.
@@ -153,12 +153,14 @@ impl<R: Request> Op<R> {
         let node = core.inflight.take_node(Held::<R>::CLASS);
         let Stage::Built(request) = &mut *self.stage else { unreachable!("the caller has seen it") };
         // SAFETY: (I1) the node was just taken from a class that fits `R`, and holds nothing. The request is moved out of
-        // the stage, which is overwritten in the next line without being dropped: one copy, straight into the node.
+        // the stage, which is overwritten without being dropped, by `queue` or the guard: one copy, straight into the node.
         let sqe = unsafe {
             Held::<R>::put(node, request);
-            ptr::write(&mut *self.stage, Stage::Finished);
+            let emptied = Emptied(&mut *self.stage);
             // The request is in place, at its final address, and nothing else looks at it.
-            (*Held::<R>::at(node)).sqe()
+            let sqe = (*Held::<R>::at(node)).sqe();
+            mem::forget(emptied);
+            sqe
         };
         // SAFETY: (I1) the request is in place, and `Request` promises that it owns what the entry points to.
         unsafe { self.queue(core, node, sqe, link, task) }
@@ -201,16 +203,16 @@ impl<R: Request> Op<R> {
         let ticket = unsafe { self.queue(core, node, sqe, link, None) };
         // SAFETY: (I5) the node was just queued by this thread; shared access only.
         let head = unsafe { node.as_ref() };
-        head.res.set(answer.result());
+        head.set_outcome(answer.result(), 0);
         head.set(flag::PRESET);
         ticket
     }
 
-    /// Finished -> Started: queues the entry of a node.
+    /// Finished, or Built and moved out -> Started: queues the entry of a node.
     ///
     /// # Safety
     ///
-    /// The request is in the node, and owns what the entry points to.
+    /// The request is in the node, and owns what the entry points to. The stage has nothing to drop.
     #[inline]
     unsafe fn queue(
         &mut self,
@@ -225,8 +227,8 @@ impl<R: Request> Op<R> {
         let ticket = unsafe { core.inflight.queue(node, &Held::<R>::VTABLE, sqe, flags, task) };
         // SAFETY: (I5) the node was just queued by this thread; shared access only.
         let key = unsafe { node.as_ref() }.key().user_data(Kind::Op);
-        let started = Started { runtime: core.id, key, node, asked: false };
-        // SAFETY: (I1) the stage is `Finished`, which has nothing to drop.
+        let started = Started { runtime: core.id, key, node };
+        // SAFETY: (I1) by the contract, nothing is overwritten that would have to be dropped.
         unsafe { ptr::write(&mut *self.stage, Stage::Started(started)) };
         ticket
     }
@@ -244,7 +246,7 @@ impl<R: Request> Op<R> {
                 self.wait(core, cx);
                 return Poll::Pending;
             }
-            let (res, flags) = (head.res.get(), head.cqe_flags.get());
+            let (res, flags) = (head.res(), head.cqe_flags());
             let result = if res >= 0 { Ok(res as u32) } else { Err(error_of(core, head, res)) };
             // SAFETY: (I1) Done: the kernel has let go of the request, which is taken once, before the node is released.
             let request = unsafe { Held::<R>::take(node) };
@@ -368,7 +370,8 @@ impl Started {
         });
     }
 
-    fn request_cancel(&mut self) {
+    /// `asked`: whether the runtime was asked by message already.
+    fn request_cancel(&self, asked: &mut bool) {
         context::with(|core| match core {
             Some(core) if core.id == self.runtime => {
                 if self.head(core).is_some() {
@@ -376,9 +379,9 @@ impl Started {
                 }
             }
             // As in `abandon`, but once: the op may be asked any number of times.
-            _ if self.asked => {}
+            _ if *asked => {}
             _ => {
-                self.asked = true;
+                *asked = true;
                 drop(registry::entry_of(self.runtime).post(self.runtime, Remote::CancelNode(self.key)));
             }
         });
@@ -387,8 +390,9 @@ impl Started {
 
 impl<R: Request> Operation for Op<R> {
     fn request_cancel(mut self: Pin<&mut Self>) {
-        match &mut *self.stage {
-            Stage::Started(started) => started.request_cancel(),
+        let op = &mut *self;
+        match &*op.stage {
+            Stage::Started(started) => started.request_cancel(&mut op.asked),
             Stage::Built(_) => self.fail(io::Error::from_raw_os_error(libc::ECANCELED)),
             Stage::Answered(..) | Stage::Failed(..) | Stage::Finished => {}
         }
@@ -471,6 +475,17 @@ impl<R: Request> std::fmt::Debug for Op<R> {
             Stage::Finished => "Finished",
         };
         f.debug_struct("Op").field("request", &std::any::type_name::<R>()).field("stage", &stage).finish()
+    }
+}
+
+/// A stage whose request was moved out: `Finished`, if whoever puts the entry together unwinds. That is written only then,
+/// because otherwise another stage is written a moment later.
+struct Emptied<'s, R>(&'s mut Stage<R>);
+
+impl<R> Drop for Emptied<'_, R> {
+    fn drop(&mut self) {
+        // SAFETY: (I1) the request, all that the stage had to drop, was moved out.
+        unsafe { ptr::write(self.0, Stage::Finished) };
     }
 }
 
@@ -559,7 +574,7 @@ impl<R: Request> Held<R> {
     unsafe fn abandon(inflight: &Inflight, node: NonNull<Node>) {
         // SAFETY: (I5) the dispatcher calls this with a node of this vtable that is Done; shared access only.
         let head = unsafe { node.as_ref() };
-        let (res, flags, told) = (head.res.get(), head.cqe_flags.get(), head.has(flag::TOLD));
+        let (res, flags, told) = (head.res(), head.cqe_flags(), head.has(flag::TOLD));
         // SAFETY: (I1) Done: the kernel has let go of the request, which is taken once, before the node is released.
         let request = unsafe { Self::take(node) };
         inflight.release(node, Self::CLASS);

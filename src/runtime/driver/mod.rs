@@ -161,6 +161,7 @@ pub(crate) trait Driver {
 ///
 /// The ring is called without indirection; the fault shim, and any driver to come, through a pointer.
 #[allow(clippy::large_enum_variant, reason = "one per runtime, and the large variant is the usual one")]
+#[repr(u8)] // a tag of its own: one in the niches of the ring takes each op more instructions to tell
 pub(crate) enum AnyDriver {
     /// A real ring.
     Ring(Ring),

@@ -400,8 +400,7 @@ impl Inflight {
         if io_uring::cqueue::more(completion.flags) || !head.is_plainly(State::Queued) {
             return false;
         }
-        head.res.set(completion.res);
-        head.cqe_flags.set(completion.flags);
+        head.set_outcome(completion.res, completion.flags);
         head.begin(State::Done);
         // op-flow 7/8: node result and wake. The task is queued; its poll takes the result out of the node.
         tasks.wake_plain(head.task());
@@ -435,10 +434,14 @@ impl Inflight {
             return; // not terminal: the kernel still holds the request
         }
         // A preset answer stands even when its chain was cut: it was received before the chain began, and is not lost.
-        if !head.has(flag::PRESET) {
-            head.res.set(if head.has(flag::NEUTRALIZED) { -libc::ECANCELED } else { res });
-        }
-        head.cqe_flags.set(flags);
+        let res = if head.has(flag::PRESET) {
+            head.res()
+        } else if head.has(flag::NEUTRALIZED) {
+            -libc::ECANCELED
+        } else {
+            res
+        };
+        head.set_outcome(res, flags);
         head.set_state(State::Done);
         let drain = head.has(flag::DRAIN); // the node may be gone after the next lines
         if head.has(flag::ORPHAN) {

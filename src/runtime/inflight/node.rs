@@ -163,10 +163,9 @@ pub(crate) struct Node {
     awaiter: UnsafeCell<Awaiter>,
     /// Its place in the pool's table, and the count of its uses, by which a late completion is recognised.
     pub(super) key: Cell<Key>,
-    /// The result; meaningful when `Done`, or before when `PRESET`.
-    pub(crate) res: Cell<i32>,
-    /// `IORING_CQE_F_*` of the terminal completion.
-    pub(crate) cqe_flags: Cell<u32>,
+    /// The result, meaningful when `Done`, or before when `PRESET`, and above it `IORING_CQE_F_*` of the terminal
+    /// completion: one word, because they come as one.
+    outcome: Cell<u64>,
     /// Where the entry stands in the submission queue.
     pub(super) ticket: Cell<u64>,
     /// The next free node, while `Free`.
@@ -194,8 +193,7 @@ impl Node {
             awaiter: UnsafeCell::new(Awaiter { other: ManuallyDrop::new(None) }),
             key: Cell::new(Key::first(index)),
             class,
-            res: Cell::new(0),
-            cqe_flags: Cell::new(0),
+            outcome: Cell::new(0),
             ticket: Cell::new(0),
             next: Cell::new(None),
             status: Cell::new(State::Free as u16 | flag::OTHER),
@@ -208,6 +206,23 @@ impl Node {
     #[inline]
     pub(crate) fn key(&self) -> Key {
         self.key.get()
+    }
+
+    /// The result.
+    #[inline]
+    pub(crate) fn res(&self) -> i32 {
+        self.outcome.get() as i32
+    }
+
+    /// `IORING_CQE_F_*` of the terminal completion.
+    #[inline]
+    pub(crate) fn cqe_flags(&self) -> u32 {
+        (self.outcome.get() >> 32) as u32
+    }
+
+    #[inline]
+    pub(crate) fn set_outcome(&self, res: i32, cqe_flags: u32) {
+        self.outcome.set(u64::from(res as u32) | u64::from(cqe_flags) << 32);
     }
 
     #[inline]
