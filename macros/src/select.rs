@@ -235,7 +235,7 @@ impl Call {
         });
         let attempts = maps.iter().zip(&variants).zip(&ops).enumerate().map(|(n, ((map, variant), op))| {
             let number = n as u32;
-            quote!(#number => #library::#map(#op.attempt(), #outcome::#variant),)
+            quote!(#number => #op.attempt().map(|polled| #library::#map(polled, #outcome::#variant)),)
         });
         // One branch each, rather than one expression: most are not taken, and cost nothing more.
         let looks = ops.iter().enumerate().map(|(n, op)| {
@@ -290,12 +290,13 @@ impl Call {
                         let #index = #library::pick(#hopeful, #rules);
                         #hopeful &= !(1 << #index);
                         match match #index { #(#attempts)* _ => #library::never() } {
-                            #library::Polled::Won(won) => {
+                            ::core::option::Option::Some(#library::Polled::Won(won)) => {
                                 #now = ::core::option::Option::Some(::core::result::Result::Ok(won));
                                 break;
                             }
-                            #library::Polled::Ended => #live &= !(1 << #index),
-                            #library::Polled::Waits => {
+                            ::core::option::Option::Some(#library::Polled::Ended) => #live &= !(1 << #index),
+                            ::core::option::Option::Some(#library::Polled::Waits) => {}
+                            ::core::option::Option::None => {
                                 #first = ::core::option::Option::Some(#index);
                                 break;
                             }

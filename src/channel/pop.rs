@@ -64,15 +64,16 @@ impl<'a, T, S: Sharing> Untried<'a, T, S> {
         Self { shared }
     }
 
+    /// Whether an attempt is worth while: without the lock, which each of many arms would take from those who push.
     #[inline(always)]
     pub(crate) fn may_resolve(&self) -> bool {
-        self.shared.may_pop_now()
+        self.shared.is_stirred()
     }
 
-    /// What the pop's first poll would do, except to wait.
+    /// What the pop's first poll would do, except to wait. `None`: the budget of the task's poll is spent.
     #[inline(always)]
-    pub(crate) fn try_now(&mut self) -> Option<Result<T, PopError>> {
-        if executor::try_spend() { self.shared.pop_at_once() } else { None }
+    pub(crate) fn try_now(&mut self) -> Option<Poll<Result<T, PopError>>> {
+        executor::try_spend().then(|| self.shared.pop_at_once().map_or(Poll::Pending, Poll::Ready))
     }
 
     #[inline(always)]

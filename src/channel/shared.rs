@@ -310,6 +310,9 @@ impl<T, S: Sharing> Shared<T, S> {
     #[inline(never)]
     fn pop_otherwise(&self, mut engine: Guard<'_, T, S>) -> Option<Result<T, PopError>> {
         let Some((value, wakes)) = engine.pop_due() else {
+            if !engine.may_pop() {
+                S::Lock::calm(&engine);
+            }
             return engine.has_ended().then_some(Err(PopError::Closed));
         };
         drop(engine);
@@ -499,9 +502,15 @@ impl<T, S: Sharing> Shared<T, S> {
     }
 
     /// Whether polling a new pop might resolve it: mostly without the lock.
+    #[inline]
+    fn may_pop_now(&self) -> bool {
+        self.is_stirred() && self.look_for_pop()
+    }
+
+    /// `false`: a new pop would wait. `true`: it might not.
     #[inline(always)]
-    pub(super) fn may_pop_now(&self) -> bool {
-        self.engine.is_stirred() && self.look_for_pop()
+    pub(super) fn is_stirred(&self) -> bool {
+        self.engine.is_stirred()
     }
 
     #[cold] // out of the way of a `select!` over many channels, of which most have nothing

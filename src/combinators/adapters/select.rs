@@ -3,6 +3,8 @@
 //!
 //! Knows: the pushes and pops of the crate. Does not know: how arms race.
 
+use core::task::Poll;
+
 use super::timeout::Timeout;
 use super::with_cancel::WithCancel;
 use crate::channel::{Pop, PopError, Push, Sharing, Untried, broadcast, spsc};
@@ -66,7 +68,7 @@ impl<'a, T, S: Sharing> Unpolled for Untried<'a, T, S> {
     }
 
     #[inline(always)]
-    fn try_now(&mut self) -> Option<Result<T, PopError>> {
+    fn attempt(&mut self) -> Option<Poll<Result<T, PopError>>> {
         self.try_now()
     }
 

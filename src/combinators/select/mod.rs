@@ -106,8 +106,8 @@ pub mod __select {
         /// As [`Operation::is_inert`].
         fn is_inert(&self) -> bool;
 
-        /// As [`Operation::try_now`].
-        fn try_now(&mut self) -> Option<<Self::Op as Future>::Output>;
+        /// As [`Operation::try_now`], or `Pending` if it would have to wait; `None`: it must be polled to know.
+        fn attempt(&mut self) -> Option<Poll<<Self::Op as Future>::Output>>;
 
         /// The operation, to be pinned and polled.
         fn begin(self) -> Self::Op;
@@ -127,8 +127,8 @@ pub mod __select {
         }
 
         #[inline(always)]
-        fn try_now(&mut self) -> Option<O::Output> {
-            self.op.try_now()
+        fn attempt(&mut self) -> Option<Poll<O::Output>> {
+            self.op.try_now().map(Poll::Ready)
         }
 
         #[inline(always)]
@@ -150,8 +150,8 @@ pub mod __select {
         /// Whether it may be dropped as it is.
         fn is_inert(&self) -> bool;
 
-        /// An attempt without a context.
-        fn attempt(&mut self) -> Poll<Self::Output>;
+        /// As [`Unpolled::attempt`].
+        fn attempt(&mut self) -> Option<Poll<Self::Output>>;
 
         /// To be pinned.
         fn begin(self) -> Self::Pinned;
@@ -176,8 +176,8 @@ pub mod __select {
         }
 
         #[inline(always)]
-        fn attempt(&mut self) -> Poll<Self::Output> {
-            self.0.try_now().map_or(Poll::Pending, Poll::Ready)
+        fn attempt(&mut self) -> Option<Poll<Self::Output>> {
+            self.0.attempt()
         }
 
         #[inline(always)]
@@ -205,8 +205,8 @@ pub mod __select {
         }
 
         #[inline(always)]
-        fn attempt(&mut self) -> Poll<Self::Output> {
-            self.0.as_mut().and_then(Unpolled::try_now).map_or(Poll::Pending, Poll::Ready)
+        fn attempt(&mut self) -> Option<Poll<Self::Output>> {
+            self.0.as_mut().and_then(Unpolled::attempt)
         }
 
         #[inline(always)]
