@@ -56,7 +56,7 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `macros` | yes | `#[millstream::main]`, `#[millstream::test]`, `race!`, `join!`, `chain!` |
+//! | `macros` | yes | `#[millstream::main]`, `#[millstream::test]`, `race!`, `join!`, `chain!`, `select!` |
 //! | `bytes` | no | `Bytes` and `BytesMut` as buffers |
 //! | `sink` | no | `futures`' `Sink` on the senders of channels |
 
@@ -103,4 +103,6 @@ mod prose {
     mod channels {}
     #[doc = include_str!("../docs/guide/combinators.md")]
     mod combinators {}
+    #[doc = include_str!("../docs/guide/select.md")]
+    mod select {}
 }

@@ -274,7 +274,7 @@ impl Call {
         };
         quote! {{
             enum #outcome<#(#variants),*> { #(#variants(#variants)),* }
-            let #turn = {
+            let #turn = match {
                 #(#conditions)*
                 #[allow(unused_imports)]
                 use #library::{Arm as _, Place as _};
@@ -307,8 +307,7 @@ impl Call {
                     ::core::option::Option::Some(selected) => ::core::result::Result::Ok(selected),
                     ::core::option::Option::None => ::core::result::Result::Err((#tree, #live, #rules, #first)),
                 }
-            };
-            let #turn = match #turn {
+            } {
                 ::core::result::Result::Ok(selected) => selected,
                 ::core::result::Result::Err((#all, #live, #rules, #first)) => {
                     let #all = ::core::pin::pin!(#all);

@@ -118,3 +118,26 @@ fn an_arm_by_reference_goes_on_in_the_next_turn() {
         select! { n = &mut pop => assert_eq!(n, Ok(2)), _ = b.pop() => unreachable!() }
     });
 }
+
+#[test]
+fn a_block_may_write_to_what_an_arm_borrowed() {
+    block_on(async {
+        let ((tx, rx), (_keep, never)) = (channel::bounded(1), channel::bounded::<u8>(1));
+        tx.try_push(1).unwrap();
+        let mut slot = Some(2);
+        for _ in 0..2 {
+            select! {
+                pushed = tx.push_from(&mut slot) => {
+                    pushed.unwrap();
+                    slot = Some(3);
+                }
+                n = rx.pop(), if slot == Some(2) => {
+                    assert_eq!(n, Ok(1));
+                    slot = slot.take();
+                }
+                _ = never.pop() => slot = None,
+            }
+        }
+        assert_eq!((slot, rx.try_pop()), (Some(3), Ok(2)));
+    });
+}
