@@ -7,7 +7,8 @@
 //! push costs more than the push. So, where a lookout is installed:
 //!
 //! - a change only *notes* its level, and [`settle`](Lookout::settle), at the end of the poll, passes one fence and
-//!   looks at the other side's slot of each level that was noted;
+//!   looks at the other side's slot of each level that was noted. The side remembers the [stamp](Lookout::stamp) under
+//!   which it was noted, so that for every further change of the poll this is one comparison;
 //! - a wait does not arm, it leaves a *watch*: [`look`](Lookout::look), at the end of a turn and while the executor spins,
 //!   wakes whoever has what it waits for, and [`arm`](Lookout::arm), before the executor sleeps or when it has had
 //!   something better to do for a turn, arms the others, passes one fence, and looks a last time.
