@@ -66,12 +66,14 @@ unsafe impl<B: BufMut, F: AnyFd> Request for Recv<B, F> {
         }
     }
 
+    #[inline]
     fn finish(mut self, result: io::Result<u32>, _flags: u32) -> Self::Output {
         let result = result.map(|n| {
             self.filled(n);
             n as usize
         });
-        (self.fd.explain(result), self.buf)
+        let Self { fd, buf, .. } = self;
+        (fd.explain(result), buf)
     }
 
     fn abandon(mut self, result: io::Result<u32>, _flags: u32, orphaned: bool) {

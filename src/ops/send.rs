@@ -39,8 +39,10 @@ unsafe impl<B: Buf, F: AnyFd> Request for Send<B, F> {
         self.fd.address(entry.build())
     }
 
+    #[inline]
     fn finish(self, result: io::Result<u32>, _flags: u32) -> Self::Output {
-        (self.fd.explain(result.map(|n| n as usize)), self.buf)
+        let Self { fd, buf, .. } = self;
+        (fd.explain(result.map(|n| n as usize)), buf)
     }
 }
 

@@ -62,7 +62,8 @@ unsafe impl<B: BufMut, F: AnyFd> Request for Readv<B, F> {
 
     fn finish(mut self, result: io::Result<u32>, _flags: u32) -> Self::Output {
         let result = result.map(|n| self.filled(n));
-        (self.fd.explain(result), self.bufs)
+        let Self { fd, bufs, .. } = self;
+        (fd.explain(result), bufs)
     }
 
     fn abandon(mut self, result: io::Result<u32>, _flags: u32, orphaned: bool) {
@@ -168,7 +169,8 @@ unsafe impl<B: Buf, F: AnyFd> Request for Writev<B, F> {
     }
 
     fn finish(self, result: io::Result<u32>, _flags: u32) -> Self::Output {
-        (self.fd.explain(result.map(|n| n as usize)), self.bufs)
+        let Self { fd, bufs, .. } = self;
+        (fd.explain(result.map(|n| n as usize)), bufs)
     }
 }
 
