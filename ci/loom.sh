@@ -73,6 +73,13 @@ upgrade-looks-then-counts channel::tests::loom::ends::an_upgrade_keeps_the_chann
 inbox-summary-first inbox::loom_tests::no_wake_is_lost
 inbox-sleeps-without-a-look inbox::loom_tests::no_message_is_lost
 wake-forgets-to-unpark channel::tests::loom::blocking_ends_meet
+sides-push-relaxed channel::tests::loom::sides::a_pop_finds_what_a_push_has_filled
+sides-pop-relaxed channel::tests::loom::sides::a_push_finds_what_a_pop_has_emptied
+sides-part-with-poppers channel::tests::loom::sides::a_push_wakes_a_pop
+sides-part-with-pushers channel::tests::loom::sides::a_pop_wakes_a_push
+sides-part-when-closed channel::tests::loom::sides::a_push_beside_a_close_counts_or_comes_back
+counted-pops-end-alone channel::tests::loom::sides::the_end_comes_after_the_last_counted_value
+sides-forget-permits channel::tests::loom::sides::a_permit_counts_for_a_push_beside_it
 fold-overwrites util::biased::tests::model::the_owners_handles_dropped_beside_it
 owner-is-not-told util::biased::tests::model::the_owners_handles_dropped_beside_it
 last-without-acquire util::biased::tests::model::binding_while_another_handle_goes

@@ -8,9 +8,9 @@
 )]
 
 #[cfg(any(millstream_loom, millstream_shuttle, miri))]
-pub(super) use modelled::{Guard, Lock};
+pub(super) use modelled::{Guard, Kept, Lock};
 #[cfg(not(any(millstream_loom, millstream_shuttle, miri)))]
-pub(super) use real::{Guard, Lock};
+pub(super) use real::{Guard, Kept, Lock};
 
 /// For the models of the channel: a lock the checker knows. Exploring ours again in each of them would leave no time
 /// for the protocol; ours has a model of its own, below.
@@ -42,15 +42,42 @@ mod modelled {
             true
         }
 
-        pub(in super::super) fn calm(_guard: &Guard<'_, T>) {}
+        pub(in super::super) fn stir(&self) {}
+
+        pub(in super::super) fn calm(&self) {}
+
+        pub(in super::super) fn keep(guard: Guard<'_, T>) -> Kept<'_, T> {
+            Kept(Some(guard))
+        }
+
+        pub(in super::super) unsafe fn inside<'k>(&'k self, kept: &'k mut Kept<'_, T>) -> &'k mut T {
+            kept.0.as_mut().expect("the lock is held")
+        }
+
+        pub(in super::super) unsafe fn release(&self, kept: &mut Kept<'_, T>) {
+            assert!(kept.0.take().is_some(), "the lock is held");
+        }
+    }
+
+    pub struct Kept<'a, T>(Option<Guard<'a, T>>);
+
+    impl<T> Kept<'_, T> {
+        pub(in super::super) fn nothing() -> Self {
+            Self(None)
+        }
     }
 }
 
 #[cfg(not(any(millstream_loom, millstream_shuttle, miri)))]
-#[allow(missing_debug_implementations, reason = "public only as far as a sealed trait names them")]
+#[allow(
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "public only as far as a sealed trait names them"
+)]
 mod real {
-    use core::cell::UnsafeCell;
+    use core::cell::{Cell, UnsafeCell};
     use core::marker::PhantomData;
+    use core::mem;
     use core::ops::{Deref, DerefMut};
 
     use super::raw::RawLock;
@@ -61,8 +88,10 @@ mod real {
     pub struct Lock<T> {
         raw: RawLock,
         /// Whether anybody has had the lock since somebody who had it saw nothing of interest: see
-        /// [`Exclusion`](super::super::sharing::Exclusion).
+        /// [`Gate`](super::super::sharing::Gate).
         stirred: AtomicBool,
+        /// How the lock was taken that is held without a guard. Used by who holds it.
+        kept_own: Cell<bool>,
         data: UnsafeCell<T>,
         bias: Bias,
     }
@@ -77,6 +106,7 @@ mod real {
             Self {
                 raw: RawLock::new(),
                 stirred: AtomicBool::new(true),
+                kept_own: Cell::new(false),
                 data: UnsafeCell::new(value),
                 bias: Bias::new(),
             }
@@ -105,9 +135,63 @@ mod real {
             self.stirred.load(Ordering::Relaxed) // ORDERING: as in `lock`
         }
 
+        /// Says that there may be something of interest. The caller has the lock.
         #[inline]
-        pub(in super::super) fn calm(guard: &Guard<'_, T>) {
-            guard.lock.stirred.store(false, Ordering::Relaxed); // ORDERING: as in `lock`
+        pub(in super::super) fn stir(&self) {
+            self.stirred.store(true, Ordering::Relaxed); // ORDERING: as in `lock`
+        }
+
+        /// Says that there is nothing of interest. The caller has the lock.
+        #[inline]
+        pub(in super::super) fn calm(&self) {
+            self.stirred.store(false, Ordering::Relaxed); // ORDERING: as in `lock`
+        }
+
+        #[inline]
+        fn give_back(&self, own: bool) {
+            if own {
+                self.bias.leave();
+            } else {
+                self.raw.release();
+            }
+        }
+
+        /// Leaves the lock held, to be [released](Self::release) by whoever has what this returns.
+        #[inline]
+        pub(in super::super) fn keep(guard: Guard<'_, T>) -> Kept<'_, T> {
+            guard.lock.kept_own.set(guard.own);
+            mem::forget(guard);
+            Kept(PhantomData)
+        }
+
+        /// What a kept lock protects.
+        ///
+        /// # Safety
+        /// `kept` is of this lock, which has not been released.
+        #[inline]
+        pub(in super::super) unsafe fn inside<'k>(&'k self, _kept: &'k mut Kept<'_, T>) -> &'k mut T {
+            // SAFETY: the lock is held, and what was kept is borrowed exclusively.
+            unsafe { &mut *self.data.get() }
+        }
+
+        /// Releases a kept lock.
+        ///
+        /// # Safety
+        /// As for [`inside`](Self::inside).
+        #[inline]
+        pub(in super::super) unsafe fn release(&self, _kept: &mut Kept<'_, T>) {
+            self.give_back(self.kept_own.get());
+        }
+    }
+
+    /// A lock that is held without a guard. Nothing is stored: it knows neither which lock, nor whether it was released.
+    pub struct Kept<'a, T>(PhantomData<&'a mut T>);
+
+    impl<T> Kept<'_, T> {
+        /// Of no lock.
+        #[inline]
+        pub(in super::super) fn nothing() -> Self {
+            Self(PhantomData)
         }
     }
 
@@ -140,11 +224,7 @@ mod real {
     impl<T> Drop for Guard<'_, T> {
         #[inline]
         fn drop(&mut self) {
-            if self.own {
-                self.lock.bias.leave();
-            } else {
-                self.lock.raw.release();
-            }
+            self.lock.give_back(self.own);
         }
     }
 }

@@ -79,6 +79,7 @@ mod ring;
 mod sender;
 mod shared;
 mod sharing;
+mod sides;
 #[cfg(feature = "sink")]
 mod sink;
 pub mod spsc;

@@ -6,7 +6,6 @@ use core::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use super::blocking;
-use super::engine::Engine;
 use super::error::{PopError, TryPopError};
 use super::pop::Pop;
 use super::shared::Shared;
@@ -143,7 +142,7 @@ impl<T, S: Sharing> Receiver<T, S> {
                 Err(TryPopError::Empty) => blocking::assert_not_alone::<S>("pop_blocking"),
             }
             // Where values pass from hand to hand, two that only look never meet.
-            if self.capacity() <= 1 || !blocking::spin_apart(|| !self.shared.look(Engine::has_nothing)) {
+            if self.capacity() <= 1 || !blocking::spin_apart(|| !self.shared.looks_empty()) {
                 break;
             }
         }

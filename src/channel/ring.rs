@@ -49,6 +49,21 @@ impl<T> Ring<T> {
         self.slots.len() - self.len
     }
 
+    /// Where the slots are, how many there are, and which of them is the head.
+    pub(super) fn parts(&mut self) -> (*mut T, usize, usize) {
+        (self.slots.as_mut_ptr().cast(), self.slots.len(), self.head)
+    }
+
+    /// Catches up with what was done to the [parts](Self::parts).
+    ///
+    /// # Safety
+    /// `head` is below the number of slots, or 0, and exactly the first `len` slots from it on, around the end, hold
+    /// values.
+    pub(super) unsafe fn set(&mut self, head: usize, len: usize) {
+        self.head = head;
+        self.len = len;
+    }
+
     /// Makes room for exactly `more` values beyond those that are there.
     ///
     /// # Panics

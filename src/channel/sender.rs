@@ -133,7 +133,7 @@ impl<T, S: Sharing> Sender<T, S> {
             };
             blocking::assert_not_alone::<S>("push_blocking");
             // As for pops.
-            if self.capacity() <= 1 || !blocking::spin_apart(|| !self.is_full() || self.is_closed()) {
+            if self.capacity() <= 1 || !blocking::spin_apart(|| !self.shared().looks_full()) {
                 break;
             }
         }

@@ -15,20 +15,20 @@ use core::task::{Context, Poll, Waker};
 use super::engine::{Closed, Engine, Offer, Refused, Step};
 use super::error::{PopError, PushError, TryPopError, TryPushError};
 use super::ring::Ring;
-use super::sharing::{Count, Exclusion, Means, Sharing, Threads};
+use super::sharing::{Count, Gate, Means, Sharing, Threads};
 use super::waiter::{State, Waiter};
 use super::wake::{Keep, contain, deliver, discard};
 use crate::util::executor;
 
 /// One channel.
 pub(super) struct Shared<T, S: Sharing> {
-    engine: S::Lock<Engine<T>>,
+    engine: S::Gate<T>,
     capacity: usize,
     senders: S::Count,
     receivers: S::Count,
 }
 
-type Guard<'a, T, S> = <<S as Means>::Lock<Engine<T>> as Exclusion<Engine<T>>>::Guard<'a>;
+type Guard<'a, T, S> = <<S as Means>::Gate<T> as Gate<T>>::Guard<'a>;
 
 // SAFETY: (I5) values move between threads, hence `T: Send`. The raw links of the engine lead to waiters in pinned
 // futures and are followed only under the lock, which whoever unlinks and frees a waiter takes too.
@@ -57,7 +57,7 @@ impl<T, S: Sharing> Shared<T, S> {
     /// A channel with one end of each kind.
     pub(super) fn new(ring: Ring<T>, capacity: usize) -> Self {
         Self {
-            engine: S::Lock::new(Engine::new(ring, capacity)),
+            engine: S::Gate::new(Engine::new(ring, capacity)),
             capacity,
             senders: S::Count::new(1),
             receivers: S::Count::new(1),
@@ -84,12 +84,24 @@ impl<T, S: Sharing> Shared<T, S> {
         f(&self.engine.lock_calmly())
     }
 
+    /// Whether a push would find no room, at a look that disturbs nobody and may be late.
+    pub(super) fn looks_full(&self) -> bool {
+        self.engine.looks_full()
+    }
+
+    /// Whether a pop would have to wait, at a look that disturbs nobody and may be late.
+    pub(super) fn looks_empty(&self) -> bool {
+        self.engine.looks_empty()
+    }
+
     // ---- push ----
 
     #[inline]
     pub(super) fn try_push(&self, value: T) -> Result<(), TryPushError<T>> {
         let mut slot = Some(value);
-        let outcome = self.engine.lock().try_push(&mut slot);
+        let Some(mut engine) = self.engine.push_or_lock(&mut slot) else { return Ok(()) };
+        let outcome = engine.try_push(&mut slot);
+        drop(engine);
         match (outcome, slot) {
             (Err(Refused::Full), Some(value)) => Err(TryPushError::Full(value)),
             (Err(Refused::Closed), Some(value)) => Err(TryPushError::Closed(value)),
@@ -118,9 +130,13 @@ impl<T, S: Sharing> Shared<T, S> {
         if !executor::spend(cx) {
             return Poll::Pending;
         }
-        let mut engine = self.engine.lock();
         // SAFETY: (I3) never parked: the owner's alone.
-        if let Some(popper) = engine.push_now(&mut unsafe { waiter.payload() }.value) {
+        let value = &mut unsafe { waiter.payload() }.value;
+        let Some(mut engine) = self.engine.push_or_lock(value) else {
+            waiter.set(State::Finished);
+            return Poll::Ready(Ok(()));
+        };
+        if let Some(popper) = engine.push_now(value) {
             drop(engine);
             waiter.set(State::Finished);
             deliver(popper);
@@ -227,7 +243,10 @@ impl<T, S: Sharing> Shared<T, S> {
 
     #[inline]
     pub(super) fn try_pop(&self) -> Result<T, TryPopError> {
-        let popped = self.engine.lock().try_pop();
+        let popped = match self.engine.pop_or_lock() {
+            Ok(value) => return Ok(value),
+            Err(mut engine) => engine.try_pop(),
+        };
         match popped {
             Ok((value, wakes)) => {
                 wakes.deliver();
@@ -256,7 +275,13 @@ impl<T, S: Sharing> Shared<T, S> {
         if !executor::spend(cx) {
             return Poll::Pending;
         }
-        let mut engine = self.engine.lock();
+        let mut engine = match self.engine.pop_or_lock() {
+            Ok(value) => {
+                waiter.set(State::Finished);
+                return Poll::Ready(Ok(value));
+            }
+            Err(engine) => engine,
+        };
         if let Some(value) = engine.pop_now() {
             waiter.set(State::Finished);
             return Poll::Ready(Ok(value.value()));
@@ -280,7 +305,13 @@ impl<T, S: Sharing> Shared<T, S> {
             // SAFETY: (I3) by this function's contract.
             return unsafe { self.repoll_idle_pop(waiter, state, cx) };
         }
-        let mut engine = self.engine.lock();
+        let mut engine = match self.engine.pop_counted_or_lock() {
+            Ok(value) => {
+                waiter.set(State::Finished);
+                return Poll::Ready(Ok(value));
+            }
+            Err(engine) => engine,
+        };
         if !engine.is_closed()
             && let Some(value) = engine.pop_counted()
         {
@@ -294,12 +325,16 @@ impl<T, S: Sharing> Shared<T, S> {
     /// One pop that does what the first poll of a future would do, except to wait.
     #[inline]
     pub(super) fn pop_at_once(&self) -> Option<Result<T, PopError>> {
-        let mut engine = self.engine.lock_calmly(); // for a pop, a value less is nothing new
+        // Calmly: for a pop, a value less is nothing new.
+        let mut engine = match self.engine.pop_or_lock_calmly() {
+            Ok(value) => return Some(Ok(value)),
+            Err(engine) => engine,
+        };
         match engine.pop_now() {
             Some(value) => {
                 let value = value.value();
                 if !engine.may_pop() {
-                    S::Lock::calm(&engine);
+                    S::Gate::calm(&engine);
                 }
                 Some(Ok(value))
             }
@@ -518,7 +553,7 @@ impl<T, S: Sharing> Shared<T, S> {
         let engine = self.engine.lock_calmly();
         let may_pop = engine.may_pop();
         if !may_pop {
-            S::Lock::calm(&engine);
+            S::Gate::calm(&engine);
         }
         may_pop
     }

@@ -1,6 +1,6 @@
 //! Who may hold the ends of a channel: the tasks and threads of a process, or the tasks of one thread.
 //!
-//! Knows: `sync`, the lock. Does not know: what is locked, counted or pointed to.
+//! Knows: `sync`, the engine. Does not know: how it is locked between threads, what is counted or pointed to.
 //!
 //! The protocol is one; what differs between [`bounded`](super::bounded) and [`local`](super::local) is the pointer to
 //! the channel, the lock around it and how ends are counted. The traits here name these three, and nothing else.
@@ -9,9 +9,11 @@
 use core::cell::{Cell, UnsafeCell};
 use core::fmt::Debug;
 use core::ops::{Deref, DerefMut};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::lock::{Guard, Lock};
+use super::engine::Engine;
+use super::sides::Sides;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
@@ -34,7 +36,7 @@ pub trait Means: Debug + Sized + 'static {
     /// From an end to what all ends share.
     type Pointer<T>: Pointer<T>;
     /// Around what only one end may touch at a time.
-    type Lock<T>: Exclusion<T>;
+    type Gate<T>: Gate<T>;
     /// How many ends there are.
     type Count: Count;
     /// Whether an end that blocks its thread can be waited for by nobody but itself.
@@ -43,14 +45,14 @@ pub trait Means: Debug + Sized + 'static {
 
 impl Means for Threads {
     type Pointer<T> = Arc<T>;
-    type Lock<T> = Lock<T>;
+    type Gate<T> = Sides<T>;
     type Count = AtomicUsize;
     const ONE_THREAD: bool = false;
 }
 
 impl Means for Local {
     type Pointer<T> = Rc<T>;
-    type Lock<T> = NoLock<T>;
+    type Gate<T> = NoLock<T>;
     type Count = Cell<usize>;
     const ONE_THREAD: bool = true;
 }
@@ -81,82 +83,100 @@ impl<T> Pointer<T> for Rc<T> {
     }
 }
 
-/// Exclusive access to a value, for as long as a guard lives. No code of the user's runs meanwhile (I7), and nobody
-/// who has a guard asks for another of the same lock.
+/// Exclusive access to an engine, for as long as a guard lives. No code of the user's runs meanwhile (I7), and nobody
+/// who has a guard asks for another of the same gate.
 ///
-/// Beside the value is one word to look at without a guard: *stirred*. Whoever has the value stirs it, unless he took it
-/// calmly because he changes nothing that would interest the onlookers; and who sees with his guard that there is nothing
-/// for them calms it. So calm is a promise as long as nobody has the value, and stirred is none.
-pub trait Exclusion<T> {
-    type Guard<'a>: DerefMut<Target = T>
+/// Beside the engine is something to look at without a guard: whether it is *stirred*. Whoever has the engine stirs it,
+/// unless he took it calmly because he changes nothing that would interest the onlookers; and who sees with his guard
+/// that there is nothing for them calms it. So calm is a promise as long as nobody has the engine, and stirred is none.
+pub trait Gate<T> {
+    type Guard<'a>: DerefMut<Target = Engine<T>>
     where
         Self: 'a,
         T: 'a;
 
-    fn new(value: T) -> Self;
-    /// Takes the value, and stirs.
+    fn new(engine: Engine<T>) -> Self;
+    /// Takes the engine, and stirs.
     fn lock(&self) -> Self::Guard<'_>;
-    /// Takes the value, for who makes nothing of interest come up.
+    /// Takes the engine, for who makes nothing of interest come up.
     fn lock_calmly(&self) -> Self::Guard<'_>;
     /// `false`: there was nothing of interest when somebody looked, and nobody who could change that has come since.
     fn is_stirred(&self) -> bool;
     /// Says that there is nothing of interest.
     fn calm(guard: &Self::Guard<'_>);
-}
 
-impl<T> Exclusion<T> for Lock<T> {
-    type Guard<'a>
-        = Guard<'a, T>
-    where
-        T: 'a;
+    // What follows is done without the engine where that can be.
 
-    fn new(value: T) -> Self {
-        Lock::new(value)
+    /// Pushes the value in `from`; the engine, if that takes more than a slot at the tail.
+    #[inline(always)]
+    fn push_or_lock(&self, _from: &mut Option<T>) -> Option<Self::Guard<'_>> {
+        Some(self.lock())
     }
 
-    #[inline]
-    fn lock(&self) -> Guard<'_, T> {
-        Lock::lock(self)
+    /// Pops a free value; the engine, if that takes more than the head.
+    #[inline(always)]
+    fn pop_or_lock(&self) -> Result<T, Self::Guard<'_>> {
+        Err(self.lock())
     }
 
-    #[inline]
-    fn lock_calmly(&self) -> Guard<'_, T> {
-        Lock::lock_calmly(self)
+    /// As [`pop_or_lock`](Self::pop_or_lock); the engine is taken calmly.
+    #[inline(always)]
+    fn pop_or_lock_calmly(&self) -> Result<T, Self::Guard<'_>> {
+        Err(self.lock_calmly())
     }
 
-    #[inline]
-    fn is_stirred(&self) -> bool {
-        Lock::is_stirred(self)
+    /// Pops for a popper for which a value is counted; the engine, if that takes more than the head.
+    #[inline(always)]
+    fn pop_counted_or_lock(&self) -> Result<T, Self::Guard<'_>> {
+        Err(self.lock())
     }
 
-    #[inline]
-    fn calm(guard: &Guard<'_, T>) {
-        Lock::calm(guard);
+    /// Pushes from the front of `values`; the engine, if there are some left.
+    #[inline(always)]
+    fn push_many_or_lock(&self, _values: &mut VecDeque<T>) -> Option<Self::Guard<'_>> {
+        Some(self.lock())
+    }
+
+    /// Pops up to `most` free values, as far as `out` has room, and returns how many more there may be; the engine, if
+    /// that takes more than the head.
+    #[inline(always)]
+    fn pop_many_or_lock(&self, _out: &mut Vec<T>, _most: usize) -> Result<usize, Self::Guard<'_>> {
+        Err(self.lock())
+    }
+
+    /// Whether a push seems to find no room. It may be otherwise, also for a while, where permits are out.
+    fn looks_full(&self) -> bool {
+        self.lock_calmly().is_full()
+    }
+
+    /// Whether a pop seems to find no value. It may be otherwise, also for a while, in a closed channel.
+    fn looks_empty(&self) -> bool {
+        self.lock_calmly().has_nothing()
     }
 }
 
 /// The lock that one thread needs: none. A second guard beside the first would be a mistake in this module's users,
 /// which debug builds catch.
-#[derive(Debug)]
+#[allow(missing_debug_implementations, reason = "public only as far as a sealed trait names it")]
 pub struct NoLock<T> {
     #[cfg(debug_assertions)]
     held: Cell<bool>,
     stirred: Cell<bool>,
-    value: UnsafeCell<T>,
+    engine: UnsafeCell<Engine<T>>,
 }
 
-impl<T> Exclusion<T> for NoLock<T> {
+impl<T> Gate<T> for NoLock<T> {
     type Guard<'a>
         = NoGuard<'a, T>
     where
         T: 'a;
 
-    fn new(value: T) -> Self {
+    fn new(engine: Engine<T>) -> Self {
         Self {
             #[cfg(debug_assertions)]
             held: Cell::new(false),
             stirred: Cell::new(true),
-            value: UnsafeCell::new(value),
+            engine: UnsafeCell::new(engine),
         }
     }
 
@@ -185,25 +205,25 @@ impl<T> Exclusion<T> for NoLock<T> {
 }
 
 /// Access to what a [`NoLock`] holds.
-#[derive(Debug)]
+#[allow(missing_debug_implementations, reason = "public only as far as a sealed trait names it")]
 pub struct NoGuard<'a, T>(&'a NoLock<T>);
 
 impl<T> Deref for NoGuard<'_, T> {
-    type Target = T;
+    type Target = Engine<T>;
 
     #[inline]
-    fn deref(&self) -> &T {
-        // SAFETY: (I7) the only guard, by the contract of `Exclusion`: between the making of a guard and its end runs
+    fn deref(&self) -> &Engine<T> {
+        // SAFETY: (I7) the only guard, by the contract of `Gate`: between the making of a guard and its end runs
         // no code but this crate's, which makes no second one; and other threads cannot, since `UnsafeCell` is not `Sync`.
-        unsafe { &*self.0.value.get() }
+        unsafe { &*self.0.engine.get() }
     }
 }
 
 impl<T> DerefMut for NoGuard<'_, T> {
     #[inline]
-    fn deref_mut(&mut self) -> &mut T {
+    fn deref_mut(&mut self) -> &mut Engine<T> {
         // SAFETY: (I7) as in `deref`, and the guard is borrowed exclusively.
-        unsafe { &mut *self.0.value.get() }
+        unsafe { &mut *self.0.engine.get() }
     }
 }
 

@@ -128,6 +128,13 @@ pub(crate) fn about_to_wait(waker: &Waker) {
     }
 }
 
+/// Delivers now what was put off to the end of the poll, with no lock held.
+pub(crate) fn catch_up() {
+    if let Some(hooks) = HOOKS.get() {
+        (hooks.catch_up)();
+    }
+}
+
 /// A clone of the waker, if making and dropping it runs no code of anybody's.
 #[inline]
 pub(crate) fn copy(waker: &Waker) -> Option<Waker> {

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use super::Shared;
 use crate::channel::engine::{Closed, Engine, Offer, Progress, Refused, Step};
 use crate::channel::error::{PopError, PushError, TryPopError, TryPushError};
-use crate::channel::sharing::{Exclusion, Sharing};
+use crate::channel::sharing::{Gate, Sharing};
 use crate::channel::waiter::{State, Waiter};
 use crate::channel::wake::{Batch, Keep, Wakes, discard};
 use crate::util::executor;
@@ -35,8 +35,10 @@ impl<T, S: Sharing> Shared<T, S> {
     ) -> Result<usize, TryPushError<()>> {
         let before = values.len();
         loop {
+            let Some(mut engine) = self.engine.push_many_or_lock(values) else { return Ok(before) };
             let mut wakes = Batch::new();
-            let outcome = self.engine.lock().try_push_many(values, &mut wakes);
+            let outcome = engine.try_push_many(values, &mut wakes);
+            drop(engine);
             wakes.deliver();
             match (outcome, before - values.len()) {
                 (Ok(true), _) => {}
@@ -58,7 +60,7 @@ impl<T, S: Sharing> Shared<T, S> {
         ticket: &mut bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), PushError<()>>> {
-        match waiter.state() {
+        let mut first = match waiter.state() {
             State::Idle if values.is_empty() => {
                 waiter.set(State::Finished);
                 return Poll::Ready(Ok(()));
@@ -67,8 +69,13 @@ impl<T, S: Sharing> Shared<T, S> {
                 if !executor::spend(cx) {
                     return Poll::Pending;
                 }
+                let Some(engine) = self.engine.push_many_or_lock(values) else {
+                    waiter.set(State::Finished);
+                    return Poll::Ready(Ok(()));
+                };
+                Some(engine)
             }
-            State::Queued | State::Notified => {}
+            State::Queued | State::Notified => None,
             state @ (State::Closed | State::Cancelled) => {
                 waiter.set(State::Finished);
                 let closed = state == State::Closed;
@@ -79,15 +86,14 @@ impl<T, S: Sharing> Shared<T, S> {
                 }));
             }
             State::Taken | State::Finished => panic!("a push of many was polled after it had resolved"),
-        }
+        };
         let mut keep = Keep::new(cx.waker());
         loop {
             let mut wakes = Batch::new();
+            let mut engine = first.take().unwrap_or_else(|| self.engine.lock());
             // SAFETY: (I3) by this function's contract.
-            let progress = unsafe {
-                let mut engine = self.engine.lock();
-                engine.poll_push_many(waiter, values, ticket, &mut keep, &mut wakes)
-            };
+            let progress = unsafe { engine.poll_push_many(waiter, values, ticket, &mut keep, &mut wakes) };
+            drop(engine);
             wakes.deliver();
             match progress {
                 Progress::Again => {}
@@ -134,9 +140,16 @@ impl<T, S: Sharing> Shared<T, S> {
         let (mut most, mut expected) = (most, expected);
         while most > 0 && expected > 0 {
             let (room, had) = (make_room(out, most, expected), out.len());
-            let mut wakes = Batch::new();
-            expected = self.engine.lock().pop_some(out, room, &mut wakes, pop);
-            wakes.deliver();
+            expected = match self.engine.pop_many_or_lock(out, room) {
+                Ok(more) => more,
+                Err(mut engine) => {
+                    let mut wakes = Batch::new();
+                    let more = engine.pop_some(out, room, &mut wakes, pop);
+                    drop(engine);
+                    wakes.deliver();
+                    more
+                }
+            };
             // What may be left now is all that will be taken, so that nobody who goes on pushing keeps us here.
             most = (most - (out.len() - had)).min(expected);
         }
@@ -154,7 +167,8 @@ impl<T, S: Sharing> Shared<T, S> {
         most: usize,
         cx: &mut Context<'_>,
     ) -> Poll<Result<usize, PopError>> {
-        match waiter.state() {
+        let (room, before) = (make_room(out, most, FIRST_ROOM), out.len());
+        let engine = match waiter.state() {
             State::Idle if most == 0 => {
                 waiter.set(State::Finished);
                 return Poll::Ready(Ok(0));
@@ -163,18 +177,26 @@ impl<T, S: Sharing> Shared<T, S> {
                 if !executor::spend(cx) {
                     return Poll::Pending;
                 }
+                match self.engine.pop_many_or_lock(out, room) {
+                    Ok(more) => {
+                        waiter.set(State::Finished);
+                        let left = most - (out.len() - before);
+                        self.pop_more(out, left.min(more), more, Engine::pop_due);
+                        return Poll::Ready(Ok(out.len() - before));
+                    }
+                    Err(engine) => engine,
+                }
             }
-            State::Queued | State::Notified => {}
+            State::Queued | State::Notified => self.engine.lock(),
             state @ (State::Closed | State::Cancelled) => {
                 waiter.set(State::Finished);
                 let closed = state == State::Closed;
                 return Poll::Ready(Err(if closed { PopError::Closed } else { PopError::Cancelled }));
             }
             State::Taken | State::Finished => panic!("a pop of many was polled after it had resolved"),
-        }
-        let (room, before) = (make_room(out, most, FIRST_ROOM), out.len());
+        };
         let (mut more, mut wakes) = (0, Batch::new());
-        let step = self.attempt(self.engine.lock(), cx, |engine, keep| {
+        let step = self.attempt(engine, cx, |engine, keep| {
             // SAFETY: (I3) by this function's contract.
             let step = unsafe { engine.poll_pop(waiter, keep) };
             match step {

@@ -8,7 +8,7 @@ use core::task::{Context, Poll};
 use super::Shared;
 use crate::channel::engine::{Closed, Offer, Refused};
 use crate::channel::error::{PushError, TryPushError};
-use crate::channel::sharing::{Exclusion, Sharing};
+use crate::channel::sharing::{Gate, Sharing};
 use crate::channel::waiter::{State, Waiter};
 use crate::channel::wake::deliver;
 use crate::util::executor;

@@ -6,7 +6,7 @@
 use core::task::{Context, Poll, Waker};
 
 use super::Shared;
-use crate::channel::sharing::{Exclusion, Sharing};
+use crate::channel::sharing::{Gate, Sharing};
 use crate::channel::waiter::{State, Waiter};
 
 impl<T, S: Sharing> Shared<T, S> {

@@ -5,6 +5,7 @@
 mod ends;
 mod many;
 mod permit;
+mod sides;
 
 use core::future::Future;
 use core::pin::{Pin, pin};
@@ -14,7 +15,7 @@ use loom::future::block_on;
 use loom::sync::Arc;
 use loom::thread;
 
-use crate::channel::{PopError, PushError, TryPushError, bounded};
+use crate::channel::{PopError, PushError, TryPopError, TryPushError, bounded};
 use crate::operation::Operation;
 
 fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {

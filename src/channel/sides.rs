@@ -1,0 +1,572 @@
+//! The gate of a channel between threads: a lock for pushes and one for pops, or one for both.
+//!
+//! Knows: `sync`, the lock, the engine, what was put off to the end of a poll. Does not know: waiters, endpoints, futures.
+//!
+//! Pushes and pops of one channel mostly come from different processors. Under one lock they would take turns, and the
+//! channel's memory would travel from one processor to the other with each turn. As long as nobody waits they need not:
+//! what each side may do by itself is in the engine's [terms](Terms), and both together are the ring of one producer and
+//! one consumer, whoever these are at the moment.
+//!
+//! ```text
+//!   a push                                              a pop
+//!   lock the pushes                                     lock the pops
+//!    ├─ room: fill the slot ─▶ tail + 1 (Release)        ├─ values: empty the slot ─▶ taken + 1 (Release)
+//!    └─ none that is known: room = limit - (tail         └─ none that is known: values = (Acquire) tail
+//!        │                  - (Acquire) taken)               │                    - taken
+//!        └─ none: the pops' lock, too                        └─ none: release; the pushes' lock, then the pops'
+//!
+//!   whoever has both locks has the engine; what the sides did is entered, the engine decides, new terms are made
+//! ```
+//!
+//! So waiters, permits, the close and everything else that is not a plain push or pop finds the engine as if there were one
+//! lock, and leaves behind how far each side may go without it. Nothing that those terms depend on changes before both
+//! locks are held again; only the number of free values does, and an old one errs on the safe side: a push knows too many
+//! and a pop too few.
+//!
+//! After a turn with the engine the sides are given no more than half of what there is. When that is used up, the wakes of
+//! that turn, which a runtime puts off to the end of the poll, are delivered: whoever waited then comes back while there is
+//! still work for the other side, and neither has to stop.
+//!
+//! A channel with few slots has no use for two sides: too many of its pushes and pops meet somebody who waits. All of it is
+//! behind the pushes' lock.
+#![allow(unsafe_code, reason = "values are moved in and out of slots that two sides share")]
+
+use core::cell::UnsafeCell;
+use core::mem;
+use core::ops::{Deref, DerefMut};
+use core::ptr;
+use std::collections::VecDeque;
+
+use super::engine::{Engine, Terms};
+use super::lock::{self, Kept, Lock};
+use super::sharing::Gate;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::util::executor;
+
+/// The least capacity with two sides: with fewer slots somebody waits so often that two locks cost more than they save.
+/// Tests, models and debug builds have two wherever a side can do anything alone.
+const TWO_SIDES_FROM: usize = if cfg!(any(test, debug_assertions)) { 2 } else { 64 };
+
+/// An engine behind one lock or two.
+#[repr(C)]
+#[allow(
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "public only as far as a sealed trait names it"
+)]
+pub struct Sides<T> {
+    pushes: Apart<Pushes<T>>,
+    pops: Apart<Pops<T>>,
+    engine: Apart<UnsafeCell<Engine<T>>>,
+    // On a line that is only read.
+    capacity: usize,
+    divided: bool,
+    #[cfg(millstream_loom)]
+    marks: Vec<crate::sync::cell::UnsafeCell<()>>,
+}
+
+/// On cache lines that are nobody else's, also if the processor fetches them by twos.
+#[repr(align(128))]
+struct Apart<T>(T);
+
+/// The side of the pushes.
+struct Pushes<T> {
+    lock: Lock<PushTerms<T>>,
+    /// How many values were pushed; to be compared with `taken`, which wraps as well. Written under the lock.
+    tail: Apart<AtomicUsize>,
+}
+
+/// The side of the pops.
+struct Pops<T> {
+    lock: Lock<PopTerms<T>>,
+    /// As many below `tail` as there are free values. Written under the lock.
+    taken: Apart<AtomicUsize>,
+}
+
+struct PushTerms<T> {
+    slots: *mut T,
+    count: usize,
+    /// The slot of the next push.
+    at: usize,
+    /// So many pushes may follow before a look at `taken`.
+    room: usize,
+    limit: usize,
+    /// That look delivers what was put off.
+    owes: bool,
+}
+
+struct PopTerms<T> {
+    slots: *mut T,
+    count: usize,
+    /// The slot of the next pop.
+    at: usize,
+    /// So many pops may follow before a look at `tail`.
+    values: usize,
+    assigned: usize,
+    pops: bool,
+    counted_pops: bool,
+    /// That look delivers what was put off.
+    owes: bool,
+}
+
+// SAFETY: (I5) values move from one side's thread to the other's, hence `T: Send`.
+unsafe impl<T: Send> Send for PushTerms<T> {}
+// SAFETY: (I5) as above.
+unsafe impl<T: Send> Send for PopTerms<T> {}
+
+type PushGuard<'a, T> = lock::Guard<'a, PushTerms<T>>;
+type PopGuard<'a, T> = lock::Guard<'a, PopTerms<T>>;
+
+/// What the other side reads: the slots that a number covers have been filled, or emptied.
+const PUSHED: Ordering =
+    if cfg!(millstream_bug = "sides-push-relaxed") { Ordering::Relaxed } else { Ordering::Release };
+const POPPED: Ordering =
+    if cfg!(millstream_bug = "sides-pop-relaxed") { Ordering::Relaxed } else { Ordering::Release };
+
+/// The slot after `at`.
+#[inline(always)]
+fn after(at: usize, count: usize) -> usize {
+    if at + 1 == count { 0 } else { at + 1 }
+}
+
+impl<T> Sides<T> {
+    #[inline(always)]
+    fn lock_pushes(&self) -> PushGuard<'_, T> {
+        self.pushes.0.lock.lock_calmly()
+    }
+
+    #[inline(always)]
+    fn lock_pops(&self) -> PopGuard<'_, T> {
+        self.pops.0.lock.lock_calmly()
+    }
+
+    /// How many values the pops may take, as it was a moment ago.
+    fn free(&self) -> usize {
+        // ORDERING: a number to look at; it may be another one already
+        let (tail, taken) =
+            (self.pushes.0.tail.0.load(Ordering::Relaxed), self.pops.0.taken.0.load(Ordering::Relaxed));
+        tail.wrapping_sub(taken)
+    }
+
+    /// Tells a model checker that a slot is used.
+    #[inline(always)]
+    fn mark(&self, _at: usize) {
+        #[cfg(millstream_loom)]
+        self.marks[_at % self.marks.len()].with_mut(|_| ());
+    }
+
+    // ---- one side ----
+
+    /// Looks what room the pops have made.
+    #[cold]
+    fn look_for_room<'a>(&'a self, mut guard: PushGuard<'a, T>) -> PushGuard<'a, T> {
+        if mem::take(&mut guard.owes) {
+            drop(guard);
+            executor::catch_up();
+            guard = self.lock_pushes();
+        }
+        self.update_room(&mut guard);
+        guard
+    }
+
+    fn update_room(&self, terms: &mut PushTerms<T>) {
+        if terms.limit > 0 {
+            // ORDERING: pairs with `POPPED`: the slots below have been emptied.
+            let taken = self.pops.0.taken.0.load(Ordering::Acquire);
+            let tail = self.pushes.0.tail.0.load(Ordering::Relaxed); // ORDERING: its lock is held
+            terms.room = terms.limit.saturating_sub(tail.wrapping_sub(taken));
+        }
+    }
+
+    /// Looks what the pushes have brought.
+    #[cold]
+    fn look_for_values<'a>(&'a self, mut guard: PopGuard<'a, T>) -> PopGuard<'a, T> {
+        if mem::take(&mut guard.owes) {
+            drop(guard);
+            executor::catch_up();
+            guard = self.lock_pops();
+        }
+        self.update_values(&mut guard);
+        guard
+    }
+
+    fn update_values(&self, terms: &mut PopTerms<T>) {
+        if terms.pops {
+            // ORDERING: pairs with `PUSHED`: the slots below have been filled.
+            let tail = self.pushes.0.tail.0.load(Ordering::Acquire);
+            let taken = self.pops.0.taken.0.load(Ordering::Relaxed); // ORDERING: its lock is held
+            terms.values = tail.wrapping_sub(taken);
+        }
+    }
+
+    /// Says that `count` values more are there.
+    #[inline(always)]
+    fn pushed(&self, terms: &mut PushTerms<T>, count: usize) {
+        terms.room -= count;
+        let tail = self.pushes.0.tail.0.load(Ordering::Relaxed); // ORDERING: its lock is held
+        self.pushes.0.tail.0.store(tail.wrapping_add(count), PUSHED); // ORDERING: pairs with `update_values`
+    }
+
+    /// Says that `count` values are there no more.
+    #[inline(always)]
+    fn popped(&self, terms: &mut PopTerms<T>, count: usize) {
+        terms.values -= count;
+        let taken = self.pops.0.taken.0.load(Ordering::Relaxed); // ORDERING: its lock is held
+        self.pops.0.taken.0.store(taken.wrapping_add(count), POPPED); // ORDERING: pairs with `update_room`
+    }
+
+    /// Moves the value at the head out.
+    ///
+    /// # Safety
+    /// By the terms there is one.
+    #[inline(always)]
+    unsafe fn take(&self, terms: &mut PopTerms<T>) -> T {
+        self.mark(terms.at);
+        // SAFETY: (I3) filled, by this function's contract, and this side's until it says otherwise.
+        let value = unsafe { terms.slots.add(terms.at).read() };
+        terms.at = after(terms.at, terms.count);
+        value
+    }
+
+    /// Pushes the value in `from`, if the pushes may; otherwise, the engine.
+    #[inline(always)]
+    fn push_alone(&self, from: &mut Option<T>) -> Option<Guard<'_, T>> {
+        let mut guard = self.lock_pushes();
+        if guard.room == 0 {
+            guard = self.look_for_room(guard);
+        }
+        let terms = &mut *guard;
+        let Some(value) = from.as_mut().filter(|_| terms.room > 0) else {
+            self.pushes.0.lock.stir();
+            return Some(self.whole(guard));
+        };
+        self.mark(terms.at);
+        // SAFETY: (I3) there is room, so by the terms the slot is vacant, and this side's until it says otherwise; `from`
+        // is overwritten without a drop of the value that was moved out.
+        unsafe {
+            ptr::copy_nonoverlapping(value, terms.slots.add(terms.at), 1);
+            ptr::write(from, None);
+        }
+        terms.at = after(terms.at, terms.count);
+        self.pushed(terms, 1);
+        None
+    }
+
+    /// Pops a free value, if the pops may.
+    #[inline(always)]
+    fn pop_alone(&self) -> Option<T> {
+        let mut guard = self.lock_pops();
+        if guard.values == 0 {
+            guard = self.look_for_values(guard);
+            if guard.values == 0 {
+                return None;
+            }
+        }
+        // SAFETY: (I3) a free value is there.
+        let value = unsafe { self.take(&mut guard) };
+        self.popped(&mut guard, 1);
+        Some(value)
+    }
+
+    /// Pops a counted value, if the pops may.
+    #[inline(always)]
+    fn pop_counted_alone(&self) -> Option<T> {
+        let mut guard = self.lock_pops();
+        if guard.assigned == 0 || !guard.counted_pops {
+            return None;
+        }
+        guard.assigned -= 1;
+        // SAFETY: (I3) a counted value is there.
+        Some(unsafe { self.take(&mut guard) })
+    }
+
+    /// Moves as many of `values` in as there is known room for.
+    fn push_known(&self, terms: &mut PushTerms<T>, values: &mut VecDeque<T>) {
+        let count = terms.room.min(values.len());
+        for value in values.drain(..count) {
+            self.mark(terms.at);
+            // SAFETY: (I3) there is room, so by the terms the slot is vacant, and this side's.
+            unsafe { terms.slots.add(terms.at).write(value) };
+            terms.at = after(terms.at, terms.count);
+        }
+        self.pushed(terms, count);
+    }
+
+    /// Moves up to `most` of the values out that are known. `out` has room for them.
+    fn pop_known(&self, terms: &mut PopTerms<T>, out: &mut Vec<T>, most: usize) -> usize {
+        let count = terms.values.min(most);
+        let first = count.min(terms.count - terms.at);
+        (0..count).for_each(|distance| self.mark((terms.at + distance) % terms.count));
+        // SAFETY: (I3) by the terms, `count` slots from `at` on hold values, and are this side's; the caller sees to
+        // room for them.
+        unsafe {
+            let end = out.as_mut_ptr().add(out.len());
+            ptr::copy_nonoverlapping(terms.slots.add(terms.at), end, first);
+            ptr::copy_nonoverlapping(terms.slots, end.add(first), count - first);
+            out.set_len(out.len() + count);
+        }
+        terms.at =
+            if first < count || terms.at + first == terms.count { count - first } else { terms.at + first };
+        self.popped(terms, count);
+        count
+    }
+
+    // ---- both ----
+
+    /// The engine, for who has the pushes' lock.
+    #[inline(always)]
+    fn whole<'a>(&'a self, pushes: PushGuard<'a, T>) -> Guard<'a, T> {
+        let mut guard = self.undivided(pushes);
+        guard.unite();
+        guard
+    }
+
+    /// The engine, for who has the pushes' lock, which is the only one.
+    #[inline(always)]
+    fn undivided<'a>(&'a self, pushes: PushGuard<'a, T>) -> Guard<'a, T> {
+        Guard { sides: self, pushes: Lock::keep(pushes), pops: Kept::nothing() }
+    }
+
+    /// The engine of a channel with one lock, or of one with two.
+    #[inline(always)]
+    fn lock_as(&self, divided: bool) -> Guard<'_, T> {
+        let pushes = self.lock_pushes();
+        self.pushes.0.lock.stir();
+        if divided { self.whole(pushes) } else { self.undivided(pushes) }
+    }
+
+    /// As [`lock_as`](Self::lock_as), calmly.
+    #[inline(always)]
+    fn lock_calmly_as(&self, divided: bool) -> Guard<'_, T> {
+        let pushes = self.lock_pushes();
+        if divided { self.whole(pushes) } else { self.undivided(pushes) }
+    }
+}
+
+impl<T> Gate<T> for Sides<T> {
+    type Guard<'a>
+        = Guard<'a, T>
+    where
+        T: 'a;
+
+    fn new(mut engine: Engine<T>) -> Self {
+        let capacity = engine.capacity();
+        let Terms { slots, count, .. } = engine.divide(); // to begin with, neither side may do anything
+        let pushes = PushTerms { slots, count, at: 0, room: 0, limit: 0, owes: false };
+        let pops = PopTerms {
+            slots,
+            count,
+            at: 0,
+            values: 0,
+            assigned: 0,
+            pops: false,
+            counted_pops: false,
+            owes: false,
+        };
+        Self {
+            pushes: Apart(Pushes { lock: Lock::new(pushes), tail: Apart(AtomicUsize::new(0)) }),
+            pops: Apart(Pops { lock: Lock::new(pops), taken: Apart(AtomicUsize::new(0)) }),
+            engine: Apart(UnsafeCell::new(engine)),
+            capacity,
+            divided: capacity >= TWO_SIDES_FROM,
+            #[cfg(millstream_loom)]
+            marks: (0..count.max(1)).map(|_| crate::sync::cell::UnsafeCell::new(())).collect(),
+        }
+    }
+
+    #[inline]
+    fn lock(&self) -> Guard<'_, T> {
+        self.lock_as(self.divided)
+    }
+
+    #[inline]
+    fn lock_calmly(&self) -> Guard<'_, T> {
+        self.lock_calmly_as(self.divided)
+    }
+
+    #[inline]
+    fn is_stirred(&self) -> bool {
+        // Free values are all that a side brings about alone, and all that there is of interest about them.
+        self.pushes.0.lock.is_stirred() || self.divided && self.free() > 0
+    }
+
+    #[inline]
+    fn calm(guard: &Guard<'_, T>) {
+        guard.sides.pushes.0.lock.calm();
+    }
+
+    #[inline(always)]
+    fn push_or_lock(&self, from: &mut Option<T>) -> Option<Guard<'_, T>> {
+        if self.divided { self.push_alone(from) } else { Some(self.lock_as(false)) }
+    }
+
+    #[inline(always)]
+    fn pop_or_lock(&self) -> Result<T, Guard<'_, T>> {
+        if self.divided {
+            self.pop_alone().ok_or_else(|| self.lock_as(true))
+        } else {
+            Err(self.lock_as(false))
+        }
+    }
+
+    #[inline(always)]
+    fn pop_or_lock_calmly(&self) -> Result<T, Guard<'_, T>> {
+        if self.divided {
+            self.pop_alone().ok_or_else(|| self.lock_calmly_as(true))
+        } else {
+            Err(self.lock_calmly_as(false))
+        }
+    }
+
+    #[inline(always)]
+    fn pop_counted_or_lock(&self) -> Result<T, Guard<'_, T>> {
+        if self.divided {
+            self.pop_counted_alone().ok_or_else(|| self.lock_as(true))
+        } else {
+            Err(self.lock_as(false))
+        }
+    }
+
+    fn push_many_or_lock(&self, values: &mut VecDeque<T>) -> Option<Guard<'_, T>> {
+        if !self.divided {
+            return Some(self.lock_as(false));
+        }
+        let mut guard = self.lock_pushes();
+        self.push_known(&mut guard, values);
+        if !values.is_empty() {
+            guard = self.look_for_room(guard);
+            self.push_known(&mut guard, values);
+        }
+        if values.is_empty() {
+            return None;
+        }
+        self.pushes.0.lock.stir();
+        Some(self.whole(guard))
+    }
+
+    fn pop_many_or_lock(&self, out: &mut Vec<T>, most: usize) -> Result<usize, Guard<'_, T>> {
+        if !self.divided {
+            return Err(self.lock_as(false));
+        }
+        let most = most.min(out.capacity() - out.len());
+        let mut guard = self.lock_pops();
+        let mut popped = self.pop_known(&mut guard, out, most);
+        if popped < most {
+            guard = self.look_for_values(guard);
+            popped += self.pop_known(&mut guard, out, most - popped);
+        }
+        drop(guard);
+        if popped > 0 { Ok(self.free()) } else { Err(self.lock_as(true)) }
+    }
+
+    fn looks_full(&self) -> bool {
+        if self.divided { self.free() >= self.capacity } else { self.lock().is_full() }
+    }
+
+    fn looks_empty(&self) -> bool {
+        if self.divided { self.free() == 0 } else { self.lock().has_nothing() }
+    }
+}
+
+impl<T> Drop for Sides<T> {
+    fn drop(&mut self) {
+        drop(self.lock()); // the engine drops what is in the ring, and must know what that is
+    }
+}
+
+/// Has the engine.
+#[allow(
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "public only as far as a sealed trait names it"
+)]
+pub struct Guard<'a, T> {
+    sides: &'a Sides<T>,
+    pushes: Kept<'a, PushTerms<T>>,
+    /// There in a channel with two sides.
+    pops: Kept<'a, PopTerms<T>>,
+}
+
+impl<T> Guard<'_, T> {
+    /// Takes the pops' lock, too, and enters what the sides did.
+    #[inline(never)]
+    fn unite(&mut self) {
+        let sides = self.sides;
+        let pops = sides.lock_pops();
+        // SAFETY: (I3) both locks are held.
+        unsafe { (*sides.engine.0.get()).unite(pops.at, sides.free() + pops.assigned, pops.assigned) };
+        self.pops = Lock::keep(pops);
+    }
+
+    /// Makes new terms.
+    #[inline(never)]
+    fn divide(&mut self) {
+        let sides = self.sides;
+        // SAFETY: (I3) both locks are held, and no other reference to what they protect is alive.
+        let (engine, pushes, pops) = unsafe {
+            (
+                &mut *sides.engine.0.get(),
+                sides.pushes.0.lock.inside(&mut self.pushes),
+                sides.pops.0.lock.inside(&mut self.pops),
+            )
+        };
+        let half = sides.capacity / 2;
+        let terms = engine.divide();
+        let free = terms.len - terms.assigned;
+
+        pops.slots = terms.slots;
+        pops.count = terms.count;
+        pops.at = terms.head;
+        pops.values = if terms.pops { free.min(half) } else { 0 };
+        pops.assigned = terms.assigned;
+        pops.pops = terms.pops;
+        pops.counted_pops = terms.counted_pops;
+        pops.owes = pops.values > 0;
+
+        pushes.slots = terms.slots;
+        pushes.count = terms.count;
+        pushes.at = terms.tail;
+        pushes.limit = terms.limit;
+        pushes.room = terms.limit.saturating_sub(free).min(half);
+        pushes.owes = pushes.room > 0;
+
+        // ORDERING: both locks are held; who looks without one may see any number.
+        let tail = sides.pushes.0.tail.0.load(Ordering::Relaxed);
+        sides.pops.0.taken.0.store(tail.wrapping_sub(free), Ordering::Relaxed);
+    }
+}
+
+impl<T> Deref for Guard<'_, T> {
+    type Target = Engine<T>;
+
+    #[inline]
+    fn deref(&self) -> &Engine<T> {
+        // SAFETY: (I3) all locks that there are, are held.
+        unsafe { &*self.sides.engine.0.get() }
+    }
+}
+
+impl<T> DerefMut for Guard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Engine<T> {
+        // SAFETY: (I3) as in `deref`, and the guard is borrowed exclusively.
+        unsafe { &mut *self.sides.engine.0.get() }
+    }
+}
+
+impl<T> Drop for Guard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        let divided = self.sides.divided;
+        if divided {
+            self.divide();
+        }
+        // SAFETY: (I3) held until here, each by this guard alone.
+        unsafe {
+            if divided {
+                self.sides.pops.0.lock.release(&mut self.pops);
+            }
+            self.sides.pushes.0.lock.release(&mut self.pushes);
+        }
+    }
+}
