@@ -182,9 +182,24 @@ impl<T> Ring<T> {
 /// A value whose slot counts as vacant already. Where a large value goes is decided by who takes it out: handed on from
 /// function to function it would be copied by most of them.
 #[must_use = "the value is lost"]
-pub(super) struct Leaving<'a, T>(&'a MaybeUninit<T>);
+#[allow(
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "public only as far as a sealed trait names it"
+)]
+pub struct Leaving<'a, T>(&'a MaybeUninit<T>);
 
 impl<T> Leaving<'_, T> {
+    /// Of a slot among the [parts](Ring::parts) of a ring.
+    ///
+    /// # Safety
+    /// The slot holds a value, which nobody else takes out, and nobody fills it again before this is gone.
+    #[inline(always)]
+    pub(super) unsafe fn of(slot: *const T) -> Self {
+        // SAFETY: (local) a slot of a ring, by this function's contract.
+        Self(unsafe { &*slot.cast() })
+    }
+
     /// The value. To be put where it belongs at once, before anything is written to memory.
     #[inline(always)] // by value through registers: read back from memory in wider pieces than it was written, it stalls
     pub(super) fn value(self) -> T {

@@ -244,7 +244,7 @@ impl<T, S: Sharing> Shared<T, S> {
     #[inline]
     pub(super) fn try_pop(&self) -> Result<T, TryPopError> {
         let popped = match self.engine.pop_or_lock() {
-            Ok(value) => return Ok(value),
+            Ok((value, _hold)) => return Ok(value.value()),
             Err(mut engine) => engine.try_pop(),
         };
         match popped {
@@ -276,9 +276,9 @@ impl<T, S: Sharing> Shared<T, S> {
             return Poll::Pending;
         }
         let mut engine = match self.engine.pop_or_lock() {
-            Ok(value) => {
+            Ok((value, _hold)) => {
                 waiter.set(State::Finished);
-                return Poll::Ready(Ok(value));
+                return Poll::Ready(Ok(value.value()));
             }
             Err(engine) => engine,
         };
@@ -306,9 +306,9 @@ impl<T, S: Sharing> Shared<T, S> {
             return unsafe { self.repoll_idle_pop(waiter, state, cx) };
         }
         let mut engine = match self.engine.pop_counted_or_lock() {
-            Ok(value) => {
+            Ok((value, _hold)) => {
                 waiter.set(State::Finished);
-                return Poll::Ready(Ok(value));
+                return Poll::Ready(Ok(value.value()));
             }
             Err(engine) => engine,
         };
@@ -327,7 +327,7 @@ impl<T, S: Sharing> Shared<T, S> {
     pub(super) fn pop_at_once(&self) -> Option<Result<T, PopError>> {
         // Calmly: for a pop, a value less is nothing new.
         let mut engine = match self.engine.pop_or_lock_calmly() {
-            Ok(value) => return Some(Ok(value)),
+            Ok((value, _hold)) => return Some(Ok(value.value())),
             Err(engine) => engine,
         };
         match engine.pop_now() {

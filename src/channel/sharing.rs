@@ -7,12 +7,14 @@
 #![allow(unsafe_code, reason = "the lock of a channel that never leaves its thread is none")]
 
 use core::cell::{Cell, UnsafeCell};
+use core::convert::Infallible;
 use core::fmt::Debug;
 use core::ops::{Deref, DerefMut};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::engine::Engine;
+use super::ring::Leaving;
 use super::sides::Sides;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -89,8 +91,14 @@ impl<T> Pointer<T> for Rc<T> {
 /// Beside the engine is something to look at without a guard: whether it is *stirred*. Whoever has the engine stirs it,
 /// unless he took it calmly because he changes nothing that would interest the onlookers; and who sees with his guard
 /// that there is nothing for them calms it. So calm is a promise as long as nobody has the engine, and stirred is none.
-pub trait Gate<T> {
+pub trait Gate<T>: Sized {
     type Guard<'a>: DerefMut<Target = Engine<T>>
+    where
+        Self: 'a,
+        T: 'a;
+
+    /// For as long as it lives, the slot stays as it is that a value leaves without the engine.
+    type Hold<'a>
     where
         Self: 'a,
         T: 'a;
@@ -115,19 +123,19 @@ pub trait Gate<T> {
 
     /// Pops a free value; the engine, if that takes more than the head.
     #[inline(always)]
-    fn pop_or_lock(&self) -> Result<T, Self::Guard<'_>> {
+    fn pop_or_lock(&self) -> Result<Popped<'_, T, Self>, Self::Guard<'_>> {
         Err(self.lock())
     }
 
     /// As [`pop_or_lock`](Self::pop_or_lock); the engine is taken calmly.
     #[inline(always)]
-    fn pop_or_lock_calmly(&self) -> Result<T, Self::Guard<'_>> {
+    fn pop_or_lock_calmly(&self) -> Result<Popped<'_, T, Self>, Self::Guard<'_>> {
         Err(self.lock_calmly())
     }
 
     /// Pops for a popper for which a value is counted; the engine, if that takes more than the head.
     #[inline(always)]
-    fn pop_counted_or_lock(&self) -> Result<T, Self::Guard<'_>> {
+    fn pop_counted_or_lock(&self) -> Result<Popped<'_, T, Self>, Self::Guard<'_>> {
         Err(self.lock())
     }
 
@@ -155,6 +163,9 @@ pub trait Gate<T> {
     }
 }
 
+/// A value on its way out, and what keeps its slot.
+pub(super) type Popped<'a, T, G> = (Leaving<'a, T>, <G as Gate<T>>::Hold<'a>);
+
 /// The lock that one thread needs: none. A second guard beside the first would be a mistake in this module's users,
 /// which debug builds catch.
 #[allow(missing_debug_implementations, reason = "public only as far as a sealed trait names it")]
@@ -168,6 +179,10 @@ pub struct NoLock<T> {
 impl<T> Gate<T> for NoLock<T> {
     type Guard<'a>
         = NoGuard<'a, T>
+    where
+        T: 'a;
+    type Hold<'a>
+        = Infallible
     where
         T: 'a;
 

@@ -39,7 +39,8 @@ use std::collections::VecDeque;
 
 use super::engine::{Engine, Terms};
 use super::lock::{self, Kept, Lock};
-use super::sharing::Gate;
+use super::ring::Leaving;
+use super::sharing::{Gate, Popped};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::util::executor;
 
@@ -215,17 +216,18 @@ impl<T> Sides<T> {
         self.pops.0.taken.0.store(taken.wrapping_add(count), POPPED); // ORDERING: pairs with `update_room`
     }
 
-    /// Moves the value at the head out.
+    /// The value at the head, which leaves.
     ///
     /// # Safety
     /// By the terms there is one.
     #[inline(always)]
-    unsafe fn take(&self, terms: &mut PopTerms<T>) -> T {
+    unsafe fn leave<'a>(&'a self, mut pops: PopGuard<'a, T>, free: usize) -> Popped<'a, T, Self> {
+        let terms = &mut *pops;
         self.mark(terms.at);
-        // SAFETY: (I3) filled, by this function's contract, and this side's until it says otherwise.
-        let value = unsafe { terms.slots.add(terms.at).read() };
+        // SAFETY: (I3) filled, by this function's contract, and this side's until the hold says otherwise.
+        let value = unsafe { Leaving::of(terms.slots.add(terms.at)) };
         terms.at = after(terms.at, terms.count);
-        value
+        (value, Hold { sides: self, pops, free })
     }
 
     /// Pushes the value in `from`, if the pushes may; otherwise, the engine.
@@ -254,7 +256,7 @@ impl<T> Sides<T> {
 
     /// Pops a free value, if the pops may.
     #[inline(always)]
-    fn pop_alone(&self) -> Option<T> {
+    fn pop_alone(&self) -> Option<Popped<'_, T, Self>> {
         let mut guard = self.lock_pops();
         if guard.values == 0 {
             guard = self.look_for_values(guard);
@@ -263,21 +265,19 @@ impl<T> Sides<T> {
             }
         }
         // SAFETY: (I3) a free value is there.
-        let value = unsafe { self.take(&mut guard) };
-        self.popped(&mut guard, 1);
-        Some(value)
+        Some(unsafe { self.leave(guard, 1) })
     }
 
     /// Pops a counted value, if the pops may.
     #[inline(always)]
-    fn pop_counted_alone(&self) -> Option<T> {
+    fn pop_counted_alone(&self) -> Option<Popped<'_, T, Self>> {
         let mut guard = self.lock_pops();
         if guard.assigned == 0 || !guard.counted_pops {
             return None;
         }
         guard.assigned -= 1;
         // SAFETY: (I3) a counted value is there.
-        Some(unsafe { self.take(&mut guard) })
+        Some(unsafe { self.leave(guard, 0) })
     }
 
     /// Moves as many of `values` in as there is known room for.
@@ -348,6 +348,10 @@ impl<T> Gate<T> for Sides<T> {
         = Guard<'a, T>
     where
         T: 'a;
+    type Hold<'a>
+        = Hold<'a, T>
+    where
+        T: 'a;
 
     fn new(mut engine: Engine<T>) -> Self {
         let capacity = engine.capacity();
@@ -401,7 +405,7 @@ impl<T> Gate<T> for Sides<T> {
     }
 
     #[inline(always)]
-    fn pop_or_lock(&self) -> Result<T, Guard<'_, T>> {
+    fn pop_or_lock(&self) -> Result<Popped<'_, T, Self>, Guard<'_, T>> {
         if self.divided {
             self.pop_alone().ok_or_else(|| self.lock_as(true))
         } else {
@@ -410,7 +414,7 @@ impl<T> Gate<T> for Sides<T> {
     }
 
     #[inline(always)]
-    fn pop_or_lock_calmly(&self) -> Result<T, Guard<'_, T>> {
+    fn pop_or_lock_calmly(&self) -> Result<Popped<'_, T, Self>, Guard<'_, T>> {
         if self.divided {
             self.pop_alone().ok_or_else(|| self.lock_calmly_as(true))
         } else {
@@ -419,7 +423,7 @@ impl<T> Gate<T> for Sides<T> {
     }
 
     #[inline(always)]
-    fn pop_counted_or_lock(&self) -> Result<T, Guard<'_, T>> {
+    fn pop_counted_or_lock(&self) -> Result<Popped<'_, T, Self>, Guard<'_, T>> {
         if self.divided {
             self.pop_counted_alone().ok_or_else(|| self.lock_as(true))
         } else {
@@ -471,6 +475,28 @@ impl<T> Gate<T> for Sides<T> {
 impl<T> Drop for Sides<T> {
     fn drop(&mut self) {
         drop(self.lock()); // the engine drops what is in the ring, and must know what that is
+    }
+}
+
+/// Has the pops' lock while a value leaves its slot, and then says that it is gone.
+#[allow(
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "public only as far as a sealed trait names it"
+)]
+pub struct Hold<'a, T> {
+    sides: &'a Sides<T>,
+    pops: PopGuard<'a, T>,
+    /// How many free values that was.
+    free: usize,
+}
+
+impl<T> Drop for Hold<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.free > 0 {
+            self.sides.popped(&mut self.pops, self.free);
+        }
     }
 }
 
