@@ -346,7 +346,7 @@ impl<T, S: Sharing> Shared<T, S> {
     fn pop_otherwise(&self, mut engine: Guard<'_, T, S>) -> Option<Result<T, PopError>> {
         let Some((value, wakes)) = engine.pop_due() else {
             if !engine.may_pop() {
-                S::Lock::calm(&engine);
+                S::Gate::calm(&engine);
             }
             return engine.has_ended().then_some(Err(PopError::Closed));
         };
