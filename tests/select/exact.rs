@@ -44,8 +44,10 @@ async fn turn<S: Sharing>(
     did
 }
 
+type Ends<S> = (Sender<u64, S>, Receiver<u64, S>);
+
 /// Selects that are dropped at any moment, over channels that others push to and pop from: every value is where it was put.
-fn dropped_at_any_moment<S: Sharing>(make: fn(usize) -> (Sender<u64, S>, Receiver<u64, S>)) {
+fn dropped_at_any_moment<S: Sharing>(make: fn(usize) -> Ends<S>) {
     let (first, stalls) = (seed(), Stalls::watch());
     for n in 0..rounds(400) {
         let seed = first.wrapping_add(n);

@@ -106,14 +106,12 @@ impl<O: RingOperation> Future for Pair<O> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let completed = this.op.as_mut().poll(cx);
-        let mut ran_out = false;
+        // The timer first: until both have ended, what the op has got stays with the runtime, which can give it back.
         if *this.staged {
             ready!(this.timer.as_mut().poll(cx));
-            ready!(completed);
-            ran_out = this.timer.take();
         }
-        ready!(completed);
+        ready!(this.op.as_mut().poll(cx));
+        let ran_out = *this.staged && this.timer.take();
         let outcome = this.op.take();
         Poll::Ready(if ran_out { Err(Elapsed { outcome }) } else { Ok(outcome) })
     }
