@@ -19,7 +19,10 @@
 //!
 //! # How it works
 //!
-//! One ring, a line of waiters on each side, one small lock around them. A waiter is part of the future that waits; a value never
+//! One ring, a line of waiters on each side, and a gate: whoever has all of it may change any of it. Within a thread the
+//! gate is nothing at all (`sharing`); between threads it is a lock (`lock`), which is a plain store as long as one thread
+//! alone takes it (`bias`); and with many slots it is one lock for pushes and one for pops, which go about without each other as
+//! long as nobody waits (`sides`). A waiter is part of the future that waits; a value never
 //! is in a pop, and is in a push only as long as it is not in the channel.
 //!
 //! ```text
@@ -185,8 +188,8 @@ pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 ///
 /// # Cost
 ///
-/// A tenth less than [`bounded`] costs on one thread, once it has found that it stays on one; until then (some thousand
-/// messages), or when it does not, half of that.
+/// A fifth less than [`bounded`] costs on one thread, once that has found that it stays on one; until then (some thousand
+/// messages), or when it does not, half of it.
 ///
 /// # Examples
 ///

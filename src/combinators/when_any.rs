@@ -28,9 +28,9 @@ use crate::operation::Operation;
 /// * A loser is asked to stop and waited out, so when this completes nothing of it is in flight; a join cancels its task.
 ///   What it had done all the same is not lost: a message stays in its channel, an accepted connection and received bytes go
 ///   to the next op on their descriptor. To see what a loser comes to, race it by reference.
-/// * A loser that is a [`when_all`](super::when_all) or a chain, of which some arms have completed and some have not, drops
-///   the outputs that it has: a message that one of them popped goes with it.
-///   [`lost_into`](super::OperationExt::lost_into) and [`parallel_any`](super::parallel_any) keep them.
+/// * A loser that is a [`when_all`](super::when_all), of which some arms have completed and some have not, drops the outputs
+///   that it has: a message that one of them popped goes with it. [`lost_into`](super::OperationExt::lost_into) and
+///   [`parallel_any`](super::parallel_any) keep them. (A chain takes no output before its end.)
 /// * An arm by reference (`&mut op`, or `op.as_mut()` of a pinned one) is not stopped: it stays in flight for its owner.
 /// * Output: [`OneOf2`](super::OneOf2) … [`OneOf16`](super::OneOf16) for tuples, `(index, output)` for the others.
 /// * [`request_cancel`](Operation::request_cancel) reaches every arm; the first to say so is the winner.
