@@ -14,7 +14,9 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use millstream::combinators::{OperationExt, RingOperationExt, hard_link, link, when_all};
+use millstream::combinators::{
+    OneOf2, OperationExt, RingOperationExt, adapters, hard_link, link, when_all, when_any,
+};
 use millstream::ops::{self, BufExt, ChainTooLong, Fd, Relay};
 use millstream::{Operation, Runtime, spawn, time, yield_now};
 use support::{Rng, TempDir, Watchdog};
@@ -455,4 +457,37 @@ fn the_chains_of_many_tasks_end_each_for_itself() {
     while runtime.stats().nodes > 0 {
         runtime.block_on(time::sleep(Duration::from_micros(200)));
     }
+}
+
+/// Its first member has completed, its second never will: what the first had read is the next read's.
+#[test]
+fn what_a_chain_had_read_that_loses_or_is_dropped_is_there_for_the_next_read() {
+    let _watchdog = watchdog();
+    let runtime = runtime();
+    runtime.block_on(async {
+        for dropped in [false, true] {
+            let ((source, _sink), (quiet, _quiet_sink)) = (pipe(b"read by the chain"), pipe(b""));
+            {
+                let chain = ops::read(&source, vec![0; 4]) >> ops::read(&quiet, vec![0; 1]);
+                if dropped {
+                    let mut chain = Box::pin(chain);
+                    assert!(starts(&mut chain).await);
+                    time::sleep(Duration::from_millis(5)).await;
+                    assert!(starts(&mut chain).await, "the second read waits");
+                } else {
+                    // Polled in between, so that it could have taken what has come.
+                    let ticks = async {
+                        for _ in 0..5 {
+                            time::sleep(Duration::from_millis(1)).await;
+                        }
+                    };
+                    assert!(matches!(when_any((chain, adapters::future(ticks))).await, OneOf2::B(Ok(()))));
+                }
+            }
+            let (read, buf) = ops::read(&source, vec![0; 64]).await;
+            assert_eq!(&buf[..read.unwrap()], b"read", "dropped: {dropped}");
+            let (read, buf) = ops::read(&source, vec![0; 64]).await;
+            assert_eq!(&buf[..read.unwrap()], b" by the chain");
+        }
+    });
 }
