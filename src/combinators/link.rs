@@ -12,8 +12,7 @@ use std::io;
 
 use pin_project_lite::pin_project;
 
-use super::arms::{Arms, ChainArms, IntoArms, RingSlots, Slots, Visit, VisitRing};
-use super::slot::Slot;
+use super::arms::{Arms, ChainArms, IntoArms, RingSlots, Slots, VisitRing};
 use super::visit::{Cancel, Discard, PollAll};
 use crate::operation::Operation;
 use crate::ops::{Chain, EntryFlags, Link, RingOperation};
@@ -155,21 +154,18 @@ pin_project! {
 }
 
 /// ```text
-/// Waiting ──polled, and room for all──▶ Queued ──the last completed──▶ Ending ──all completed──▶ (outputs taken)
+/// Waiting ──polled, and room for all──▶ Queued ──all ended──▶ (outputs taken)
 ///    └──asked to stop, refused, or staged by a longer chain──▶ Queued
 /// ```
 ///
-/// The last member is as a rule the last to complete, and no other is asked before it has: until then their results stay
-/// with the runtime. So a chain that is given up in the middle has not taken what its first members have brought: it goes
-/// back to where it came from, as it does when an op alone is given up.
+/// No output is taken before every member has ended. So a chain that is given up in the middle has not taken what its
+/// first members have brought: it goes back to where it came from, as it does when an op alone is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Not polled, or some member cannot be queued yet, or there is no room for all.
     Waiting,
     /// Each member is queued, or resolves by itself without having been queued.
     Queued,
-    /// The last member has completed, and outputs are being taken.
-    Ending,
 }
 
 impl<T: Arms, K> Linked<T, K> {
@@ -187,13 +183,12 @@ impl<T: ChainArms, K: LinkKind> Future for Linked<T, K> {
     type Output = T::Outputs;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T::Outputs> {
-        if self.phase == Phase::Waiting {
+        if self.phase != Phase::Queued {
             ready!(self.as_mut().poll_queue(cx));
         }
         let mut this = self.project();
-        if *this.phase == Phase::Queued {
-            ready!(PollLast::poll(this.members.as_mut(), cx));
-            *this.phase = Phase::Ending; // Queued -> Ending
+        if this.members.as_mut().visit_ring(&mut Ended { cx }).is_break() {
+            return Poll::Pending;
         }
         let pass = PollAll::pass(this.members.as_mut(), cx);
         if pass.completed { Poll::Ready(this.members.take()) } else { Poll::Pending }
@@ -219,19 +214,13 @@ impl<T: ChainArms, K: LinkKind> Operation for Linked<T, K> {
     fn request_cancel(self: Pin<&mut Self>) {
         let this = self.project();
         if !core::mem::replace(this.asked_to_stop, true) {
-            if *this.phase == Phase::Waiting {
-                *this.phase = Phase::Queued; // Waiting -> Queued: members resolve without being queued
-            }
+            *this.phase = Phase::Queued; // Waiting -> Queued: members resolve without being queued
             let _ = this.members.visit(&mut Cancel { only: None });
         }
     }
 
     fn poll_discard(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         Discard::all(self.project().members, cx)
-    }
-
-    fn is_decided(&self) -> bool {
-        self.phase == Phase::Ending
     }
 }
 
@@ -255,6 +244,14 @@ impl<T: ChainArms, K: LinkKind> RingOperation for Linked<T, K> {
         let _ = this.members.visit_ring(&mut Stage { chain, kind: K::LINK, tail, left });
     }
 
+    fn poll_ended(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.project().members.visit_ring(&mut Ended { cx }).is_break() {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    }
+
     fn refuse(self: Pin<&mut Self>, error: &dyn Fn() -> io::Error) {
         let this = self.project();
         *this.phase = Phase::Queued; // Waiting -> Queued: members resolve with the error
@@ -272,42 +269,6 @@ impl<T: Arms, K: LinkKind> fmt::Debug for Linked<T, K> {
     }
 }
 
-/// Polls the last member, and no other.
-struct PollLast<'a, 'c> {
-    cx: &'a mut Context<'c>,
-    last: usize,
-    polled: Poll<()>,
-}
-
-impl<'a, 'c> PollLast<'a, 'c> {
-    fn poll<S: Slots>(mut members: Pin<&mut S>, cx: &'a mut Context<'c>) -> Poll<()> {
-        let mut count = Count(0);
-        let _ = members.as_mut().visit(&mut count);
-        let mut pass = PollLast { cx, last: count.0.wrapping_sub(1), polled: Poll::Ready(()) };
-        let _ = members.visit(&mut pass);
-        pass.polled
-    }
-}
-
-impl Visit for PollLast<'_, '_> {
-    fn visit<O: Operation>(&mut self, index: usize, arm: Pin<&mut Slot<O>>) -> ControlFlow<()> {
-        if index == self.last {
-            self.polled = arm.poll(self.cx);
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// Counts the members.
-struct Count(usize);
-
-impl Visit for Count {
-    fn visit<O: Operation>(&mut self, _index: usize, _arm: Pin<&mut Slot<O>>) -> ControlFlow<()> {
-        self.0 += 1;
-        ControlFlow::Continue(())
-    }
-}
-
 /// Asks the members in order whether they can be queued, up to the first that cannot.
 struct Prepare<'a, 'c> {
     cx: &'a mut Context<'c>,
@@ -316,6 +277,17 @@ struct Prepare<'a, 'c> {
 impl VisitRing for Prepare<'_, '_> {
     fn visit<O: RingOperation>(&mut self, op: Pin<&mut O>) -> ControlFlow<()> {
         if op.poll_prepare(self.cx).is_ready() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
+}
+
+/// Asks the members in order whether they have ended, up to the first that has not.
+struct Ended<'a, 'c> {
+    cx: &'a mut Context<'c>,
+}
+
+impl VisitRing for Ended<'_, '_> {
+    fn visit<O: RingOperation>(&mut self, op: Pin<&mut O>) -> ControlFlow<()> {
+        if op.poll_ended(self.cx).is_ready() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }
 }
 

@@ -42,6 +42,16 @@ pub trait RingOperation: Operation {
     /// Queues exactly `entries` entries. `tail` ties the last of them to what follows in the chain.
     fn stage(self: Pin<&mut Self>, chain: &mut Chain<'_>, tail: Option<Link>);
 
+    /// Looks, once it is staged or refused or asked to stop, whether the next poll will resolve it, and takes nothing of what
+    /// that will give.
+    ///
+    /// A chain takes its members' outputs when all have ended, and no sooner: one that is given up in the middle leaves
+    /// what its first members have brought with the runtime, which gives it back (I2). Who cannot tell is ready.
+    fn poll_ended(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let _ = cx;
+        Poll::Ready(())
+    }
+
     /// Resolves with this error instead of being queued, and gives back what it holds.
     fn refuse(self: Pin<&mut Self>, error: &dyn Fn() -> io::Error);
 
@@ -60,6 +70,10 @@ impl<O: RingOperation + Unpin + ?Sized> RingOperation for &mut O {
 
     fn stage(mut self: Pin<&mut Self>, chain: &mut Chain<'_>, tail: Option<Link>) {
         Pin::new(&mut **self).stage(chain, tail);
+    }
+
+    fn poll_ended(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut **self).poll_ended(cx)
     }
 
     fn refuse(mut self: Pin<&mut Self>, error: &dyn Fn() -> io::Error) {

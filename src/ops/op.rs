@@ -456,6 +456,18 @@ impl<R: Request> RingOperation for Op<R> {
         }
     }
 
+    fn poll_ended(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Stage::Started(started) = &*self.stage else { return Poll::Ready(()) };
+        context::with(|core| {
+            let core = core.filter(|core| core.id == started.runtime).unwrap_or_else(|| elsewhere());
+            if started.head(core).is_some_and(|head| head.state() == State::Done) {
+                return Poll::Ready(());
+            }
+            started.wait(core, cx);
+            Poll::Pending
+        })
+    }
+
     fn refuse(mut self: Pin<&mut Self>, error: &dyn Fn() -> io::Error) {
         self.fail(error());
     }

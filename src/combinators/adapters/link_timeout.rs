@@ -72,6 +72,10 @@ impl<O: RingOperation> RingOperation for LinkTimeout<O> {
         self.project().chain.stage(chain, tail);
     }
 
+    fn poll_ended(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().chain.poll_ended(cx)
+    }
+
     fn refuse(self: Pin<&mut Self>, error: &dyn Fn() -> io::Error) {
         self.project().chain.refuse(error);
     }
@@ -106,7 +110,7 @@ impl<O: RingOperation> Future for Pair<O> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        // The timer first: until both have ended, what the op has got stays with the runtime, which can give it back.
+        // The timer first, in case the op cannot tell whether it has ended: its output is the one that matters.
         if *this.staged {
             ready!(this.timer.as_mut().poll(cx));
         }
@@ -158,6 +162,17 @@ impl<O: RingOperation> RingOperation for Pair<O> {
             // the tie between the two be.
             op.stage(chain, tail.or(Some(Link::Soft)));
             timer.stage(chain, tail);
+        }
+    }
+
+    fn poll_ended(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        if let Some(op) = this.op.op() {
+            ready!(op.poll_ended(cx));
+        }
+        match this.timer.op() {
+            Some(timer) if *this.staged => timer.poll_ended(cx),
+            _ => Poll::Ready(()),
         }
     }
 
