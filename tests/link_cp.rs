@@ -396,6 +396,23 @@ fn interrupt(child: Child, done: impl Fn() -> bool) -> io::Result<Output> {
     child.wait_with_output()
 }
 
+/// Whether the process does something of its own at Ctrl-C by now.
+fn catches_interrupts(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).map(str::trim);
+    caught
+        .and_then(|mask| u64::from_str_radix(mask, 16).ok())
+        .is_some_and(|mask| mask >> (libc::SIGINT - 1) & 1 == 1)
+}
+
+/// Whether the process has opened this path, beside its standard input and outputs.
+fn has_open(pid: u32, path: &str) -> bool {
+    fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten().any(|entry| {
+        let standard = matches!(entry.file_name().to_str(), Some("0" | "1" | "2"));
+        !standard && fs::read_link(entry.path()).is_ok_and(|open| open.as_os_str() == path)
+    })
+}
+
 #[test]
 fn an_interrupt_leaves_no_half_of_a_copy() -> io::Result<()> {
     let _watchdog = watchdog();
@@ -421,14 +438,16 @@ fn an_interrupt_leaves_no_half_of_a_copy() -> io::Result<()> {
     }
     // In flight are reads and writes that end on their own, and quickly.
     let child = start("/dev/zero", "/dev/null")?;
-    thread::sleep(Duration::from_millis(50));
-    let output = interrupt(child, || true)?;
+    let pid = child.id();
+    let output = interrupt(child, || catches_interrupts(pid) && has_open(pid, "/dev/null"))?;
     assert_eq!(output.status.code(), Some(130));
     assert_eq!(lossy(&output.stderr), "link_cp: interrupted: '/dev/null' is not complete\n");
     // The other side does not open its end.
-    let output = interrupt(start("fifo", "new")?, || {
-        thread::sleep(Duration::from_millis(100));
-        true
+    let child = start("fifo", "new")?;
+    let pid = child.id();
+    let output = interrupt(child, || {
+        thread::sleep(Duration::from_millis(50)); // most likely it is in the open by then
+        catches_interrupts(pid)
     })?;
     assert_eq!(output.status.code(), Some(130));
     assert!(!root.join("new").exists());

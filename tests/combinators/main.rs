@@ -1,7 +1,7 @@
 //! Combinators over scripted operations: what is started, stopped, waited for and dropped, and in what order.
 //!
 //! The numbers in names such as `condy_103` refer to the behaviours of the library this design started from. Where each
-//! of them is held says `docs/guide/coming_from_condy.md`, and `foreign_condy.rs` that nothing is missing there.
+//! of them is held says `docs/guide/coming_from_condy.md`, and `condy_table.rs` that nothing is missing there.
 
 mod adapters;
 mod arms;
