@@ -1,4 +1,4 @@
-//! Tuples and arrays of arms allocate nothing, whatever is done with them.
+//! Tuples and arrays of arms allocate nothing, whatever is done with them, and neither does `select!`.
 //!
 //! A test binary of its own: it replaces the allocator, to count.
 #![allow(unsafe_code, reason = "a global allocator is an unsafe trait")]
@@ -7,11 +7,11 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::future::{pending, ready};
 use std::pin::{Pin, pin};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use millstream::combinators::adapters::future;
-use millstream::combinators::{OperationExt, parallel_all, parallel_any, when_all, when_any};
-use millstream::{Operation, channel, race};
+use millstream::combinators::{OperationExt, Select, parallel_all, parallel_any, when_all, when_any};
+use millstream::{Operation, channel, race, select};
 
 struct Counting;
 
@@ -103,4 +103,56 @@ fn a_vec_is_one_block_for_the_arms_and_one_for_the_outputs() {
     assert_eq!(allocations(|| assert!(poll(pin!(when_all(arms))))), 3, "and one for what an iterator yields");
     let arms: Vec<_> = (0..100).map(|n| future(ready(n))).collect();
     assert_eq!(allocations(|| assert!(poll(pin!(parallel_all(arms))))), 3, "and one for the order");
+}
+
+#[test]
+fn a_select_allocates_nothing_nor_does_a_set_of_arms_once_it_has_them() {
+    let ((tx, rx), (other_tx, other)) = (channel::bounded::<u32>(4), channel::local::<u32>(4));
+    for _ in 0..1_000 {
+        tx.try_push(0).unwrap();
+        rx.try_pop().unwrap();
+    }
+    let mut slot = Some(1);
+    let count = allocations(|| {
+        for n in 0..3 {
+            let mut turn = pin!(async {
+                select! {
+                    a = rx.pop() => a.unwrap(),
+                    b = other.pop() => b.unwrap(),
+                    pushed = tx.push_from(&mut slot), if n == 2 => { pushed.unwrap(); 7 }
+                }
+            });
+            let waits = turn.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending();
+            assert_eq!(waits, n < 2);
+            if waits {
+                if n == 0 {
+                    tx.try_push(n).unwrap()
+                } else {
+                    other_tx.try_push(n).unwrap()
+                }
+                assert!(turn.poll(&mut Context::from_waker(Waker::noop())).is_ready());
+            }
+        }
+    });
+    assert_eq!((count, slot, rx.try_pop()), (0, None, Ok(1)));
+
+    let mut select = Select::new();
+    let keys = [select.add(|| rx.pop()), select.add(|| other.pop())];
+    let mut turns = |rounds: u32| {
+        for n in 0..rounds {
+            let mut next = pin!(select.next());
+            assert!(next.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            if n % 2 == 0 {
+                tx.try_push(n).unwrap()
+            } else {
+                other_tx.try_push(n).unwrap()
+            }
+            let Poll::Ready(Some((key, value))) = next.poll(&mut Context::from_waker(Waker::noop())) else {
+                panic!("it was woken")
+            };
+            assert_eq!((key, value), (keys[n as usize % 2], n));
+        }
+    };
+    turns(10);
+    assert_eq!(allocations(|| turns(100)), 0);
 }

@@ -439,7 +439,11 @@ fn an_interrupt_leaves_no_half_of_a_copy() -> io::Result<()> {
     // In flight are reads and writes that end on their own, and quickly.
     let child = start("/dev/zero", "/dev/null")?;
     let pid = child.id();
-    let output = interrupt(child, || catches_interrupts(pid) && has_open(pid, "/dev/null"))?;
+    let output = interrupt(child, || {
+        let opened = catches_interrupts(pid) && has_open(pid, "/dev/null");
+        thread::sleep(Duration::from_millis(100)); // and has taken note of it
+        opened
+    })?;
     assert_eq!(output.status.code(), Some(130));
     assert_eq!(lossy(&output.stderr), "link_cp: interrupted: '/dev/null' is not complete\n");
     // The other side does not open its end.
