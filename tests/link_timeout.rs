@@ -8,6 +8,7 @@ use millstream::combinators::{
     Elapsed, OneOf2, OperationExt, RingOperationExt, WhenAll, hard_link, link, when_all, when_any,
 };
 use millstream::ops::{self, ChainTooLong, Fd};
+use millstream::runtime::testing::FaultPlan;
 use millstream::{Runtime, race, time, yield_now};
 
 const SOON: Duration = Duration::from_millis(3);
@@ -51,6 +52,22 @@ fn an_op_that_is_quicker_is_ok_and_one_that_is_not_is_elapsed() {
         let either = ops::nop().link_timeout(Duration::ZERO).await.unwrap_or_else(Elapsed::into_outcome);
         assert!(either.is_ok() || errno(either) == Some(libc::ECANCELED));
     });
+}
+
+/// A kernel short of memory takes the op and leaves its timer: without a limit it must not go on.
+#[test]
+fn an_op_that_is_parted_from_its_timer_is_stopped() {
+    let plan = FaultPlan::new().submit_at_most(1);
+    let runtime = Runtime::builder().faults(&plan).build().expect("a ring");
+    runtime.block_on(async {
+        let (near, _far) = pair();
+        let outcome = ops::recv(&near, vec![7; 4]).link_timeout(NEVER).timeout(Duration::from_secs(20)).await;
+        let (result, buffer) = outcome.expect("it is stopped at once").unwrap_or_else(Elapsed::into_outcome);
+        // The kernel gives the beginning of a chain it had to part to a worker thread, which a cancel interrupts.
+        assert!(matches!(errno(result), Some(libc::ECANCELED | libc::EINTR)));
+        assert_eq!(buffer, [7; 4]);
+    });
+    assert_eq!(runtime.stats().nodes, 0);
 }
 
 #[test]

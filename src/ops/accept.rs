@@ -135,7 +135,8 @@ unsafe impl Request for Accept {
 /// Dropped in flight, it is cancelled. A connection that it had accepted all the same waits on the listening
 /// descriptor, and is what the next accept on it gets; that one first waits for the end of this one. An accept that was
 /// in flight on it at the same time gets it at once, if this runtime runs it; another runtime's waits for the next
-/// client. The connection is closed only when the descriptor is.
+/// client. (One with something linked behind it is stopped for that as by a cancel, and what is behind it does not run.)
+/// The connection is closed only when the descriptor is.
 ///
 /// # Examples
 ///

@@ -167,12 +167,20 @@ impl<O: RingOperation> RingOperation for Pair<O> {
 
     fn poll_ended(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        if let Some(op) = this.op.op() {
-            ready!(op.poll_ended(cx));
-        }
-        match this.timer.op() {
+        let timer = match this.timer.op() {
             Some(timer) if *this.staged => timer.poll_ended(cx),
             _ => Poll::Ready(()),
+        };
+        let Some(mut op) = this.op.op() else { return timer };
+        match op.as_mut().poll_ended(cx) {
+            Poll::Ready(()) => timer,
+            Poll::Pending => {
+                // The timer has run out, or the kernel could not take it together with the op: nothing limits the op now.
+                if *this.staged && timer.is_ready() {
+                    op.request_cancel();
+                }
+                Poll::Pending
+            }
         }
     }
 
