@@ -85,8 +85,14 @@ impl Spin {
     /// That thread may itself have slept, and then most of this sleep was the two waking each other up, which they will not
     /// have to once both spin. A device is as slow the next time.
     pub(crate) fn slept(&self, since: Option<Instant>, by_thread: bool) {
+        if let Some(since) = since {
+            self.slept_for(since.elapsed(), by_thread);
+        }
+    }
+
+    fn slept_for(&self, time: Duration, by_thread: bool) {
         let worth = if by_thread { self.longest.max(TWO_WAKES) } else { self.longest };
-        if since.is_some_and(|since| since.elapsed() < worth) {
+        if time < worth {
             self.earn();
         }
     }
@@ -127,11 +133,10 @@ mod tests {
     fn two_threads_that_wake_each_other_earn_a_spin() {
         let spin = Spin::new(Duration::from_nanos(1));
         spin.credit.set(0);
-        let since = Instant::now() - TWO_WAKES / 2;
-        spin.slept(Some(since), false);
+        spin.slept_for(TWO_WAKES / 2, false);
         assert_eq!(spin.credit.get(), 0);
-        spin.slept(Some(since), true);
-        spin.slept(Some(since - TWO_WAKES), true);
+        spin.slept_for(TWO_WAKES / 2, true);
+        spin.slept_for(TWO_WAKES, true);
         assert_eq!(spin.credit.get(), 1);
     }
 
