@@ -57,7 +57,7 @@ pub use open::{open, open_at};
 pub use poll_add::poll_add;
 pub use read::read;
 pub use recv::recv;
-pub use request::{Prepared, Request};
+pub use request::{More, Prepared, Request};
 pub use send::send;
 pub use socket::{shutdown, socket};
 pub use statx::{FileKind, Metadata, statx, statx_at, statx_fd};

@@ -22,7 +22,7 @@ use std::task::{Context, Poll, ready};
 use io_uring::opcode;
 
 use super::chain::{Chain, EntryFlags, Link, RingOperation};
-use super::request::{Prepared, Request};
+use super::request::{More, Prepared, Request};
 use crate::operation::Operation;
 use crate::runtime::RuntimeId;
 use crate::runtime::context;
@@ -179,6 +179,40 @@ impl<R: Request> Op<R> {
         }
         *op.stage = Stage::Finished; // the node is on its own
         Ok(())
+    }
+
+    /// Looks at the request of an op that was queued and has not resolved: it has noted there what came so far. `None` of any
+    /// other op. `look` runs no foreign code, which might drop the op.
+    ///
+    /// # Panics
+    ///
+    /// Away from the op's runtime.
+    #[inline]
+    pub(super) fn with_request<T>(&mut self, look: impl FnOnce(&mut R) -> T) -> Option<T> {
+        let Stage::Started(started) = &*self.stage else { return None };
+        context::with(|core| {
+            let core = core.filter(|core| core.id == started.runtime).unwrap_or_else(|| elsewhere());
+            started.head(core)?;
+            // SAFETY: (I1, I5) the node is this op's and holds the request. The kernel touches what that points to, never its
+            // own bookkeeping; the dispatcher, the other one to look at it, does not run during a poll.
+            Some(look(unsafe { &mut *Held::<R>::at(started.node) }))
+        })
+    }
+
+    /// Started -> Finished, with what is still to come left to [`Request::abandon`]: the op goes on, unstopped, and nobody
+    /// waits for its end. For an op whose outcome is known while the kernel still holds the request. `false`, and nothing
+    /// was done, of one that is not in flight here.
+    pub(super) fn let_go(&mut self) -> bool {
+        let Stage::Started(started) = *self.stage else { return false };
+        let gone = context::with(|core| {
+            let core = core.filter(|core| core.id == started.runtime)?;
+            let queued = started.head(core)?.state() == State::Queued;
+            queued.then(|| core.inflight.detach(started.node))
+        });
+        if gone.is_some() {
+            *self.stage = Stage::Finished;
+        }
+        gone.is_some()
     }
 
     /// Answered -> Started: as [`start`](Self::start), but the entry only keeps the op's place in a chain.
@@ -513,7 +547,8 @@ impl<R: Request> Held<R> {
             None => unreachable!(),
         },
     };
-    const VTABLE: VTable = VTable { orphaned: Self::orphaned, offer: Self::offer, abandon: Self::abandon };
+    const VTABLE: VTable =
+        VTable { orphaned: Self::orphaned, offer: Self::offer, more: Self::more, abandon: Self::abandon };
 
     /// Moves a request into a node.
     ///
@@ -581,6 +616,11 @@ impl<R: Request> Held<R> {
     unsafe fn offer(place: *mut u8, gift: &mut dyn Any) -> bool {
         // SAFETY: (I1) as in `orphaned`.
         unsafe { (*Self::locate(place)).offer(gift) }
+    }
+
+    unsafe fn more(place: *mut u8, res: i32, flags: u32, orphaned: bool) -> More {
+        // SAFETY: (I1) as in `orphaned`.
+        unsafe { (*Self::locate(place)).more(to_result(res), flags, orphaned) }
     }
 
     unsafe fn abandon(inflight: &Inflight, node: NonNull<Node>) {

@@ -11,6 +11,7 @@ use std::io;
 use std::task::{Context, Poll};
 
 use crate::runtime::driver::Sqe;
+pub use crate::runtime::inflight::More;
 
 /// What [`Request::prepare`] found before anything was queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +71,16 @@ pub unsafe trait Request: Sized + 'static {
     fn offer(&mut self, gift: &mut dyn Any) -> bool {
         let _ = gift;
         false
+    }
+
+    /// A completion has come that is not the last one (`IORING_CQE_F_MORE`): the kernel still works on the request.
+    ///
+    /// It takes over what the completion carries, at once: there is no second look. `orphaned` tells whether the future is
+    /// gone, so that nobody will ask for it. As long as it is not, this must not run foreign code (wake, or drop what is not
+    /// its own), which might drop the future and so reach this very request.
+    fn more(&mut self, result: io::Result<u32>, flags: u32, orphaned: bool) -> More {
+        let _ = (result, flags, orphaned);
+        More::Quiet
     }
 
     /// Reads the answer. `result` is the completion's result: a count or descriptor, or an errno. It is also called

@@ -157,11 +157,17 @@ impl Inflight {
         taken
     }
 
-    /// This node has no future and never had one: it is not stopped, and its maker disposes of what comes.
+    /// This node has no future, or none that waits for its end: it is not stopped, and its maker disposes of what comes.
+    ///
+    /// To a node whose terminal completion is still to come.
     pub(crate) fn detach(&self, node: NonNull<Node>) {
         // SAFETY: (I5) the caller's node is live; shared access only.
-        unsafe { node.as_ref() }.set(flag::ORPHAN);
+        let head = unsafe { node.as_ref() };
+        debug_assert!(head.state() == State::Queued);
+        head.set(flag::ORPHAN);
         self.orphans.set(self.orphans.get() + 1);
+        let waker = head.take_waker();
+        self.contained(|| drop(waker));
     }
 
     /// The future of this node was dropped on another thread, which has told us.

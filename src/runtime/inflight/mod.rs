@@ -26,6 +26,7 @@ use std::time::Instant;
 use io_uring::squeue::Flags;
 use io_uring::{opcode, types};
 
+pub use node::More;
 pub(crate) use node::{Key, Kind, Node, State, VTable, flag, payload};
 pub(crate) use pool::class_of;
 
@@ -431,7 +432,8 @@ impl Inflight {
             return;
         }
         if io_uring::cqueue::more(flags) {
-            return; // not terminal: the kernel still holds the request
+            self.another(tasks, node, res, flags);
+            return;
         }
         // A preset answer stands even when its chain was cut: it was received before the chain began, and is not lost.
         let res = if head.has(flag::PRESET) {
@@ -452,6 +454,29 @@ impl Inflight {
         }
         if drain {
             self.drain_ends(); // last: it runs wakers, and one of them may drop the future of this very node
+        }
+    }
+
+    /// A completion that is not the last one: the kernel still holds the request, which takes note of it.
+    fn another(&self, tasks: &impl Wakes, node: NonNull<Node>, res: i32, flags: u32) {
+        // SAFETY: (I5) as in `complete`.
+        let head = unsafe { node.as_ref() };
+        let Some(vtable) = head.vtable.get() else { return };
+        let orphaned = head.has(flag::ORPHAN);
+        let mut then = More::Quiet;
+        // SAFETY: (I1) the request is in the node and stays there; the vtable is its own. As long as the future is there, this
+        // runs no foreign code, which could drop it; once it is gone, nobody else reaches the request.
+        self.contained(|| then = unsafe { (vtable.more)(payload(node), res, flags, orphaned) });
+        if then == More::Stop {
+            self.request_cancel(node);
+        }
+        if then == More::Quiet {
+            return;
+        }
+        if !head.has(flag::OTHER) {
+            tasks.wake_plain(head.task()); // it stays there for the next one
+        } else if let Some(waker) = head.take_waker() {
+            tasks.wake(waker);
         }
     }
 

@@ -136,12 +136,25 @@ pub(crate) mod flag {
 /// The bits of a status that are the state; the others are flags.
 const STATE: u16 = 3;
 
+/// What is to be done after a completion that was not the last of its op.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum More {
+    /// Nothing: whoever awaits the op need not look yet.
+    Quiet,
+    /// Whoever awaits the op is woken.
+    Wake,
+    /// As `Wake`, and the kernel is asked to stop: enough has come.
+    Stop,
+}
+
 /// What the maker of a node does with it when nobody awaits it. The dispatcher knows no op; it calls these.
 pub(crate) struct VTable {
     /// The future is gone while the kernel works on the request.
     pub(crate) orphaned: unsafe fn(*mut u8),
     /// Lets the request take a gift, if that answers it; the kernel works on it.
     pub(crate) offer: unsafe fn(*mut u8, &mut dyn Any) -> bool,
+    /// Hands the request a completion that is not its last: result, flags, and whether the future is gone.
+    pub(crate) more: unsafe fn(*mut u8, i32, u32, bool) -> More,
     /// Takes the request out of the node, releases the node, and disposes of the request and its result.
     pub(crate) abandon: unsafe fn(&Inflight, NonNull<Node>),
 }
