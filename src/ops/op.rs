@@ -259,6 +259,10 @@ impl<R: Request> Op<R> {
         let flags = self.flags.bits() | Link::flags(link);
         // SAFETY: (I1) by the contract; the vtable is that of the request.
         let ticket = unsafe { core.inflight.queue(node, &Held::<R>::VTABLE, sqe, flags, task) };
+        if R::NOTES_LAST {
+            // SAFETY: (I5) the node was just queued by this thread; shared access only.
+            unsafe { node.as_ref() }.set(flag::NOTES_LAST);
+        }
         // SAFETY: (I5) the node was just queued by this thread; shared access only.
         let key = unsafe { node.as_ref() }.key().user_data(Kind::Op);
         let started = Started { runtime: core.id, key, node };
@@ -547,8 +551,13 @@ impl<R: Request> Held<R> {
             None => unreachable!(),
         },
     };
-    const VTABLE: VTable =
-        VTable { orphaned: Self::orphaned, offer: Self::offer, more: Self::more, abandon: Self::abandon };
+    const VTABLE: VTable = VTable {
+        orphaned: Self::orphaned,
+        offer: Self::offer,
+        more: Self::more,
+        last: Self::last,
+        abandon: Self::abandon,
+    };
 
     /// Moves a request into a node.
     ///
@@ -621,6 +630,11 @@ impl<R: Request> Held<R> {
     unsafe fn more(place: *mut u8, res: i32, flags: u32, orphaned: bool) -> More {
         // SAFETY: (I1) as in `orphaned`.
         unsafe { (*Self::locate(place)).more(to_result(res), flags, orphaned) }
+    }
+
+    unsafe fn last(place: *mut u8, res: i32, flags: u32) {
+        // SAFETY: (I1) as in `orphaned`; the kernel has let go of it altogether.
+        unsafe { (*Self::locate(place)).last(to_result(res), flags) };
     }
 
     unsafe fn abandon(inflight: &Inflight, node: NonNull<Node>) {

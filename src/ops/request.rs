@@ -83,6 +83,18 @@ pub unsafe trait Request: Sized + 'static {
         More::Quiet
     }
 
+    /// Whether [`Request::last`] is to be called.
+    const NOTES_LAST: bool = false;
+
+    /// The terminal completion has come: called at once, if [`NOTES_LAST`](Self::NOTES_LAST) asks for it, so that the request
+    /// takes over what the completions of several requests carry in the order they came in. `finish` or `abandon` follows,
+    /// with the same result, when somebody looks. Not called for a request that the kernel never ran.
+    ///
+    /// Runs no foreign code, as `more`.
+    fn last(&mut self, result: io::Result<u32>, flags: u32) {
+        let _ = (result, flags);
+    }
+
     /// Reads the answer. `result` is the completion's result: a count or descriptor, or an errno. It is also called
     /// with an error when the request was never submitted.
     fn finish(self, result: io::Result<u32>, flags: u32) -> Self::Output;

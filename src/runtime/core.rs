@@ -14,6 +14,7 @@ use super::clock::CLOCK;
 use super::context;
 use super::deferred::Deferred;
 use super::driver::AnyDriver;
+use super::groups::Groups;
 use super::inflight::{Inflight, Wakes};
 use super::registry::{Entry, RuntimeId};
 use super::spin::Spin;
@@ -41,6 +42,8 @@ pub(crate) struct Core {
     pub(crate) tasks: Tasks,
     pub(crate) timers: Timers,
     pub(crate) inflight: Inflight,
+    /// Numbers for groups of provided buffers.
+    pub(crate) groups: Groups,
     pub(crate) config: Config,
     pub(super) spin: Spin,
     /// Wakes that leave this runtime, put off to the end of the poll.
@@ -75,6 +78,7 @@ impl Core {
             tasks: Tasks::new(id.index()),
             timers: Timers::new(),
             inflight: Inflight::new(driver),
+            groups: Groups::new(),
             config,
             spin: Spin::new(config.spin),
             deferred: Deferred::new(),

@@ -8,6 +8,7 @@ pub(crate) mod context;
 pub(crate) mod core;
 mod deferred;
 pub(crate) mod driver;
+mod groups;
 mod handle;
 mod inbox;
 pub(crate) mod inflight;

@@ -20,7 +20,7 @@ mod tests;
 
 use std::io;
 use std::os::fd::RawFd;
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::time::Instant;
 
 use libc::c_void;
@@ -203,6 +203,56 @@ impl AnyDriver {
         // SAFETY: (local) a live record for one slot, and the number it points to; the kernel only reads them.
         unsafe { self.register(sys::register::FILES_UPDATE, ptr::from_mut(&mut update).cast(), 1)? };
         Ok(())
+    }
+
+    /// Gives the ring a group of provided buffers: the `entries` at `ring`, a power of two.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST`: the group has a ring. `EINVAL`: the kernel cannot, or not incrementally. `ENOMEM`: it may lock no more
+    /// memory.
+    ///
+    /// # Safety
+    ///
+    /// The memory at `ring` begins on a page, is not used for anything else and stays until the group is taken back. What
+    /// is put there are buffers that the kernel may write to until it has named them in a completion.
+    pub(crate) unsafe fn register_buffers(
+        &mut self,
+        ring: NonNull<u8>,
+        entries: u32,
+        group: u16,
+        incremental: bool,
+    ) -> io::Result<()> {
+        let mut buffers = sys::BufferRing::new(ring, entries, group, incremental);
+        // SAFETY: (I1) one live record, which the kernel only reads; the caller vouches for the memory it names.
+        unsafe { self.register(sys::register::BUFFER_RING, ptr::from_mut(&mut buffers).cast(), 1)? };
+        Ok(())
+    }
+
+    /// Takes a group of provided buffers back. No op that uses it may be in flight.
+    ///
+    /// # Errors
+    ///
+    /// Those of the call.
+    pub(crate) fn unregister_buffers(&mut self, group: u16) -> io::Result<()> {
+        let mut buffers = sys::BufferRing::of(group);
+        // SAFETY: (local) one live record, which the kernel only reads; it names no memory.
+        unsafe {
+            self.register(sys::register::UNREGISTER_BUFFER_RING, ptr::from_mut(&mut buffers).cast(), 1)?
+        };
+        Ok(())
+    }
+
+    /// How many buffers of the group the kernel has taken out of its ring, in the 16 bits that its entries are counted in.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: the kernel is older than 6.8.
+    pub(crate) fn buffers_taken(&mut self, group: u16) -> io::Result<u16> {
+        let mut status = sys::BufferRingStatus::of(group);
+        // SAFETY: (local) one live record, which the kernel reads and fills during the call.
+        unsafe { self.register(sys::register::BUFFER_RING_STATUS, ptr::from_mut(&mut status).cast(), 1)? };
+        Ok(status.head as u16)
     }
 
     /// A ring of this size for the calling thread.

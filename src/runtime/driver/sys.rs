@@ -57,7 +57,10 @@ pub(crate) mod register {
     pub(crate) const IOWQ_MAX_WORKERS: u32 = 19;
     pub(crate) const RING_FDS: u32 = 20;
     pub(crate) const UNREGISTER_RING_FDS: u32 = 21;
+    pub(crate) const BUFFER_RING: u32 = 22;
+    pub(crate) const UNREGISTER_BUFFER_RING: u32 = 23;
     pub(crate) const SYNC_CANCEL: u32 = 24;
+    pub(crate) const BUFFER_RING_STATUS: u32 = 26;
 }
 
 /// `IORING_RSRC_REGISTER_SPARSE`.
@@ -185,6 +188,47 @@ impl SlotUpdate {
     }
 }
 
+/// `struct io_uring_buf_reg`: a ring of provided buffers.
+#[repr(C)]
+pub(crate) struct BufferRing {
+    address: u64,
+    entries: u32,
+    group: u16,
+    flags: u16,
+    reserved: [u64; 3],
+}
+
+/// `IOU_PBUF_RING_INC`: a buffer may be used up by several completions.
+const BUFFERS_INCREMENTAL: u16 = 1 << 1;
+
+impl BufferRing {
+    /// A ring of so many entries at `ring`.
+    pub(crate) fn new(ring: NonNull<u8>, entries: u32, group: u16, incremental: bool) -> Self {
+        let address = ring.as_ptr().expose_provenance() as u64;
+        let flags = if incremental { BUFFERS_INCREMENTAL } else { 0 };
+        Self { address, entries, group, flags, reserved: [0; 3] }
+    }
+
+    /// What takes it back.
+    pub(crate) fn of(group: u16) -> Self {
+        Self { address: 0, entries: 0, group, flags: 0, reserved: [0; 3] }
+    }
+}
+
+/// `struct io_uring_buf_status`: how far the kernel has got with a ring of provided buffers.
+#[repr(C)]
+pub(crate) struct BufferRingStatus {
+    group: u32,
+    pub(crate) head: u32,
+    reserved: [u32; 8],
+}
+
+impl BufferRingStatus {
+    pub(crate) fn of(group: u16) -> Self {
+        Self { group: group.into(), head: 0, reserved: [0; 8] }
+    }
+}
+
 /// `struct io_uring_sync_cancel_reg`.
 #[repr(C)]
 struct SyncCancel {
@@ -224,6 +268,8 @@ const _: () = {
     assert!(size_of::<SyncCancel>() == 64);
     assert!(size_of::<TableRegistration>() == 32);
     assert!(size_of::<SlotUpdate>() == 16);
+    assert!(size_of::<BufferRing>() == 40);
+    assert!(size_of::<BufferRingStatus>() == 40);
     assert!(size_of::<Probe>() == 16 + 256 * 8);
     assert!(size_of::<io_uring::squeue::Entry>() == 64);
 };

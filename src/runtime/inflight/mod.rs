@@ -158,6 +158,32 @@ impl Inflight {
         self.driver().clear_slot(slot)
     }
 
+    /// Gives the ring a group of provided buffers: see [`AnyDriver::register_buffers`].
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    pub(crate) unsafe fn register_buffers(
+        &self,
+        ring: NonNull<u8>,
+        entries: u32,
+        group: u16,
+        incremental: bool,
+    ) -> io::Result<()> {
+        // SAFETY: (I1) the contract is the same, and passed on to the caller.
+        unsafe { self.driver().register_buffers(ring, entries, group, incremental) }
+    }
+
+    /// Takes such a group back: see [`AnyDriver::unregister_buffers`].
+    pub(crate) fn unregister_buffers(&self, group: u16) -> io::Result<()> {
+        self.driver().unregister_buffers(group)
+    }
+
+    /// How far the kernel has got with a group: see [`AnyDriver::buffers_taken`].
+    pub(crate) fn buffers_taken(&self, group: u16) -> io::Result<u16> {
+        self.driver().buffers_taken(group)
+    }
+
     /// Ops whose terminal completion is still to come.
     pub(crate) fn in_flight(&self) -> usize {
         self.pool.count(|node| node.state() == State::Queued)
@@ -443,6 +469,9 @@ impl Inflight {
         } else {
             res
         };
+        if head.has(flag::NOTES_LAST) && !head.has(flag::PRESET | flag::NEUTRALIZED) {
+            self.note_last(node, res, flags);
+        }
         head.set_outcome(res, flags);
         head.set_state(State::Done);
         let drain = head.has(flag::DRAIN); // the node may be gone after the next lines
@@ -455,6 +484,15 @@ impl Inflight {
         if drain {
             self.drain_ends(); // last: it runs wakers, and one of them may drop the future of this very node
         }
+    }
+
+    /// The last completion of a request that wants to know of it at once.
+    fn note_last(&self, node: NonNull<Node>, res: i32, flags: u32) {
+        // SAFETY: (I5) as in `complete`.
+        let Some(vtable) = (unsafe { node.as_ref() }).vtable.get() else { return };
+        // SAFETY: (I1) the request is in the node and stays there; the vtable is its own, and runs no foreign code, which
+        // could reach the request.
+        self.contained(|| unsafe { (vtable.last)(payload(node), res, flags) });
     }
 
     /// A completion that is not the last one: the kernel still holds the request, which takes note of it.

@@ -131,6 +131,8 @@ pub(crate) mod flag {
     pub(crate) const TOLD: u16 = 1 << 7;
     /// Whom to wake is not a task of ours: it is a waker of somebody else's, or nobody.
     pub(crate) const OTHER: u16 = 1 << 8;
+    /// The request takes note of its last completion as soon as that is there.
+    pub(crate) const NOTES_LAST: u16 = 1 << 9;
 }
 
 /// The bits of a status that are the state; the others are flags.
@@ -155,6 +157,8 @@ pub(crate) struct VTable {
     pub(crate) offer: unsafe fn(*mut u8, &mut dyn Any) -> bool,
     /// Hands the request a completion that is not its last: result, flags, and whether the future is gone.
     pub(crate) more: unsafe fn(*mut u8, i32, u32, bool) -> More,
+    /// Tells a request with `NOTES_LAST` of its last completion, before whoever awaits it looks: result and flags.
+    pub(crate) last: unsafe fn(*mut u8, i32, u32),
     /// Takes the request out of the node, releases the node, and disposes of the request and its result.
     pub(crate) abandon: unsafe fn(&Inflight, NonNull<Node>),
 }

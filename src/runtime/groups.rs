@@ -1,0 +1,47 @@
+//! The numbers of buffer groups: what an entry names a set of provided buffers by.
+//!
+//! Knows: numbers. Does not know: buffers, rings.
+
+use std::cell::{Cell, RefCell};
+
+/// Gives out each number of one runtime once, until it comes back.
+pub(crate) struct Groups {
+    /// The numbers from here on were never given out.
+    fresh: Cell<u32>,
+    back: RefCell<Vec<u16>>,
+}
+
+impl Groups {
+    pub(super) fn new() -> Self {
+        Self { fresh: Cell::new(0), back: RefCell::default() }
+    }
+
+    /// A number that no group of the ring has. `None`: all 65,536 are taken.
+    pub(crate) fn take(&self) -> Option<u16> {
+        if let Some(group) = self.back.borrow_mut().pop() {
+            return Some(group);
+        }
+        let group = u16::try_from(self.fresh.get()).ok()?;
+        self.fresh.set(self.fresh.get() + 1);
+        Some(group)
+    }
+
+    /// The ring has no group with this number any more.
+    pub(crate) fn give_back(&self, group: u16) {
+        self.back.borrow_mut().push(group);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Groups;
+
+    #[test]
+    fn a_number_has_one_owner() {
+        let groups = Groups::new();
+        let all: Vec<u16> = std::iter::from_fn(|| groups.take()).collect();
+        assert_eq!(all, (0..=u16::MAX).collect::<Vec<_>>());
+        groups.give_back(7);
+        assert_eq!((groups.take(), groups.take()), (Some(7), None));
+    }
+}
