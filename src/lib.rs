@@ -84,7 +84,7 @@ mod inbox;
 
 #[cfg(feature = "macros")]
 pub use millstream_macros::{main, test};
-pub use operation::Operation;
+pub use operation::{Operation, Results};
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 pub use runtime::{
     BuildError, Handle, JoinError, JoinHandle, RemoteJoinHandle, Runtime, SpawnError, spawn, time, yield_now,

@@ -4,6 +4,7 @@
 //! operation tests them and whatever implements it composes at once.
 
 use core::future::Future;
+use core::ops::ControlFlow;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
@@ -74,6 +75,40 @@ pub trait Operation: Future {
     fn is_inert(&self) -> bool {
         false
     }
+}
+
+/// What goes on giving results until it ends: a multishot op, before it has a destination.
+///
+/// It is no future, because nobody would take its results if it were awaited as it is: a destination makes an
+/// [`Operation`] of it.
+///
+/// [`ResultsExt`](crate::combinators::ResultsExt) has the destinations.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not go on giving results",
+    label = "gives one result at most, so there is no stream of them to push, spawn or iterate"
+)]
+pub trait Results: Unpin {
+    /// One result.
+    type Item;
+
+    /// How it ends.
+    type End;
+
+    /// The next result, in order, or how it has ended; started by the first poll.
+    ///
+    /// Whoever was given a result polls again before it waits for another: only `Pending` promises a wake.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<ControlFlow<Self::End, Self::Item>>;
+
+    /// Takes back the result that was given out last, because nobody will get it: it goes where the results of a dropped op
+    /// go, as if it had not been given out.
+    fn give_back(&mut self, item: Self::Item);
+
+    /// Asks it to stop. What has come by then is still given out, and the end after it. Asking twice is asking once.
+    fn request_cancel(&mut self);
+
+    /// Drives it to its end, so that nothing of it is in flight once this is ready; results that were not taken are given
+    /// back.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
 impl<O: Operation + Unpin + ?Sized> Operation for &mut O {

@@ -30,17 +30,24 @@ pub struct Accept {
 }
 
 /// A connection that nobody awaits, and where it stood, if it had been left before.
-type Left = (Option<Place>, OwnedFd);
+pub(super) type Left = (Option<Place>, OwnedFd);
 
 /// A connection that an accept on `listener` has left.
-struct Gift {
+pub(super) struct Gift {
     listener: Fd,
     left: Option<Left>,
 }
 
+impl Gift {
+    /// The connection, if it came from this listener.
+    pub(super) fn take(&mut self, listener: &Fd) -> Option<Left> {
+        self.left.take_if(|_| ptr::eq(self.listener.salvage(), listener.salvage()))
+    }
+}
+
 /// Gives a connection that nobody awaits to an accept in flight on the same listener, else leaves it there. `orphaned`
 /// if the accept that had got it was told so.
-fn leave(listener: Fd, left: Option<Left>, orphaned: bool) {
+pub(super) fn leave(listener: Fd, left: Option<Left>, orphaned: bool) {
     let mut gift = Gift { listener, left };
     if gift.left.is_some() {
         context::with(|core| core.is_some_and(|core| core.inflight.offer(&mut gift)));
@@ -77,12 +84,11 @@ unsafe impl Request for Accept {
     }
 
     fn offer(&mut self, gift: &mut dyn Any) -> bool {
-        let Some(Gift { listener, left }) = gift.downcast_mut::<Gift>() else { return false };
-        let fits = self.offered.is_none() && ptr::eq(listener.salvage(), self.fd.salvage());
-        if fits {
-            self.offered = left.take();
+        if self.offered.is_none() {
+            self.offered = gift.downcast_mut::<Gift>().and_then(|gift| gift.take(&self.fd));
+            return self.offered.is_some();
         }
-        fits
+        false
     }
 
     fn finish(self, result: io::Result<u32>, _flags: u32) -> io::Result<Fd> {

@@ -199,6 +199,25 @@ impl<R: Request> Op<R> {
         })
     }
 
+    /// Looks at the request, wherever it is, and is told whether its terminal completion is there: see
+    /// [`with_request`](Self::with_request). `None` once the op has resolved, or its runtime is about to end.
+    #[inline]
+    pub(super) fn look<T>(&mut self, look: impl FnOnce(&mut R, bool) -> T) -> Option<T> {
+        let started = match &mut *self.stage {
+            Stage::Started(started) => *started,
+            Stage::Built(request) | Stage::Answered(request, _) | Stage::Failed(request, _) => {
+                return Some(look(request, false));
+            }
+            Stage::Finished => return None,
+        };
+        context::with(|core| {
+            let core = core.filter(|core| core.id == started.runtime).unwrap_or_else(|| elsewhere());
+            let ended = started.head(core)?.state() == State::Done;
+            // SAFETY: (I1, I5) as in `with_request`.
+            Some(look(unsafe { &mut *Held::<R>::at(started.node) }, ended))
+        })
+    }
+
     /// Started -> Finished, with what is still to come left to [`Request::abandon`]: the op goes on, unstopped, and nobody
     /// waits for its end. For an op whose outcome is known while the kernel still holds the request. `false`, and nothing
     /// was done, of one that is not in flight here.

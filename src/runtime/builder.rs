@@ -37,6 +37,7 @@ pub struct Builder {
     poll_budget: u32,
     shutdown_deadline: Duration,
     workers: Option<(u32, u32)>,
+    hidden_features: u64,
     faults: Option<FaultPlan>,
 }
 
@@ -48,6 +49,7 @@ impl Builder {
             poll_budget: 128,
             shutdown_deadline: Duration::from_secs(5),
             workers: None,
+            hidden_features: 0,
             faults: None,
         }
     }
@@ -107,6 +109,13 @@ impl Builder {
         self
     }
 
+    /// Pretends a kernel without these abilities, a bit of [`Feature`](crate::ops::Feature) for each: for tests of this crate.
+    #[doc(hidden)]
+    pub fn without_features(mut self, features: u64) -> Self {
+        self.hidden_features |= features;
+        self
+    }
+
     /// Lets chosen calls of the kernel fail, for tests of this crate.
     #[doc(hidden)]
     pub fn faults(mut self, plan: &FaultPlan) -> Self {
@@ -134,6 +143,7 @@ impl Builder {
             poll_budget: self.poll_budget,
             spin: self.spin.unwrap_or_else(default_spin),
             shutdown_deadline: self.shutdown_deadline,
+            hidden_features: self.hidden_features,
         };
         Ok(Runtime::with_core(Core::new(id, entry, driver, config)))
     }

@@ -33,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) poll_budget: u32,
     pub(crate) spin: Duration,
     pub(crate) shutdown_deadline: Duration,
+    /// What the ops are to take for missing: see `lacking`.
+    pub(crate) hidden_features: u64,
 }
 
 /// The heart of one runtime. It stays at one address and on one thread from its making to its end (I5).
@@ -67,6 +69,8 @@ pub(crate) struct Core {
     pub(super) failures: Cell<u32>,
     /// Polls since the last look at the ring.
     pub(super) since_enter: Cell<u32>,
+    /// What the ops have found that the kernel lacks: a set of bits that they give their own meanings to.
+    pub(crate) lacking: Cell<u64>,
     one_thread: PhantomData<*const ()>,
 }
 
@@ -92,6 +96,7 @@ impl Core {
             refuses: Cell::new(false),
             failures: Cell::new(0),
             since_enter: Cell::new(0),
+            lacking: Cell::new(0),
             one_thread: PhantomData,
         }
     }
