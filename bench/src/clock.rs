@@ -1,7 +1,7 @@
-//! Clocks, CPUs and what a child process used of them.
+//! Clocks, CPUs, and what another process used of them.
 //!
 //! Knows: libc. Does not know: cases, rings, runtimes.
-#![allow(unsafe_code, reason = "CPU clocks, affinity and rusage have no safe face in std")]
+#![allow(unsafe_code, reason = "CPU clocks and affinity have no safe face in std")]
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -16,6 +16,15 @@ pub(crate) struct Sample {
     pub(crate) cpu: f64,
     /// Time on the wall, in nanoseconds.
     pub(crate) wall: f64,
+    /// How long a unit took from its beginning to its end, where many are under way at once.
+    pub(crate) latency: Option<Latency>,
+}
+
+/// How long the units of a stretch took, in nanoseconds: half of them and 99 of 100 at most so long.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Latency {
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
 }
 
 /// Runs from `start` to `stop` on both clocks.
@@ -42,16 +51,31 @@ impl Stopwatch {
 impl Sample {
     pub(crate) fn of(cpu: Duration, wall: Duration, units: u64) -> Sample {
         let per_unit = |time: Duration| time.as_nanos() as f64 / units as f64;
-        Sample { cpu: per_unit(cpu), wall: per_unit(wall) }
+        Sample { cpu: per_unit(cpu), wall: per_unit(wall), latency: None }
     }
 }
 
 fn process_cpu() -> Duration {
+    read_clock(libc::CLOCK_PROCESS_CPUTIME_ID).expect("every kernel has a process CPU clock")
+}
+
+/// The CPU time another process has used so far, in user and kernel mode, its threads and kernel workers included.
+///
+/// The kernel adds a thread's time up when it stops running, so a process that sleeps is told exactly.
+pub(crate) fn cpu_of_process(id: u32) -> io::Result<Duration> {
+    let mut clock = 0;
+    // SAFETY: the out parameter is ours; an id without a process is an error.
+    match unsafe { libc::clock_getcpuclockid(id as libc::pid_t, &mut clock) } {
+        0 => read_clock(clock),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
+fn read_clock(clock: libc::clockid_t) -> io::Result<Duration> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the clock is always there and `time` is a timespec of ours.
-    let status = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
-    assert_eq!(status, 0, "this kernel has no process CPU clock");
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    // SAFETY: `time` is a timespec of ours, and a clock that is not there is an error.
+    check(unsafe { libc::clock_gettime(clock, &mut time) })?;
+    Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
 }
 
 /// The CPUs this process may run on, which is what a `taskset` before the command leaves.
@@ -95,24 +119,14 @@ pub(crate) fn spawn_dependent(command: &mut Command) -> io::Result<Child> {
     unsafe { command.pre_exec(die_with_parent) }.spawn()
 }
 
-/// Waits for a child and returns the CPU time it used, in user and kernel mode.
+/// Waits for a child.
 ///
 /// # Errors
 ///
 /// The child failed.
-pub(crate) fn wait_for_cpu(child: Child) -> io::Result<Duration> {
-    let mut status = 0;
-    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: both out parameters are ours, and `Child` does not reap on drop, so the id is still this child's.
-    let usage = unsafe {
-        check(libc::wait4(child.id() as libc::pid_t, &mut status, 0, usage.as_mut_ptr()))?;
-        usage.assume_init()
-    };
-    if status != 0 {
-        return Err(io::Error::other(format!("child ended with wait status {status}")));
-    }
-    let duration = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
-    Ok(duration(usage.ru_utime) + duration(usage.ru_stime))
+pub(crate) fn wait_for(mut child: Child) -> io::Result<()> {
+    let status = child.wait()?;
+    if status.success() { Ok(()) } else { Err(io::Error::other(format!("child ended: {status}"))) }
 }
 
 /// Turns the -1 of a libc call into its errno.

@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::clock::Sample;
+use crate::clock::{Latency, Sample};
 
 /// Which clock a case is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub(crate) enum Clock {
 pub(crate) enum Target {
     /// At most this many times the floor's.
     Ratio(f64),
+    /// At most this many times that of the contestant of this name.
+    Of(f64, &'static str),
     /// At most this many times that of the best contestant of these kinds.
     Best(f64, &'static [Kind]),
     /// At most this many nanoseconds.
@@ -41,6 +43,8 @@ pub(crate) enum Kind {
     Floor,
     /// Reported only.
     Apart,
+    /// A runtime of others.
+    Peer,
     /// A channel with many senders and many receivers.
     Many,
     /// A channel with many senders and one receiver.
@@ -61,6 +65,11 @@ pub(crate) const OURS_SPSC: &str = "millstream-spsc";
 pub(crate) const OURS_SLEEPY: &str = "millstream no_spin";
 /// The name of the hand-written loop.
 pub(crate) const FLOOR: &str = "floor";
+/// The one with multishot ops, a ring of buffers and the ring's own descriptors.
+pub(crate) const FLOOR_MULTISHOT: &str = "floor multishot";
+
+/// What [`Target::Best`] looks for among runtimes.
+pub(crate) const PEERS: &[Kind] = &[Kind::Peer];
 
 type Round = Box<dyn Fn(&Plan) -> io::Result<Sample>>;
 
@@ -98,7 +107,7 @@ impl Case {
     /// Adds who runs this case, and how. An error of kind `Unsupported` is a case that cannot run here, not a failure.
     pub(crate) fn with(self, who: &str, round: impl Fn(&Plan) -> io::Result<Sample> + 'static) -> Case {
         let kind = match who {
-            FLOOR => Kind::Floor,
+            FLOOR | FLOOR_MULTISHOT => Kind::Floor,
             OURS | OURS_SLEEPY => Kind::Ours,
             _ => Kind::Apart,
         };
@@ -134,6 +143,12 @@ impl Plan {
         (budget / estimate).max(1.0) as u64
     }
 
+    /// The same where there are many contestants.
+    pub(crate) fn units_of_short_round(&self, estimate: f64) -> u64 {
+        let budget = if self.quick { 30e6 } else { 400e6 };
+        (budget / estimate).max(1.0) as u64
+    }
+
     /// How many nanoseconds a round of a channel takes: there are many, and none needs long.
     pub(crate) fn short_round(&self) -> f64 {
         if self.quick { 12e6 } else { 100e6 }
@@ -156,8 +171,17 @@ pub(crate) struct Outcome {
     pub(crate) kind: Kind,
     /// The case's figure in each round, in nanoseconds, sorted.
     pub(crate) figures: Vec<f64>,
+    /// What else was seen in each round, where it was looked at.
+    pub(crate) rates: Vec<Rate>,
     /// Why there are no (more) figures.
     pub(crate) trouble: Option<Trouble>,
+}
+
+/// How many units there were in a second, and how long each took.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Rate {
+    pub(crate) per_second: f64,
+    pub(crate) latency: Latency,
 }
 
 /// Why a round gave no figure.
@@ -182,16 +206,33 @@ impl std::fmt::Display for Trouble {
 
 impl Outcome {
     pub(crate) fn median(&self) -> Option<f64> {
-        let n = self.figures.len();
-        match n {
-            0 => None,
-            _ if n % 2 == 1 => Some(self.figures[n / 2]),
-            _ => Some((self.figures[n / 2 - 1] + self.figures[n / 2]) / 2.0),
-        }
+        median(&self.figures)
     }
 
     pub(crate) fn min(&self) -> Option<f64> {
         self.figures.first().copied()
+    }
+
+    /// The medians of the rates and of each latency.
+    pub(crate) fn rate(&self) -> Option<Rate> {
+        let median = |part: fn(&Rate) -> f64| {
+            let mut parts: Vec<f64> = self.rates.iter().map(part).collect();
+            parts.sort_by(f64::total_cmp);
+            median(&parts)
+        };
+        let latency =
+            Latency { p50: median(|rate| rate.latency.p50)?, p99: median(|rate| rate.latency.p99)? };
+        Some(Rate { per_second: median(|rate| rate.per_second)?, latency })
+    }
+}
+
+/// The middle of sorted figures, or between the two.
+fn median(sorted: &[f64]) -> Option<f64> {
+    let n = sorted.len();
+    match n {
+        0 => None,
+        _ if n % 2 == 1 => Some(sorted[n / 2]),
+        _ => Some((sorted[n / 2 - 1] + sorted[n / 2]) / 2.0),
     }
 }
 
@@ -210,6 +251,7 @@ pub(crate) fn run(case: &Case, plan: Plan, limit: Option<Limit>) -> Vec<Outcome>
         who: contestant.who.clone(),
         kind: contestant.kind,
         figures: Vec::new(),
+        rates: Vec::new(),
         trouble: None,
     };
     let mut outcomes: Vec<Outcome> = case.contestants.iter().map(nothing_yet).collect();
@@ -224,10 +266,14 @@ pub(crate) fn run(case: &Case, plan: Plan, limit: Option<Limit>) -> Vec<Outcome>
                 continue;
             }
             match run_round(case, &outcome.who, plan, limit) {
-                Ok(sample) => outcome.figures.push(match case.clock {
-                    Clock::Cpu => sample.cpu,
-                    Clock::Wall => sample.wall,
-                }),
+                Ok(sample) => {
+                    outcome.figures.push(match case.clock {
+                        Clock::Cpu => sample.cpu,
+                        Clock::Wall => sample.wall,
+                    });
+                    let rate = |latency| Rate { per_second: 1e9 / sample.wall, latency };
+                    outcome.rates.extend(sample.latency.map(rate));
+                }
                 Err(trouble) => outcome.trouble = Some(trouble),
             }
         }
@@ -277,12 +323,28 @@ fn run_round(case: &Case, who: &str, plan: Plan, limit: Option<Limit>) -> Result
 fn parse(text: &str) -> Option<Result<Sample, Trouble>> {
     let (kind, rest) = text.trim().split_once(' ')?;
     match kind {
-        "sample" => {
-            let (cpu, wall) = rest.split_once(' ')?;
-            Some(Ok(Sample { cpu: cpu.parse().ok()?, wall: wall.parse().ok()? }))
-        }
+        "sample" => Some(Ok(understood(rest)?)),
         "skipped" => Some(Err(Trouble::Skipped(rest.to_owned()))),
         "failed" => Some(Err(Trouble::Failed(rest.to_owned()))),
+        _ => None,
+    }
+}
+
+/// A sample as one process says it to another, which has it [`understood`].
+pub(crate) fn says(sample: &Sample) -> String {
+    let Sample { cpu, wall, latency } = sample;
+    match latency {
+        Some(Latency { p50, p99 }) => format!("{cpu} {wall} {p50} {p99}"),
+        None => format!("{cpu} {wall}"),
+    }
+}
+
+/// The sample that somebody said.
+pub(crate) fn understood(text: &str) -> Option<Sample> {
+    let numbers = text.split_whitespace().map(|number| number.parse().ok()).collect::<Option<Vec<f64>>>()?;
+    match numbers[..] {
+        [cpu, wall] => Some(Sample { cpu, wall, latency: None }),
+        [cpu, wall, p50, p99] => Some(Sample { cpu, wall, latency: Some(Latency { p50, p99 }) }),
         _ => None,
     }
 }
@@ -298,7 +360,7 @@ pub(crate) fn answer_round(cases: &[Case], name: &str, who: &str, plan: Plan) {
         None => Err(io::Error::other("there is no such case")),
     };
     match result {
-        Ok(sample) => println!("sample {} {}", sample.cpu, sample.wall),
+        Ok(sample) => println!("sample {}", says(&sample)),
         Err(error) if error.kind() == io::ErrorKind::Unsupported => println!("skipped {error}"),
         Err(error) => println!("failed {error}"),
     }
@@ -314,6 +376,7 @@ mod tests {
             who: OURS.to_owned(),
             kind: Kind::Ours,
             figures: figures.to_vec(),
+            rates: Vec::new(),
             trouble: None,
         };
         assert_eq!(outcome(&[]).median(), None);
@@ -324,7 +387,10 @@ mod tests {
     #[test]
     fn a_child_answers_in_one_line_or_has_failed() {
         let sample = parse("sample 1.5 2.5\n");
-        assert!(matches!(sample, Some(Ok(Sample { cpu: 1.5, wall: 2.5 }))), "{sample:?}");
+        assert!(matches!(sample, Some(Ok(Sample { cpu: 1.5, wall: 2.5, latency: None }))), "{sample:?}");
+        let latency = Some(Latency { p50: 3.5, p99: 4.5 });
+        let sample = parse(&format!("sample {}", says(&Sample { cpu: 1.5, wall: 2.5, latency })));
+        assert!(matches!(sample, Some(Ok(said)) if said.latency == latency), "{sample:?}");
         assert!(matches!(parse("skipped one CPU"), Some(Err(Trouble::Skipped(why))) if why == "one CPU"));
         assert!(
             matches!(parse("failed no such file"), Some(Err(Trouble::Failed(why))) if why == "no such file")

@@ -1,46 +1,83 @@
-//! `echo`: server CPU time per request over loopback TCP, the server and its load in processes and on CPUs of their own.
+//! `echo`: what a request costs a server over loopback TCP, the server and its load in processes and on CPUs of their own.
 //!
-//! Knows: the floor, millstream. Does not know: how rounds are compared.
+//! Knows: the floors, millstream, the peers. Does not know: how rounds are compared.
 
 use std::io::{self, BufRead, BufReader, Read};
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use millstream::Runtime;
 use millstream::ops::{self, Fd, IntoResult};
 
 use super::{default_runtime, sleepy_runtime};
 use crate::clock::{self, Sample};
 use crate::floor;
-use crate::measure::{Case, Clock, FLOOR, OURS, OURS_SLEEPY, Plan, Target};
-use crate::peers::{monoio, tokio};
+use crate::measure::{self, Case, Clock, FLOOR, FLOOR_MULTISHOT, OURS, OURS_SLEEPY, Plan, Target};
+use crate::peers::{compio, glommio, monoio, tokio};
+
+/// How many connections there are; from `MANY` on the CPU time per request has targets.
+const CONNECTIONS: [usize; 4] = [1, 50, 500, 1000];
+const MANY: usize = 50;
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for size in [64, 1024] {
-        for connections in [50, 500] {
-            let round = move |kind| move |plan: &Plan| round(kind, size, connections, plan.units(4_000.0));
-            let case = Case::new(format!("echo/{size}/{connections}"), Clock::Cpu, Target::Ratio(1.04))
-                .with(FLOOR, round(Kind::Floor))
-                .with(OURS, round(Kind::Millstream))
-                .with(OURS_SLEEPY, round(Kind::Sleepy));
-            let case = case.with(monoio::NAME, round(Kind::Monoio)).with(tokio::NAME, round(Kind::Tokio));
-            cases.push(case);
-        }
+        cases.extend(CONNECTIONS.map(|connections| many(size, connections)));
+        cases.push(awake(size));
     }
     cases
+}
+
+/// So many connections, the load asleep whenever it has nothing to do.
+fn many(size: usize, connections: usize) -> Case {
+    // One at a time, both sides sleep and wake for every request.
+    let estimate = if connections == 1 { 40_000.0 } else { 4_000.0 };
+    let round = move |kind| {
+        move |plan: &Plan| round(kind, size, connections, plan.units_of_short_round(estimate), false)
+    };
+    let name = format!("echo/{size}/{connections}");
+    let case = if connections < MANY {
+        Case::new(name, Clock::Cpu, Target::None)
+    } else {
+        Case::new(name, Clock::Cpu, Target::Of(1.04, FLOOR)).target(OURS, Target::Best(1.0, measure::PEERS))
+    };
+    let case = case.with(FLOOR, round(Kind::Floor)).with(FLOOR_MULTISHOT, round(Kind::FloorMultishot));
+    with_peers(case.with(OURS, round(Kind::Millstream)).with(OURS_SLEEPY, round(Kind::Sleepy)), round)
+}
+
+/// One connection, the load always awake: what a request takes when nobody has to be woken for it, if the server is awake too.
+fn awake(size: usize) -> Case {
+    let round =
+        move |kind| move |plan: &Plan| round(kind, size, 1, plan.units_of_short_round(25_000.0), true);
+    let name = format!("echo/{size}/1/awake");
+    let case = Case::new(name, Clock::Wall, Target::Best(0.5, measure::PEERS));
+    let case = case.with(FLOOR, round(Kind::FloorAwake)).with(OURS, round(Kind::Millstream));
+    with_peers(case, round)
+}
+
+fn with_peers<R>(case: Case, round: impl Fn(Kind) -> R) -> Case
+where
+    R: Fn(&Plan) -> io::Result<Sample> + 'static,
+{
+    case.with_kind(monoio::NAME, measure::Kind::Peer, round(Kind::Monoio))
+        .with_kind(tokio::NAME, measure::Kind::Peer, round(Kind::Tokio))
+        .with_kind(compio::NAME, measure::Kind::Peer, round(Kind::Compio))
+        .with_kind(glommio::NAME, measure::Kind::Peer, round(Kind::Glommio))
 }
 
 /// Who serves.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Kind {
     Floor,
+    FloorAwake,
+    FloorMultishot,
     Millstream,
     Sleepy,
     Monoio,
     Tokio,
+    Compio,
+    Glommio,
 }
 
 /// Serves a number of connections until all are closed.
@@ -52,17 +89,45 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// Says its port when it can serve, or why it cannot here.
     pub(crate) fn run(&self) -> io::Result<()> {
+        let serve = match self.kind.ready() {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                println!("skipped {error}");
+                return Ok(());
+            }
+            ready => ready?,
+        };
         clock::pin(self.cpu)?;
         let listener = floor::echo::listen(self.connections)?;
         println!("{}", listener.local_addr()?.port());
-        match self.kind {
-            Kind::Floor => floor::echo::serve(&listener, self.connections),
-            Kind::Millstream => default_runtime()?.block_on(serve(listener, self.connections)),
-            Kind::Sleepy => sleepy_runtime()?.block_on(serve(listener, self.connections)),
-            Kind::Monoio => monoio::serve(listener, self.connections),
-            Kind::Tokio => tokio::serve(listener, self.connections),
-        }
+        serve(listener, self.connections)
+    }
+}
+
+/// Serves so many connections until all are closed.
+type Serve = Box<dyn FnOnce(TcpListener, usize) -> io::Result<()>>;
+
+impl Kind {
+    /// What is made before the thread is pinned: one of ours on a thread that has a single CPU would not spin.
+    fn ready(self) -> io::Result<Serve> {
+        let ours = |runtime: Runtime| -> Serve {
+            Box::new(move |listener, connections| runtime.block_on(serve(listener, connections)))
+        };
+        Ok(match self {
+            Kind::Floor => Box::new(|listener, n| floor::echo::serve(&listener, n, false)),
+            Kind::FloorAwake => Box::new(|listener, n| floor::echo::serve(&listener, n, true)),
+            Kind::FloorMultishot => Box::new(|listener, n| floor::echo_multishot::serve(&listener, n)),
+            Kind::Millstream => ours(default_runtime()?),
+            Kind::Sleepy => ours(sleepy_runtime()?),
+            Kind::Monoio => Box::new(monoio::serve),
+            Kind::Tokio => Box::new(tokio::serve),
+            Kind::Compio => Box::new(compio::serve),
+            Kind::Glommio => {
+                let executor = glommio::executor()?;
+                Box::new(move |listener, connections| glommio::serve(&executor, listener, connections))
+            }
+        })
     }
 }
 
@@ -79,8 +144,6 @@ async fn serve(listener: TcpListener, connections: usize) -> io::Result<()> {
 }
 
 async fn session(connection: Fd) -> io::Result<()> {
-    // A second descriptor for as long as the option takes: std sets it only on a stream it owns.
-    TcpStream::from(connection.as_fd().try_clone_to_owned()?).set_nodelay(true)?;
     let mut buffer = Vec::with_capacity(floor::echo::BUFFER);
     loop {
         let (received, sent);
@@ -99,41 +162,49 @@ async fn session(connection: Fd) -> io::Result<()> {
 #[derive(Debug, Args)]
 pub(crate) struct Load {
     port: u16,
+    server: u32,
     connections: usize,
     size: usize,
     requests: u64,
     cpu: usize,
+    /// Looks for replies instead of sleeping until they come.
+    #[arg(long)]
+    awake: bool,
 }
 
 impl Load {
+    /// Says what a request took: the server's CPU time, time on the wall, and how long half and 99 of 100 took at most.
     pub(crate) fn run(&self) -> io::Result<()> {
         clock::pin(self.cpu)?;
-        let took = floor::echo::load(self.port, self.connections, self.size, self.requests)?;
-        println!("{}", took.as_nanos());
+        let &Load { port, server, connections, size, requests, awake, .. } = self;
+        let plan = floor::load::Plan { port, server, connections, size, requests, awake };
+        println!("{}", measure::says(&floor::load::run(plan)?));
         Ok(())
     }
 }
 
-/// One server, one load. The server's CPU time is its whole life's: starting and accepting are the same few
-/// milliseconds for everyone, and a small part of a long round.
-fn round(kind: Kind, size: usize, connections: usize, requests: u64) -> io::Result<Sample> {
+/// One server, one load.
+fn round(kind: Kind, size: usize, connections: usize, requests: u64, awake: bool) -> io::Result<Sample> {
     let (here, there) = clock::two_cpus()?;
     let kind = kind.to_possible_value().expect("no kind is hidden");
     let mut server = again("echo-server", &[kind.get_name(), &connections.to_string(), &there.to_string()])?;
     let mut port = String::new();
     BufReader::new(server.stdout.take().expect("piped")).read_line(&mut port)?;
+    if let Some(why) = port.strip_prefix("skipped ") {
+        clock::wait_for(server)?;
+        return Err(io::Error::new(io::ErrorKind::Unsupported, why.trim()));
+    }
 
-    let numbers = [connections, size, requests as usize, here].map(|number| number.to_string());
+    let numbers = [server.id() as usize, connections, size, requests as usize, here].map(|n| n.to_string());
     let mut arguments = vec![port.trim()];
     arguments.extend(numbers.iter().map(String::as_str));
+    arguments.extend(awake.then_some("--awake"));
     let mut load = again("echo-load", &arguments)?;
     let mut took = String::new();
     load.stdout.take().expect("piped").read_to_string(&mut took)?;
-    clock::wait_for_cpu(load)?;
-
-    let cpu = clock::wait_for_cpu(server)?;
-    let wall = took.trim().parse().map(Duration::from_nanos).map_err(io::Error::other)?;
-    Ok(Sample::of(cpu, wall, requests))
+    clock::wait_for(load)?;
+    clock::wait_for(server)?;
+    measure::understood(&took).ok_or_else(|| io::Error::other(format!("the load said {took:?}")))
 }
 
 /// This binary again, as something else.

@@ -26,24 +26,30 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for depth in [1, 32, 128] {
         cases.push(case("cache", Clock::Cpu, depth));
+        cases.push(fixed("cache", depth));
     }
     for (clock, kind) in [(Clock::Cpu, "direct"), (Clock::Wall, "direct-wall")] {
         for depth in [1, 32, 128] {
             cases.push(case(kind, clock, depth));
         }
     }
+    cases.extend([1, 32, 128].map(|depth| fixed("direct", depth)));
     cases
+}
+
+/// How long a read takes, in nanoseconds. A device's latency is not known beforehand; what is, is that a round must end.
+fn estimate(cached: bool, depth: usize) -> f64 {
+    match (cached, depth) {
+        (true, _) => 800.0,
+        (false, 1) => 100_000.0,
+        (false, _) => 20_000.0,
+    }
 }
 
 fn case(kind: &'static str, clock: Clock, depth: usize) -> Case {
     let cached = kind == "cache";
     let open = move |plan: &Plan| Data::open(plan.quick, cached);
-    // A device's latency is not known beforehand; what is, is that a round must end.
-    let estimate = match (cached, depth) {
-        (true, _) => 800.0,
-        (false, 1) => 100_000.0,
-        (false, _) => 20_000.0,
-    };
+    let estimate = estimate(cached, depth);
     let ours = move |runtime: fn() -> io::Result<Runtime>| {
         move |plan: &Plan| {
             let each = plan.units(estimate) / depth as u64;
@@ -74,6 +80,20 @@ fn case(kind: &'static str, clock: Clock, depth: usize) -> Case {
         let file = data.file.try_clone()?;
         monoio::reads(file, BLOCK, depth, plan.units(estimate), move || data.offset())
     })
+}
+
+/// The same with the file and the buffers registered with the ring.
+fn fixed(kind: &'static str, depth: usize) -> Case {
+    let cached = kind == "cache";
+    let estimate = estimate(cached, depth);
+    let floor = move |plan: &Plan| {
+        alone()?;
+        let mut data = Data::open(plan.quick, cached)?;
+        let buffers = (0..depth).map(|_| Block::new()).collect::<Vec<_>>().leak();
+        let fd = data.file.as_raw_fd();
+        floor::ops::read_fixed(fd, buffers, plan.units(estimate), move || data.offset())
+    };
+    Case::new(format!("file/{kind}/{depth}/fixed"), Clock::Cpu, Target::Ratio(1.08)).with(FLOOR, floor)
 }
 
 async fn reads(file: Fd, data: Rc<RefCell<Data>>, count: u64) -> io::Result<()> {

@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::RawFd;
 
-use io_uring::{opcode, squeue, types};
+use io_uring::{Submitter, opcode, squeue, types};
 
 use super::ring::{self, Loop};
 use crate::clock::{Sample, Stopwatch};
@@ -15,14 +15,17 @@ use crate::clock::{Sample, Stopwatch};
 ///
 /// # Safety
 ///
-/// What the entries of `entry` point to is never freed (an error leaves ops in flight); the argument is the slot, below `depth`, that is free.
+/// What the entries of `entry` point to, and what is registered, is never freed (an error leaves ops in flight); the argument
+/// is the slot, below `depth`, that is free.
 unsafe fn keep_in_flight(
     depth: usize,
     units: u64,
+    register: impl FnOnce(&Submitter<'_>) -> io::Result<()>,
     mut entry: impl FnMut(usize) -> squeue::Entry,
 ) -> io::Result<Sample> {
     let mut ring = ring::open(depth.next_power_of_two() as u32)?;
     let mut ring = Loop::new(&mut ring)?;
+    register(ring.submitter())?;
     let mut pass = |units: u64| -> io::Result<()> {
         let units = units.max(depth as u64);
         let mut unstarted = units - depth as u64;
@@ -84,7 +87,7 @@ pub(crate) fn together(count: usize, linked: bool, units: u64) -> io::Result<Sam
 /// Ops that do nothing.
 pub(crate) fn nop(depth: usize, units: u64) -> io::Result<Sample> {
     // SAFETY: a nop points nowhere.
-    unsafe { keep_in_flight(depth, units, |_| opcode::Nop::new().build()) }
+    unsafe { keep_in_flight(depth, units, |_| Ok(()), |_| opcode::Nop::new().build()) }
 }
 
 /// Reads of `buffers[slot]`, each at the offset `offset` answers.
@@ -94,16 +97,40 @@ pub(crate) fn read(
     units: u64,
     mut offset: impl FnMut() -> u64,
 ) -> io::Result<Sample> {
-    let targets: Vec<(*mut u8, u32)> = buffers
-        .iter_mut()
-        .map(|buffer| (buffer.as_mut().as_mut_ptr(), buffer.as_mut().len() as u32))
-        .collect();
+    let targets = targets(buffers);
+    let entry = |slot: usize| {
+        let (at, len) = targets[slot];
+        opcode::Read::new(types::Fd(fd), at, len).offset(offset()).build()
+    };
     // SAFETY: `buffers` is never freed, each slot has its own, and an op of a slot is queued when the one before has
     // completed.
-    unsafe {
-        keep_in_flight(targets.len(), units, |slot| {
-            let (at, len) = targets[slot];
-            opcode::Read::new(types::Fd(fd), at, len).offset(offset()).build()
-        })
-    }
+    unsafe { keep_in_flight(targets.len(), units, |_| Ok(()), entry) }
+}
+
+/// The same with the descriptor and the buffers registered with the ring.
+pub(crate) fn read_fixed(
+    fd: RawFd,
+    buffers: &'static mut [impl AsMut<[u8]>],
+    units: u64,
+    mut offset: impl FnMut() -> u64,
+) -> io::Result<Sample> {
+    let targets = targets(buffers);
+    let register = |submitter: &Submitter<'_>| {
+        let vector = |&(at, len): &(*mut u8, u32)| libc::iovec { iov_base: at.cast(), iov_len: len as usize };
+        let vectors: Vec<_> = targets.iter().map(vector).collect();
+        submitter.register_files(&[fd])?;
+        // SAFETY: `buffers` is never freed.
+        unsafe { submitter.register_buffers(&vectors) }
+    };
+    let entry = |slot: usize| {
+        let (at, len) = targets[slot];
+        opcode::ReadFixed::new(types::Fixed(0), at, len, slot as u16).offset(offset()).build()
+    };
+    // SAFETY: as above.
+    unsafe { keep_in_flight(targets.len(), units, register, entry) }
+}
+
+fn targets(buffers: &'static mut [impl AsMut<[u8]>]) -> Vec<(*mut u8, u32)> {
+    let target = |buffer: &mut [u8]| (buffer.as_mut_ptr(), buffer.len() as u32);
+    buffers.iter_mut().map(|buffer| target(buffer.as_mut())).collect()
 }

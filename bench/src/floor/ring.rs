@@ -5,7 +5,7 @@
 
 use std::io;
 
-use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, squeue};
+use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, cqueue, squeue};
 
 /// A ring for `entries` entries per turn.
 pub(crate) fn open(entries: u32) -> io::Result<IoUring> {
@@ -57,17 +57,57 @@ impl<'ring> Loop<'ring> {
         &mut self.queue
     }
 
+    /// For what is registered with the ring.
+    pub(crate) fn submitter(&self) -> &Submitter<'ring> {
+        &self.submitter
+    }
+
     /// One enter, then every completion that is there: its `user_data`, its result, and where to queue what follows.
     #[inline]
     pub(crate) fn turn(&mut self, mut each: impl FnMut(&mut Queue<'ring>, u64, i32)) -> io::Result<()> {
+        self.turn_whole(|queue, completion| each(queue, completion.user_data(), completion.result()))
+    }
+
+    /// The same for those who need the whole completion.
+    #[inline]
+    pub(crate) fn turn_whole(
+        &mut self,
+        each: impl FnMut(&mut Queue<'ring>, cqueue::Entry),
+    ) -> io::Result<()> {
         self.queue.0.sync();
         self.submitter.submit_and_wait(1)?;
         self.queue.0.sync(); // learns that the entries are taken
+        self.reap(each);
+        Ok(())
+    }
+
+    /// As [`turn`](Loop::turn), but it looks for completions instead of sleeping until one is there.
+    pub(crate) fn turn_awake(&mut self, mut each: impl FnMut(&mut Queue<'ring>, u64, i32)) -> io::Result<()> {
+        self.queue.0.sync();
+        let mut queued = self.queue.0.len() as u32;
+        loop {
+            if queued > 0 || self.queue.0.taskrun() {
+                // SAFETY: an enter without an argument points nowhere.
+                unsafe { self.submitter.enter::<()>(queued, 0, EnterFlags::GETEVENTS.bits(), None)? };
+                queued = 0;
+            }
+            self.completions.sync();
+            if !self.completions.is_empty() {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        self.queue.0.sync();
+        self.reap(|queue, completion| each(queue, completion.user_data(), completion.result()));
+        Ok(())
+    }
+
+    #[inline]
+    fn reap(&mut self, mut each: impl FnMut(&mut Queue<'ring>, cqueue::Entry)) {
         self.completions.sync();
         for completion in &mut self.completions {
-            each(&mut self.queue, completion.user_data(), completion.result());
+            each(&mut self.queue, completion);
         }
         self.completions.sync();
-        Ok(())
     }
 }

@@ -3,7 +3,9 @@
 //! Knows: runtimes and channels of other crates. Does not know: what is measured.
 
 pub(crate) mod channels;
+pub(crate) mod compio;
 pub(crate) mod executors;
+pub(crate) mod glommio;
 pub(crate) mod monoio;
 pub(crate) mod tokio;
 

@@ -122,7 +122,6 @@ pub(crate) fn serve(listener: TcpListener, connections: usize) -> io::Result<()>
         for _ in 0..connections {
             let (mut stream, _) = listener.accept().await?;
             sessions.push(monoio::spawn(async move {
-                stream.set_nodelay(true)?;
                 let mut buffer = Vec::with_capacity(BUFFER);
                 loop {
                     let (received, sent);

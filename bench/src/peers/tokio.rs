@@ -74,7 +74,6 @@ pub(crate) fn serve(listener: TcpListener, connections: usize) -> io::Result<()>
         for _ in 0..connections {
             let (mut stream, _) = listener.accept().await?;
             sessions.push(tokio::spawn(async move {
-                stream.set_nodelay(true)?;
                 let mut buffer = vec![0; BUFFER];
                 loop {
                     let received = stream.read(&mut buffer).await?;

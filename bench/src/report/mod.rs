@@ -6,6 +6,7 @@ mod channels;
 mod floors;
 mod page;
 mod pictures;
+mod rates;
 mod table;
 
 use std::fmt::Write as _;
@@ -55,6 +56,7 @@ impl Row {
         self.targets.iter().filter_map(|&(who, target)| {
             let rival = match target {
                 Target::Ratio(_) => Some(self.best(&[Kind::Floor])?),
+                Target::Of(_, who) => Some(self.outcome(who)?),
                 Target::Best(_, kinds) => Some(self.best(kinds)?),
                 Target::Nanoseconds(_) | Target::None => None,
             };
@@ -78,7 +80,9 @@ impl Verdict<'_> {
     /// How many times the target it is: above 1 is missed. `None` without figures.
     fn excess(&self) -> Option<f64> {
         match self.target {
-            Target::Ratio(most) | Target::Best(most, _) => Some(self.ratios()?.0 / most),
+            Target::Ratio(most) | Target::Of(most, _) | Target::Best(most, _) => {
+                Some(self.ratios()?.0 / most)
+            }
             Target::Nanoseconds(most) => Some(self.ours.median()? / most),
             Target::None => None,
         }
@@ -94,7 +98,7 @@ impl Verdict<'_> {
 
     fn target(&self) -> String {
         match self.target {
-            Target::Ratio(most) | Target::Best(most, _) => format!("{most:.2}"),
+            Target::Ratio(most) | Target::Of(most, _) | Target::Best(most, _) => format!("{most:.2}"),
             Target::Nanoseconds(most) => format!("{} ns", digits(most)),
             Target::None => String::new(),
         }
@@ -127,7 +131,7 @@ fn digits(nanoseconds: f64) -> String {
 /// The tables for the terminal, and what missed its target.
 pub(crate) fn text(rows: &[Row]) -> String {
     let (channels, floors): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.is_channel());
-    let tables = [floors::table(&floors), channels::verdicts(&channels)];
+    let tables = [floors::table(&floors), rates::table(&floors), channels::verdicts(&channels)];
     let mut text: String =
         tables.iter().filter(|table| !table.is_empty()).map(|table| format!("\n{}", table.text())).collect();
     let excess = |(_, verdict): &(&Row, Verdict<'_>)| verdict.excess().unwrap_or(f64::INFINITY);
@@ -186,7 +190,7 @@ mod tests {
     use crate::measure::{FLOOR, OURS};
 
     pub(super) fn outcome(who: &str, kind: Kind, figures: &[f64]) -> Outcome {
-        Outcome { who: who.to_owned(), kind, figures: figures.to_vec(), trouble: None }
+        Outcome { who: who.to_owned(), kind, figures: figures.to_vec(), rates: Vec::new(), trouble: None }
     }
 
     pub(super) fn row(target: Target, ours: &[f64]) -> Row {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{Row, channels, floors, machine, versions};
+use super::{Row, channels, floors, machine, rates, versions};
 use crate::measure::Outcome;
 
 /// Puts the tables and links to the pictures into a Markdown file, each between its two markers; what did not run stays as
@@ -22,6 +22,7 @@ pub(crate) fn write_markdown(path: &Path, rows: &[Row], pictures: &[PathBuf]) ->
     let (about, crates) = (machine(), versions(channels::CRATES));
     let parts = [
         ("bench", format!("{about}\n\n{}", floors::table(&floors).markdown()), floors.is_empty()),
+        ("rates", rates::table(&floors).markdown(), rates::table(&floors).is_empty()),
         (
             "channels",
             format!("{about}; {crates}\n\n{}", channels::verdicts(&channels).markdown()),
@@ -75,6 +76,9 @@ pub(crate) fn write_json(path: &Path, rows: &[Row]) -> io::Result<()> {
             "median": outcome.median(),
             "min": outcome.min(),
             "rounds": outcome.figures.len(),
+            "per_second": outcome.rate().map(|rate| rate.per_second),
+            "p50": outcome.rate().map(|rate| rate.latency.p50),
+            "p99": outcome.rate().map(|rate| rate.latency.p99),
             "trouble": outcome.trouble.as_ref().map(ToString::to_string),
         })
     };
