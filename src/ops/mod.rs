@@ -27,6 +27,7 @@ mod op;
 mod open;
 mod path;
 mod poll_add;
+mod pooled;
 mod read;
 mod received;
 mod recv;
@@ -44,7 +45,9 @@ pub use accept::accept;
 pub use address::Address;
 pub use all::{send_all, write_all};
 pub use bind::{bind, listen};
-pub use buf::{Buf, BufExt, BufMut, IntoResult, Relay, Slice, Take, Visible};
+pub use buf::{
+    Buf, BufExt, BufMut, BufPool, BufPoolBuilder, Bundle, IntoResult, PoolBuf, Relay, Slice, Take, Visible,
+};
 pub use cancel::cancel;
 pub use chain::{Chain, ChainTooLong, EntryFlags, Link, RingOperation};
 pub use close::close;
@@ -60,6 +63,7 @@ pub use nop::nop;
 pub use op::Op;
 pub use open::{open, open_at};
 pub use poll_add::poll_add;
+pub use pooled::{read_pooled, recv_pooled};
 pub use read::read;
 pub use recv::recv;
 pub use request::{More, Prepared, Request};
@@ -85,6 +89,7 @@ pub mod requests {
     pub use super::nop::Nop;
     pub use super::open::Open;
     pub use super::poll_add::PollAdd;
+    pub use super::pooled::{Ask, AskRead, AskRecv, Filled, Pooled, ReadPooled, RecvPooled};
     pub use super::read::Read;
     pub use super::recv::Recv;
     pub use super::send::Send;

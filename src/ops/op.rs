@@ -103,6 +103,21 @@ impl<R: Request> Op<R> {
         }
     }
 
+    /// The request, to make another op of it.
+    ///
+    /// # Panics
+    ///
+    /// As [`request_mut`](Self::request_mut).
+    pub(super) fn into_request(mut self) -> R {
+        match mem::replace(&mut *self.stage, Stage::Finished) {
+            Stage::Built(request) => request,
+            other => {
+                *self.stage = other;
+                panic!("an op's options are set before it is first polled")
+            }
+        }
+    }
+
     /// Asks the kernel, or answers at once from what is known already.
     #[inline]
     fn poll_start(&mut self, cx: &mut Context<'_>) -> Poll<R::Output> {

@@ -10,12 +10,13 @@ use crate::channel::{
     self, Closed, Pop, PopMany, Push, PushFrom, PushMany, Reserve, Sharing, broadcast, oneshot, spsc, watch,
 };
 use crate::combinators::operators::impl_operators;
-use crate::ops::requests::{All, ConnectTcp};
-use crate::ops::{Buf, Op, Request, Slice};
+use crate::ops::requests::{All, Ask, ConnectTcp, Filled, Pooled};
+use crate::ops::{AnyFd, Buf, Op, Request, Slice};
 use crate::runtime::time::{self, Sleep, Tick};
 use crate::runtime::{JoinHandle, RemoteJoinHandle};
 
 impl_operators! { all any then: [R: Request,] Op<R>; }
+impl_operators! { all any then: [A: Ask, F: AnyFd, T: Filled,] Pooled<A, F, T>; }
 impl_operators! {
     all any: [] ConnectTcp; [B: Buf, R: Request<Output = (io::Result<usize>, Slice<B>)>,] All<B, R>;
 }

@@ -15,12 +15,15 @@
 )]
 
 mod impls;
+pub(crate) mod pool;
 mod relay;
 mod slice;
 mod vectored;
 
 use std::io;
 
+pub use pool::{BufPool, BufPoolBuilder, Bundle, PoolBuf};
+pub(crate) use pool::{Claim, Hungry, Pool};
 pub use relay::{Relay, Take};
 pub use slice::{BufExt, Slice};
 pub(crate) use vectored::{IoVecs, asked, scatter, scatter_written};
