@@ -19,9 +19,21 @@ thread_local! {
 /// Calls `f` with the core that runs on this thread, if one does.
 #[inline]
 pub(crate) fn with<R>(f: impl FnOnce(Option<&Core>) -> R) -> R {
+    // SAFETY: (local) `f` cannot keep the reference.
+    f(unsafe { current() })
+}
+
+/// The core that runs on this thread, if one does: as [`with`], for who must not have a closure between itself and its
+/// caller, because that would be a function of its own.
+///
+/// # Safety
+///
+/// The reference is not kept longer than the call that asked for it.
+#[inline(always)]
+pub(crate) unsafe fn current<'a>() -> Option<&'a Core> {
     // SAFETY: null, or set by an `Entered` that borrows the core and is still there: it is dropped in the scope it was
-    // made in, and `f` cannot keep the reference.
-    f(unsafe { CURRENT.get().as_ref() })
+    // made in, which is further up the stack than whoever asks.
+    unsafe { CURRENT.get().as_ref() }
 }
 
 /// Makes `core` the one that runs on this thread, until the guard is dropped.
