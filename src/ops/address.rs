@@ -88,7 +88,8 @@ impl Address {
         Ok(Self { raw, len: len as libc::socklen_t })
     }
 
-    /// The family, `AF_*`: the domain of a socket that can have this address.
+    /// The family, `AF_*`: the domain of a socket that can have this address. `AF_UNSPEC` of no address at all, such as that
+    /// of a unix socket which nobody has bound.
     pub fn family(&self) -> i32 {
         // SAFETY: (local) every byte of `raw` is initialised, and all its fields are integers.
         i32::from(unsafe { self.raw.family })
@@ -140,6 +141,24 @@ impl Address {
 
     pub(crate) fn len(&self) -> libc::socklen_t {
         self.len
+    }
+
+    /// No address, with room for the kernel to write one.
+    pub(crate) fn unnamed() -> Self {
+        Self { raw: EMPTY, len: 0 }
+    }
+
+    /// Where the kernel may write an address, and how long it may be. The address must be where it will stay.
+    pub(crate) fn room(&mut self) -> (*mut libc::sockaddr, libc::socklen_t) {
+        ((&raw mut self.raw).cast(), size_of::<Raw>() as libc::socklen_t)
+    }
+
+    /// Takes note of how long the address is that the kernel has written: it may have been longer than the room.
+    pub(crate) fn set_len(&mut self, len: libc::socklen_t) {
+        self.len = len.min(size_of::<Raw>() as libc::socklen_t);
+        if self.len < size_of::<libc::sa_family_t>() as libc::socklen_t {
+            self.raw = EMPTY; // a sender without a name
+        }
     }
 
     /// An address that the kernel writes through `ask`.

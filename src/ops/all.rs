@@ -1,6 +1,6 @@
 //! Writing and sending everything, however often the kernel takes only a part.
 //!
-//! Knows: `write`, `send`, slices of buffers. Does not know: entries, nodes.
+//! Knows: `write`, `send`, `send_zc`, slices of buffers. Does not know: entries, nodes.
 
 use std::fmt;
 use std::future::Future;
@@ -11,27 +11,30 @@ use std::task::{Context, Poll, ready};
 use super::buf::{Buf, BufExt, Slice};
 use super::fd::Fd;
 use super::op::Op;
-use super::request::Request;
 use super::send::{Send, send};
+use super::send_zc::{SendZc, send_rest};
 use super::write::{Write, write};
 use crate::operation::Operation;
 
-/// Ops one after the other, each for what the ones before have left of a buffer: [`send_all`] and [`write_all`].
+/// Ops one after the other, each for what the ones before have left of a buffer: [`send_all`], [`send_all_zc`] and [`write_all`].
 #[must_use = "an op does nothing until it is awaited"]
-pub struct All<B: Buf, R: Request<Output = (io::Result<usize>, Slice<B>)>> {
+pub struct All<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin> {
     fd: Fd,
     options: Options,
-    make: fn(&Fd, &Options, Slice<B>) -> Op<R>,
-    state: State<B, R>,
+    make: fn(&Fd, &Options, Slice<B>) -> O,
+    state: State<B, O>,
     done: usize,
     cancelled: bool,
 }
 
 /// The future of [`send_all`].
-pub type SendAll<B> = All<B, Send<Slice<B>>>;
+pub type SendAll<B> = All<B, Op<Send<Slice<B>>>>;
+
+/// The future of [`send_all_zc`].
+pub type SendAllZc<B> = All<B, SendZc<Slice<B>>>;
 
 /// The future of [`write_all`].
-pub type WriteAll<B> = All<B, Write<Slice<B>>>;
+pub type WriteAll<B> = All<B, Op<Write<Slice<B>>>>;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Options {
@@ -40,13 +43,13 @@ struct Options {
     done: usize,
 }
 
-enum State<B, R: Request> {
+enum State<B, O> {
     Idle(B),
-    Busy(Op<R>),
+    Busy(O),
     Finished,
 }
 
-impl<B: Buf, R: Request<Output = (io::Result<usize>, Slice<B>)>> All<B, R> {
+impl<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin> All<B, O> {
     /// How many bytes have gone so far: exact once it has resolved, and after it was asked to stop.
     pub fn done(&self) -> usize {
         self.done
@@ -58,9 +61,9 @@ impl<B: Buf, R: Request<Output = (io::Result<usize>, Slice<B>)>> All<B, R> {
     }
 }
 
-impl<B: Buf, R: Request<Output = (io::Result<usize>, Slice<B>)>> Unpin for All<B, R> {}
+impl<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin> Unpin for All<B, O> {}
 
-impl<B: Buf, R: Request<Output = (io::Result<usize>, Slice<B>)>> Future for All<B, R> {
+impl<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin> Future for All<B, O> {
     type Output = (io::Result<usize>, B);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -102,7 +105,7 @@ impl<B: Buf, R: Request<Output = (io::Result<usize>, Slice<B>)>> Future for All<
     }
 }
 
-impl<B: Buf, R: Request<Output = (io::Result<usize>, Slice<B>)>> Operation for All<B, R> {
+impl<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin> Operation for All<B, O> {
     fn request_cancel(mut self: Pin<&mut Self>) {
         self.cancelled = true;
         if let State::Busy(op) = &mut self.state {
@@ -119,7 +122,7 @@ impl<B: Buf, R: Request<Output = (io::Result<usize>, Slice<B>)>> Operation for A
     }
 }
 
-impl<B: Buf, R: Request<Output = (io::Result<usize>, Slice<B>)>> fmt::Debug for All<B, R> {
+impl<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin> fmt::Debug for All<B, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("All").field("fd", &self.fd).field("done", &self.done).finish_non_exhaustive()
     }
@@ -154,6 +157,70 @@ pub fn send_all<B: Buf>(fd: impl Into<Fd>, buf: B) -> SendAll<B> {
         state: State::Idle(buf),
         done: 0,
         cancelled: false,
+    }
+}
+
+/// Sends a whole buffer on a connected socket, without a copy.
+///
+/// As [`send_all`], by [`send_zc`](super::send_zc): resolves to the length of the buffer and the buffer, when the kernel has
+/// let go of it. To have the buffer go elsewhere, use `send_zc` with `MSG_WAITALL` and a destination, and look at the count.
+///
+/// # Kernel
+///
+/// [`send_zc`](super::send_zc) with `MSG_WAITALL` until everything is sent: mostly once, because the kernel itself goes on
+/// after a short send.
+///
+/// # Errors
+///
+/// As [`send_zc`](super::send_zc); what was sent before the error is told by [`done`](All::done), to be asked of a future
+/// that was awaited by `&mut`. `ECANCELED` when it was asked to stop before the end.
+///
+/// # Cancel safety
+///
+/// Dropped, some of the bytes may have been sent; the buffer stays with the runtime until the kernel has let go of it. Asked
+/// to stop and awaited, `done` tells how many.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::Read;
+/// use std::net::{TcpListener, TcpStream};
+/// use millstream::ops::{self, IntoResult};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let runtime = millstream::Runtime::new()?;
+/// # runtime.block_on(async {
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let socket = TcpStream::connect(listener.local_addr()?)?;
+/// let (mut peer, _) = listener.accept()?;
+/// let reader = std::thread::spawn(move || peer.read_to_end(&mut Vec::new()));
+/// let (n, _buf) = ops::send_all_zc(socket, vec![7_u8; 1 << 20]).await.into_result()?;
+/// assert_eq!(n, 1 << 20);
+/// assert_eq!(reader.join().unwrap()?, 1 << 20);
+/// # Ok(())
+/// # })
+/// # }
+/// ```
+pub fn send_all_zc<B: Buf>(fd: impl Into<Fd>, buf: B) -> SendAllZc<B> {
+    All {
+        fd: fd.into(),
+        options: Options::default(),
+        make: |fd, options, rest| send_rest(fd, rest, options.flags),
+        state: State::Idle(buf),
+        done: 0,
+        cancelled: false,
+    }
+}
+
+impl<B: Buf> SendAllZc<B> {
+    /// `MSG_*`, for each of the sends.
+    ///
+    /// # Panics
+    ///
+    /// Once it was polled.
+    pub fn flags(mut self, flags: i32) -> Self {
+        self.options().flags = flags;
+        self
     }
 }
 

@@ -39,6 +39,8 @@ pub enum Feature {
     SendZc,
     /// `IORING_OP_SENDMSG_ZC`, Linux 6.1.
     SendmsgZc,
+    /// `IORING_SEND_ZC_REPORT_USAGE`, Linux 6.2.
+    UsageReport,
     /// `IORING_OP_READV_FIXED` and `IORING_OP_WRITEV_FIXED`, Linux 6.15.
     VectoredFixed,
     /// `IORING_REGISTER_CLONE_BUFFERS`, Linux 6.12.

@@ -16,11 +16,13 @@ mod cancel;
 mod chain;
 mod close;
 mod connect;
+mod control;
 mod direct;
 mod fd;
 mod features;
 mod fsync;
 mod link_timeout;
+mod message;
 mod multishot;
 mod nop;
 mod op;
@@ -31,19 +33,23 @@ mod pooled;
 mod read;
 mod received;
 mod recv;
+mod recv_msg;
 mod request;
 mod send;
+mod send_msg;
+mod send_zc;
 mod socket;
 mod statx;
 mod tcp;
 mod timeout;
 mod vectored;
 mod write;
+mod zero_copy;
 
 pub use crate::runtime::driver::Sqe;
 pub use accept::accept;
 pub use address::Address;
-pub use all::{send_all, write_all};
+pub use all::{send_all, send_all_zc, write_all};
 pub use bind::{bind, listen};
 pub use buf::{
     Buf, BufExt, BufMut, BufPool, BufPoolBuilder, Bundle, IntoResult, PoolBuf, Relay, Slice, Take, Visible,
@@ -52,6 +58,7 @@ pub use cancel::cancel;
 pub use chain::{Chain, ChainTooLong, EntryFlags, Link, RingOperation};
 pub use close::close;
 pub use connect::connect;
+pub use control::Control;
 pub use direct::{close_direct, open_at_direct, open_direct};
 pub use fd::{AnyFd, Fd, FdTable, FixedFd, IntoFd, TableFull};
 #[doc(hidden)]
@@ -66,25 +73,30 @@ pub use poll_add::poll_add;
 pub use pooled::{read_pooled, recv_pooled};
 pub use read::read;
 pub use recv::recv;
+pub use recv_msg::{Received, recv_from, recvmsg};
 pub use request::{More, Prepared, Request};
 pub use send::send;
+pub use send_msg::{send_to, sendmsg};
+pub use send_zc::{send_to_zc, send_zc, sendmsg_zc};
 pub use socket::{shutdown, socket};
 pub use statx::{FileKind, Metadata, statx, statx_at, statx_fd};
 pub use tcp::{connect_tcp, listen_tcp};
 pub use timeout::timeout;
 pub use vectored::{readv, writev};
 pub use write::write;
+pub use zero_copy::{Destination, Usage, ZeroCopy};
 
 /// The requests behind the ops, for signatures that name an [`Op`].
 pub mod requests {
     pub use super::accept::Accept;
-    pub use super::all::{All, SendAll, WriteAll};
+    pub use super::all::{All, SendAll, SendAllZc, WriteAll};
     pub use super::bind::{Bind, Listen};
     pub use super::cancel::Cancel;
     pub use super::close::Close;
     pub use super::connect::Connect;
     pub use super::direct::{CloseDirect, OpenDirect};
     pub use super::fsync::Fsync;
+    pub use super::message::{Addressed, Message, Several, Single};
     pub use super::multishot::{AcceptMultishot, Source};
     pub use super::nop::Nop;
     pub use super::open::Open;
@@ -92,11 +104,15 @@ pub mod requests {
     pub use super::pooled::{Ask, AskRead, AskRecv, Filled, Pooled, ReadPooled, RecvPooled};
     pub use super::read::Read;
     pub use super::recv::Recv;
+    pub use super::recv_msg::{Many, One, Parts, RecvMsg};
     pub use super::send::Send;
+    pub use super::send_msg::SendMsg;
+    pub use super::send_zc::{SendMsgZc, SendToZc, SendZc};
     pub use super::socket::{Shutdown, Socket};
     pub use super::statx::Statx;
     pub use super::tcp::ConnectTcp;
     pub use super::timeout::Timeout;
     pub use super::vectored::{Readv, Writev};
     pub use super::write::Write;
+    pub use super::zero_copy::{Back, Delivery, Reported, SendingZc, To};
 }

@@ -195,6 +195,21 @@ impl<R: Request> Op<R> {
         Ok(())
     }
 
+    /// The request of an op that was not started, for another op around what it holds.
+    ///
+    /// # Panics
+    ///
+    /// Once a poll has queued or answered it.
+    pub(super) fn into_request(mut self) -> R {
+        match mem::replace(&mut *self.stage, Stage::Finished) {
+            Stage::Built(request) => request,
+            stage => {
+                *self.stage = stage;
+                panic!("an op's options are set before it is first polled")
+            }
+        }
+    }
+
     /// Looks at the request of an op that was queued and has not resolved: it has noted there what came so far. `None` of any
     /// other op. `look` runs no foreign code, which might drop the op.
     ///
@@ -319,7 +334,7 @@ impl<R: Request> Op<R> {
             return Poll::Pending;
         }
         let (res, flags) = (head.res(), head.cqe_flags());
-        let result = if res >= 0 { Ok(res as u32) } else { Err(error_of(core, head, res)) };
+        let result = if res >= 0 { Ok(res as u32) } else { failure(core, head, res) };
         // SAFETY: (I1) Done: the kernel has let go of the request, which is taken once, before the node is released.
         let request = unsafe { Held::<R>::take(node) };
         core.inflight.release(node, Held::<R>::CLASS);
@@ -341,7 +356,7 @@ impl<R: Request> Op<R> {
     #[cold]
     fn poll_unstarted(&mut self) -> Poll<R::Output> {
         match mem::replace(&mut *self.stage, Stage::Finished) {
-            Stage::Answered(request, answer) => Poll::Ready(request.finish(to_result(answer.result()), 0)),
+            Stage::Answered(request, answer) => Poll::Ready(request.finish(to_result(answer.result(), 0), 0)),
             Stage::Failed(request, error) => Poll::Ready(request.finish(Err(error), 0)),
             _ => panic!("an op was polled after it had resolved"),
         }
@@ -406,7 +421,7 @@ impl<R: Request> Op<R> {
     /// An op that was never queued; but one that was answered already gives the answer back.
     fn drop_unstarted(&mut self) {
         if let Stage::Answered(request, answer) = mem::replace(&mut *self.stage, Stage::Finished) {
-            request.abandon(to_result(answer.result()), 0, false);
+            request.abandon(to_result(answer.result(), 0), 0, false);
         }
     }
 }
@@ -481,6 +496,10 @@ impl<R: Request> Operation for Op<R> {
             let core = core.filter(|core| core.id == started.runtime).unwrap_or_else(|| elsewhere());
             let Some(head) = started.head(core) else { return true };
             if head.state() != State::Done {
+                if head.has(flag::SETTLED) {
+                    core.inflight.detach(started.node); // it takes no effect any more, and cannot be stopped
+                    return true;
+                }
                 core.inflight.request_cancel(started.node);
                 started.wait(core, cx);
                 return false;
@@ -664,12 +683,12 @@ impl<R: Request> Held<R> {
 
     unsafe fn more(place: *mut u8, res: i32, flags: u32, orphaned: bool) -> More {
         // SAFETY: (I1) as in `orphaned`.
-        unsafe { (*Self::locate(place)).more(to_result(res), flags, orphaned) }
+        unsafe { (*Self::locate(place)).more(to_result(res, flags), flags, orphaned) }
     }
 
     unsafe fn last(place: *mut u8, res: i32, flags: u32) {
         // SAFETY: (I1) as in `orphaned`; the kernel has let go of it altogether.
-        unsafe { (*Self::locate(place)).last(to_result(res), flags) };
+        unsafe { (*Self::locate(place)).last(to_result(res, flags), flags) };
     }
 
     unsafe fn abandon(inflight: &Inflight, node: NonNull<Node>) {
@@ -679,7 +698,7 @@ impl<R: Request> Held<R> {
         // SAFETY: (I1) Done: the kernel has let go of the request, which is taken once, before the node is released.
         let request = unsafe { Self::take(node) };
         inflight.release(node, Self::CLASS);
-        request.abandon(to_result(res), flags, told);
+        request.abandon(to_result(res, flags), flags, told);
     }
 }
 
@@ -707,9 +726,10 @@ unsafe fn copy_by_words<R>(from: *const R, to: *mut R) {
     }
 }
 
+/// What a completion says. All the bits of a notification's result are bits: it carries no errno.
 #[inline]
-fn to_result(res: i32) -> io::Result<u32> {
-    if res >= 0 { Ok(res as u32) } else { Err(failed(-res)) }
+fn to_result(res: i32, flags: u32) -> io::Result<u32> {
+    if res >= 0 || io_uring::cqueue::notif(flags) { Ok(res as u32) } else { Err(failed(-res)) }
 }
 
 /// The kernel's "interrupted, start again" codes are for its own use, but those of a worker that a cancel interrupted
@@ -721,15 +741,16 @@ fn failed(errno: i32) -> io::Error {
     io::Error::from_raw_os_error(if restart { libc::EINTR } else { errno })
 }
 
-/// `EINVAL` may mean that the kernel has never heard of the opcode; then the error says so.
+/// What a terminal completion below zero says: mostly an error. `EINVAL` may mean that the kernel has never heard of the
+/// opcode; then the error says so.
 #[cold]
-fn error_of(core: &Core, head: &Node, res: i32) -> io::Error {
+fn failure(core: &Core, head: &Node, res: i32) -> io::Result<u32> {
     let opcode = head.opcode.get();
     if res != -libc::EINVAL || core.inflight.supports(opcode) {
-        return failed(-res);
+        return to_result(res, head.cqe_flags());
     }
     let text = format!("this kernel does not know io_uring opcode {opcode}");
-    io::Error::new(io::ErrorKind::Unsupported, text)
+    Err(io::Error::new(io::ErrorKind::Unsupported, text))
 }
 
 #[cold]

@@ -18,7 +18,7 @@ use crate::runtime::driver::Sqe;
 
 /// Flags whose data is not in the order of the stream: it neither comes from an earlier receive nor goes to a later
 /// one.
-const ASIDE: i32 = libc::MSG_OOB | libc::MSG_ERRQUEUE;
+pub(super) const ASIDE: i32 = libc::MSG_OOB | libc::MSG_ERRQUEUE;
 
 /// The request of [`recv`].
 #[derive(Debug)]

@@ -30,6 +30,7 @@ pub use driver::{BuildError, BuildErrorKind, BuildStep};
 pub use handle::{Handle, SpawnError};
 pub(crate) use registry::RuntimeId;
 pub use remote::RemoteJoinHandle;
+pub(crate) use runtime::try_spawn;
 pub use runtime::{Leaked, Runtime, spawn};
 pub use stats::Stats;
 pub use task::{JoinError, JoinHandle};

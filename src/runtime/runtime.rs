@@ -275,3 +275,16 @@ where
         None => outside(),
     }
 }
+
+/// As [`spawn`], for a task that must not be lost: gives the future back outside a runtime, and on one that ends.
+pub(crate) fn try_spawn<F>(future: F) -> Result<JoinHandle<F::Output>, F>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    match context::with(|core| core.filter(|core| !core.refuses.get()).map(NonNull::from)) {
+        // SAFETY: (local) the core that runs on this thread, just above this frame.
+        Some(core) => Ok(task::spawn(unsafe { core.as_ref() }, future)),
+        None => Err(future),
+    }
+}

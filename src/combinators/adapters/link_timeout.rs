@@ -36,8 +36,15 @@ impl<R: Request> Limitable for Op<R> {
     type Limited = LinkTimeout<Self>;
 
     fn limited(self, after: Duration) -> LinkTimeout<Self> {
-        let pair = Pair { op: Slot::new(self), timer: Slot::new(link_timer(after)), staged: false };
-        LinkTimeout { chain: link((pair,)) }
+        LinkTimeout::new(self, after)
+    }
+}
+
+impl<O: RingOperation> LinkTimeout<O> {
+    /// `op` is one entry.
+    pub(super) fn new(op: O, after: Duration) -> Self {
+        let pair = Pair { op: Slot::new(op), timer: Slot::new(link_timer(after)), staged: false };
+        Self { chain: link((pair,)) }
     }
 }
 

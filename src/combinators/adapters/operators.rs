@@ -10,15 +10,18 @@ use crate::channel::{
     self, Closed, Pop, PopMany, Push, PushFrom, PushMany, Reserve, Sharing, broadcast, oneshot, spsc, watch,
 };
 use crate::combinators::operators::impl_operators;
-use crate::ops::requests::{All, Ask, ConnectTcp, Filled, Pooled};
-use crate::ops::{AnyFd, Buf, Op, Request, Slice};
+use crate::operation::Operation;
+use crate::ops::requests::{All, Ask, ConnectTcp, Delivery, Filled, Message, Pooled};
+use crate::ops::{AnyFd, Buf, Op, Request, Slice, ZeroCopy};
 use crate::runtime::time::{self, Sleep, Tick};
 use crate::runtime::{JoinHandle, RemoteJoinHandle};
 
 impl_operators! { all any then: [R: Request,] Op<R>; }
 impl_operators! { all any then: [A: Ask, F: AnyFd, T: Filled,] Pooled<A, F, T>; }
+impl_operators! { all any then: [M: Message, F: AnyFd, D: Delivery<M::Buf>,] ZeroCopy<M, F, D>; }
 impl_operators! {
-    all any: [] ConnectTcp; [B: Buf, R: Request<Output = (io::Result<usize>, Slice<B>)>,] All<B, R>;
+    all any: [] ConnectTcp;
+    [B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin,] All<B, O>;
 }
 impl_operators! { all any: ['a, T, S: Sharing,] Push<'a, T, S>; ['a, T, S: Sharing,] Pop<'a, T, S>; }
 impl_operators! { all any: ['a, T, S: Sharing,] PushMany<'a, T, S>; ['a, T, S: Sharing,] PopMany<'a, T, S>; }

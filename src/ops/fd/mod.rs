@@ -6,6 +6,7 @@ mod home;
 pub(crate) mod salvage;
 mod table;
 mod target;
+mod zero_copy;
 
 use std::fmt;
 use std::fs::File;
@@ -17,6 +18,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use crate::util::biased::Biased;
 use home::Runtimes;
 use salvage::Salvage;
+use zero_copy::Support;
 
 pub(crate) use table::Lease;
 pub use table::{FdTable, FixedFd, TableFull};
@@ -59,6 +61,7 @@ struct Descriptor {
     /// Beside `salvage`, whose word every read looks at.
     fd: OwnedFd,
     salvage: Salvage,
+    zero_copy: Support,
 }
 
 impl Fd {
@@ -98,6 +101,12 @@ impl Fd {
         &self.0.salvage
     }
 
+    /// Whether something can be sent there without a copy.
+    #[inline]
+    pub(crate) fn zero_copy(&self) -> &Support {
+        &self.0.zero_copy
+    }
+
     /// The descriptor as an entry takes it.
     #[inline]
     pub(crate) fn entry(&self) -> io_uring::types::Fd {
@@ -132,7 +141,7 @@ impl From<&Fd> for Fd {
 
 impl From<OwnedFd> for Fd {
     fn from(fd: OwnedFd) -> Self {
-        Self(Biased::new(Descriptor { fd, salvage: Salvage::new() }))
+        Self(Biased::new(Descriptor { fd, salvage: Salvage::new(), zero_copy: Support::new() }))
     }
 }
 

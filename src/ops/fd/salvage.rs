@@ -1,6 +1,6 @@
 //! What dropped reads and accepts had received already: kept on the descriptor, for the next one (I2).
 //!
-//! Knows: bytes, descriptors, wakers. Does not know: requests, entries, runtimes.
+//! Knows: bytes, what comes beside them, descriptors, wakers. Does not know: requests, entries, runtimes.
 //!
 //! Each of the two sides, reads and accepts, is a queue behind one lock, and one word says whether there is anything
 //! to look at, so that an op whose descriptor has no past pays for one load:
@@ -24,6 +24,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use crate::ops::address::Address;
+use crate::ops::control::Control;
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::util::contain::contain;
 
@@ -37,9 +39,24 @@ pub struct Salvage {
     sides: Mutex<Option<Box<Sides>>>,
 }
 
+/// What came beside the bytes of a message. Empty for what a plain read had received.
+#[derive(Debug)]
+pub struct Envelope {
+    pub(crate) from: Address,
+    /// `MSG_*`.
+    pub(crate) flags: i32,
+    pub(crate) control: Control,
+}
+
+impl Default for Envelope {
+    fn default() -> Self {
+        Self { from: Address::unnamed(), flags: 0, control: Control::new() }
+    }
+}
+
 #[derive(Default)]
 struct Sides {
-    reads: Side<Box<[u8]>>,
+    reads: Side<(Box<[u8]>, Envelope)>,
     accepts: Side<OwnedFd>,
 }
 
@@ -142,18 +159,26 @@ impl Salvage {
     }
 
     /// The terminal completion of a read that nobody awaits. `bytes` is what it received: nothing at the end and on an
-    /// error. `orphaned` if `read_orphaned` was called for it, `taken` if it had the bytes from here.
+    /// error; `envelope` what came beside them. An empty message is kept if it says who sent it. `orphaned` if
+    /// `read_orphaned` was called for it, `taken` if it had the bytes from here.
     #[cold]
-    pub(crate) fn read_abandoned(&self, bytes: &[u8], orphaned: bool, taken: Option<Place>) {
-        let received = (!bytes.is_empty()).then(|| bytes.into());
-        wake_all(self.update(|sides| sides.reads.abandoned(received, bytes.len(), orphaned, taken)));
+    pub(crate) fn message_abandoned(
+        &self,
+        bytes: &[u8],
+        envelope: Option<Envelope>,
+        orphaned: bool,
+        taken: Option<Place>,
+    ) {
+        let named = envelope.as_ref().is_some_and(|envelope| envelope.from.family() != libc::AF_UNSPEC);
+        let received = (named || !bytes.is_empty()).then(|| (bytes.into(), envelope.unwrap_or_default()));
+        let len = bytes.len().max(1);
+        wake_all(self.update(|sides| sides.reads.abandoned(received, len, orphaned, taken)));
     }
 
     /// The oldest bytes that wait, at most `asked` of them; `None` if none wait.
     ///
     /// The rest of a stream's bytes waits on; the rest of a datagram is lost, as the kernel would have cut it off.
     /// What two reads had received is not joined: each may have been a message.
-    #[cold]
     pub(crate) fn poll_bytes(
         &self,
         cx: &mut Context<'_>,
@@ -161,28 +186,46 @@ impl Salvage {
         take: Take,
         asked: usize,
     ) -> Poll<Option<(Place, Box<[u8]>)>> {
+        let message = self.poll_message(cx, keeps_boundaries, take, asked);
+        message.map(|left| left.map(|(place, bytes, _envelope)| (place, bytes)))
+    }
+
+    /// As [`poll_bytes`](Self::poll_bytes), with what came beside the bytes. It goes with the first of them; who only looks
+    /// sees the address.
+    #[cold]
+    pub(crate) fn poll_message(
+        &self,
+        cx: &mut Context<'_>,
+        keeps_boundaries: impl FnOnce() -> bool,
+        take: Take,
+        asked: usize,
+    ) -> Poll<Option<(Place, Box<[u8]>, Envelope)>> {
         let mut waker = Some(cx.waker().clone()); // cloned and dropped outside of the lock (I7)
         self.update(|sides| {
             let side = &mut sides.reads;
             if side.poll_orphans(&mut waker).is_pending() {
                 return Poll::Pending;
             }
-            let Some((place, bytes)) = side.waiting.front_mut() else { return Poll::Ready(None) };
+            let Some((place, (bytes, envelope))) = side.waiting.front_mut() else { return Poll::Ready(None) };
             let at = *place;
             if take == Take::Peek {
-                return Poll::Ready(Some((at, bytes[..asked.min(bytes.len())].into())));
+                let seen = Envelope { from: envelope.from, flags: envelope.flags, ..Envelope::default() };
+                return Poll::Ready(Some((at, bytes[..asked.min(bytes.len())].into(), seen)));
             }
             if asked >= bytes.len() {
-                return Poll::Ready(side.waiting.pop_front());
+                let message = side.waiting.pop_front();
+                return Poll::Ready(message.map(|(place, (bytes, envelope))| (place, bytes, envelope)));
             }
             let taken = bytes[..asked].into();
+            let mut beside = mem::take(envelope);
             if keeps_boundaries() {
                 side.waiting.pop_front();
+                beside.flags |= libc::MSG_TRUNC;
             } else {
                 *place = after(at, asked);
                 *bytes = bytes[asked..].into();
             }
-            Poll::Ready(Some((at, taken)))
+            Poll::Ready(Some((at, taken, beside)))
         })
     }
 
@@ -201,7 +244,7 @@ impl Salvage {
         self.update(|sides| sides.accepts.orphans += 1);
     }
 
-    /// The terminal completion of an accept that nobody awaits; as `read_abandoned`.
+    /// The terminal completion of an accept that nobody awaits; as `message_abandoned`.
     #[cold]
     pub(crate) fn accept_abandoned(&self, connection: Option<OwnedFd>, orphaned: bool, taken: Option<Place>) {
         wake_all(self.update(|sides| sides.accepts.abandoned(connection, 1, orphaned, taken)));

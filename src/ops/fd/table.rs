@@ -23,7 +23,7 @@ use io_uring::types;
 
 use super::super::direct;
 use super::home::Runtimes;
-use super::salvage::{Place, Salvage};
+use super::salvage::{Envelope, Place, Salvage};
 use super::target::Hold;
 use crate::runtime::RuntimeId;
 use crate::runtime::context;
@@ -292,10 +292,18 @@ impl Hold for FixedFd {
         self.file().opens
     }
 
-    fn abandon_read(&self, tenant: u32, bytes: &[u8], orphaned: bool, taken: Option<Place>) {
+    fn abandon_message(
+        &self,
+        tenant: u32,
+        bytes: &[u8],
+        envelope: Option<Envelope>,
+        orphaned: bool,
+        taken: Option<Place>,
+    ) {
         let still_there = self.tenant() == tenant;
         let bytes = if still_there { bytes } else { &[] };
-        self.0.salvage.read_abandoned(bytes, orphaned, taken.filter(|_| still_there));
+        let (envelope, taken) = (envelope.filter(|_| still_there), taken.filter(|_| still_there));
+        self.0.salvage.message_abandoned(bytes, envelope, orphaned, taken);
     }
 
     fn is_elsewhere(&self) -> bool {

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use io_uring::squeue::Entry;
 use io_uring::types;
 
-use super::salvage::{Place, Salvage, keeps_boundaries};
+use super::salvage::{Envelope, Place, Salvage, keeps_boundaries};
 use super::{Fd, FixedFd};
 use crate::runtime::driver::Sqe;
 
@@ -76,8 +76,28 @@ pub trait Hold: std::fmt::Debug + 'static {
     /// The file that stands there now.
     fn tenant(&self) -> Self::Tenant;
 
-    /// A read that nobody awaits has ended, which began with `tenant`: see [`Salvage::read_abandoned`].
-    fn abandon_read(&self, tenant: Self::Tenant, bytes: &[u8], orphaned: bool, taken: Option<Place>);
+    /// A read that nobody awaits has ended, which began with `tenant`: see [`Salvage::message_abandoned`].
+    fn abandon_read(&self, tenant: Self::Tenant, bytes: &[u8], orphaned: bool, taken: Option<Place>) {
+        self.abandon_message(tenant, bytes, None, orphaned, taken);
+    }
+
+    /// As `abandon_read`, with what came beside the bytes.
+    fn abandon_message(
+        &self,
+        tenant: Self::Tenant,
+        bytes: &[u8],
+        envelope: Option<Envelope>,
+        orphaned: bool,
+        taken: Option<Place>,
+    );
+
+    /// Whether it is known that the kernel sends nothing there without a copy.
+    fn refuses_zero_copy(&self) -> bool {
+        false
+    }
+
+    /// Remembers that the kernel has refused to send there without a copy.
+    fn note_zero_copy_refused(&self) {}
 
     /// The ring that runs here cannot use it.
     fn is_elsewhere(&self) -> bool;
@@ -111,8 +131,23 @@ impl Hold for Fd {
     #[inline]
     fn tenant(&self) {}
 
-    fn abandon_read(&self, _tenant: (), bytes: &[u8], orphaned: bool, taken: Option<Place>) {
-        self.salvage().read_abandoned(bytes, orphaned, taken);
+    fn abandon_message(
+        &self,
+        _tenant: (),
+        bytes: &[u8],
+        envelope: Option<Envelope>,
+        orphaned: bool,
+        taken: Option<Place>,
+    ) {
+        self.salvage().message_abandoned(bytes, envelope, orphaned, taken);
+    }
+
+    fn refuses_zero_copy(&self) -> bool {
+        self.zero_copy().is_refused(self.as_fd())
+    }
+
+    fn note_zero_copy_refused(&self) {
+        self.zero_copy().refused();
     }
 
     #[inline]

@@ -108,9 +108,9 @@ mod salvage {
             );
         }
         let woken = || (first.0.load(Ordering::Relaxed), second.0.load(Ordering::Relaxed));
-        salvage.read_abandoned(b"one", true, None);
+        salvage.message_abandoned(b"one", None, true, None);
         assert_eq!(woken(), (0, 0), "an orphan is still in flight");
-        salvage.read_abandoned(b"", true, None);
+        salvage.message_abandoned(b"", None, true, None);
         assert_eq!(woken(), (1, 1), "the panic of one is not the other's");
         let mut cx = Context::from_waker(&b);
         let Poll::Ready(Some((_, bytes))) =

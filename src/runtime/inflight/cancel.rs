@@ -97,7 +97,7 @@ impl Inflight {
     pub(crate) fn request_cancel(&self, node: NonNull<Node>) {
         // SAFETY: (I5) the caller's node is live; shared access only.
         let head = unsafe { node.as_ref() };
-        if head.state() != State::Queued || head.has(flag::CANCELLING | flag::NEUTRALIZED) {
+        if head.state() != State::Queued || head.has(flag::CANCELLING | flag::NEUTRALIZED | flag::SETTLED) {
             return;
         }
         // A preset answer stands, and so must what its entry says to the chain.
@@ -207,7 +207,7 @@ impl Inflight {
     #[cold]
     fn send_cancels(&self) {
         while let Some(key) = self.cancels.next() {
-            if self.in_flight_node(key).is_none() {
+            if self.stoppable_node(key).is_none() {
                 continue;
             }
             if self.drains.get() > 0 {
@@ -244,7 +244,7 @@ impl Inflight {
     }
 
     fn repeat(&self, key: Key) {
-        let Some(node) = self.in_flight_node(key) else { return };
+        let Some(node) = self.stoppable_node(key) else { return };
         // SAFETY: (I5) the node is live; shared access only.
         let attempts = unsafe { &node.as_ref().attempts };
         let wait = FIRST_RETRY * (1 << attempts.get().min(MOST_DOUBLINGS));
@@ -252,9 +252,13 @@ impl Inflight {
         self.cancels.retry_at(Instant::now() + wait, key);
     }
 
-    fn in_flight_node(&self, key: Key) -> Option<NonNull<Node>> {
-        // SAFETY: (I5) `find` gives a live node; shared access only.
-        self.pool.find(key).filter(|node| unsafe { node.as_ref() }.state() == State::Queued)
+    /// The node, if a cancel can still bring its end nearer.
+    fn stoppable_node(&self, key: Key) -> Option<NonNull<Node>> {
+        self.pool.find(key).filter(|node| {
+            // SAFETY: (I5) `find` gives a live node; shared access only.
+            let head = unsafe { node.as_ref() };
+            head.state() == State::Queued && !head.has(flag::SETTLED)
+        })
     }
 
     /// Cancels everything and waits for the terminal completions, at most until `deadline`; tells how many ops it had

@@ -505,11 +505,16 @@ impl Inflight {
         // SAFETY: (I1) the request is in the node and stays there; the vtable is its own. As long as the future is there, this
         // runs no foreign code, which could drop it; once it is gone, nobody else reaches the request.
         self.contained(|| then = unsafe { (vtable.more)(payload(node), res, flags, orphaned) });
-        if then == More::Stop {
-            self.request_cancel(node);
-        }
-        if then == More::Quiet {
-            return;
+        match then {
+            More::Quiet => return,
+            More::Wake => {}
+            More::Stop => self.request_cancel(node),
+            More::Settled { wake } => {
+                head.set(flag::SETTLED);
+                if !wake {
+                    return;
+                }
+            }
         }
         if !head.has(flag::OTHER) {
             tasks.wake_plain(head.task()); // it stays there for the next one

@@ -133,6 +133,9 @@ pub(crate) mod flag {
     pub(crate) const OTHER: u16 = 1 << 8;
     /// The request takes note of its last completion as soon as that is there.
     pub(crate) const NOTES_LAST: u16 = 1 << 9;
+    /// The op has done all it will: only the word that the kernel has let go of the request is still to come, and no
+    /// cancel brings that sooner.
+    pub(crate) const SETTLED: u16 = 1 << 10;
 }
 
 /// The bits of a status that are the state; the others are flags.
@@ -147,6 +150,12 @@ pub enum More {
     Wake,
     /// As `Wake`, and the kernel is asked to stop: enough has come.
     Stop,
+    /// The op has done all it will, and only the word that the kernel has let go of the request is still to come. Nothing
+    /// brings that sooner, so that from now on the op is not stopped, only let go. `wake`: as `Wake`, else as `Quiet`.
+    Settled {
+        /// Whether whoever awaits the op is woken.
+        wake: bool,
+    },
 }
 
 /// What the maker of a node does with it when nobody awaits it. The dispatcher knows no op; it calls these.
