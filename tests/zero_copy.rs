@@ -33,7 +33,7 @@ static ALLOCATOR: Quarantine = Quarantine;
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 /// More than the peer has room for, and less than we may have on the way: sent in one go, acknowledged in part.
-const LARGE: usize = 512 << 10;
+const LARGE: usize = 256 << 10;
 
 fn begin() -> (Watchdog, Runtime) {
     (Watchdog::new(Duration::from_secs(60)), Runtime::new().expect("a ring"))
@@ -53,12 +53,19 @@ fn set(socket: &impl AsRawFd, option: i32, value: i32) {
     assert_eq!(done, 0);
 }
 
+/// A connection as it comes.
+fn plain_tcp() -> io::Result<(Fd, TcpStream)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let ours = TcpStream::connect(listener.local_addr()?)?;
+    Ok((Fd::from(ours), listener.accept()?.0))
+}
+
 /// A connection whose far end takes only a little before it is read.
 fn tcp() -> io::Result<(Fd, TcpStream)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    set(&listener, libc::SO_RCVBUF, 4096);
+    set(&listener, libc::SO_RCVBUF, 32 << 10);
     let ours = TcpStream::connect(listener.local_addr()?)?;
-    set(&ours, libc::SO_SNDBUF, 8 << 20);
+    set(&ours, libc::SO_SNDBUF, 1 << 20);
     Ok((Fd::from(ours), listener.accept()?.0))
 }
 
@@ -575,7 +582,7 @@ fn limited() {
     }
     let (_watchdog, runtime) = begin();
     runtime.block_on(async {
-        let (ours, mut peer) = tcp().expect("a connection");
+        let (ours, mut peer) = plain_tcp().expect("a connection");
         let reader = thread::spawn(move || check(&mut peer, 8 << 20));
         let (result, _) = ops::send_zc(&ours, pattern(8 << 20)).flags(libc::MSG_WAITALL).report_usage().await;
         assert_eq!(result.expect("it is sent all the same"), (8 << 20, Usage::Fallback));
@@ -693,7 +700,7 @@ fn past_the_deadline_the_buffer_is_leaked() -> Outcome {
 fn whole_buffers_and_several_and_datagrams() -> Outcome {
     let (_watchdog, runtime) = begin();
     runtime.block_on(async {
-        let (ours, mut peer) = tcp()?;
+        let (ours, mut peer) = plain_tcp()?;
         let reader = thread::spawn(move || {
             check(&mut peer, 16 << 20)?;
             check(&mut peer, 251 * 3 + 17)
