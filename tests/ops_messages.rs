@@ -1,5 +1,7 @@
 //! Messages: with addresses, several buffers and control data, and what becomes of them when nobody waits any more.
 
+#![allow(unsafe_code, reason = "std cannot set a socket option")]
+
 mod support;
 
 use std::future::{Future, poll_fn};
@@ -178,7 +180,6 @@ fn other_control_data_comes_as_it_is() -> Outcome {
     })
 }
 
-#[allow(unsafe_code, reason = "std cannot set this option")]
 fn set_option(fd: &Fd, level: i32, option: i32, value: i32) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     let len = size_of_val(&value) as libc::socklen_t;
