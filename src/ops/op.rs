@@ -195,21 +195,6 @@ impl<R: Request> Op<R> {
         Ok(())
     }
 
-    /// The request of an op that was not started, for another op around what it holds.
-    ///
-    /// # Panics
-    ///
-    /// Once a poll has queued or answered it.
-    pub(super) fn into_request(mut self) -> R {
-        match mem::replace(&mut *self.stage, Stage::Finished) {
-            Stage::Built(request) => request,
-            stage => {
-                *self.stage = stage;
-                panic!("an op's options are set before it is first polled")
-            }
-        }
-    }
-
     /// Looks at the request of an op that was queued and has not resolved: it has noted there what came so far. `None` of any
     /// other op. `look` runs no foreign code, which might drop the op.
     ///
