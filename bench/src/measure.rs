@@ -145,7 +145,7 @@ impl Plan {
 
     /// The same where there are many contestants.
     pub(crate) fn units_of_short_round(&self, estimate: f64) -> u64 {
-        let budget = if self.quick { 30e6 } else { 400e6 };
+        let budget = if self.quick { 12e6 } else { 400e6 };
         (budget / estimate).max(1.0) as u64
     }
 

@@ -19,7 +19,8 @@ pub(super) fn table(rows: &[&Row]) -> Table {
 fn line(row: &Row, outcome: &Outcome) -> Vec<String> {
     let verdicts: Vec<_> = row.verdicts().filter(|verdict| verdict.ours.who == outcome.who).collect();
     let named = verdicts.iter().find(|verdict| matches!(verdict.target, Target::Of(..)));
-    let floor = named.map_or_else(|| row.best(&[Kind::Floor]), |verdict| verdict.rival);
+    let first = || row.outcomes.iter().find(|outcome| outcome.kind == Kind::Floor);
+    let floor = named.map_or_else(first, |verdict| verdict.rival);
     let ratios = floor.filter(|_| outcome.kind != Kind::Floor).and_then(|floor| ratios(outcome, floor));
     let ratio = |pick: fn((f64, f64)) -> f64| ratios.map_or(String::new(), |r| format!("{:.2}", pick(r)));
     let worst =
