@@ -99,8 +99,8 @@ pub trait Results: Unpin {
     /// Whoever was given a result polls again before it waits for another: only `Pending` promises a wake.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<ControlFlow<Self::End, Self::Item>>;
 
-    /// Takes back the result that was given out last, because nobody will get it: it goes where the results of a dropped op
-    /// go, as if it had not been given out.
+    /// Takes back the result that was given out last, as if it had not been given out: it is the next one again, or goes
+    /// where the results of a dropped op go.
     fn give_back(&mut self, item: Self::Item);
 
     /// Asks it to stop. What has come by then is still given out, and the end after it. Asking twice is asking once.

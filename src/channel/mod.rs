@@ -67,6 +67,7 @@ mod closed;
 mod condition;
 mod engine;
 mod error;
+mod inlet;
 mod iter;
 pub mod local;
 mod lock;
@@ -105,6 +106,9 @@ use sharing::Pointer;
 pub use broadcast::broadcast;
 pub use closed::Closed;
 pub use error::{PopError, PushError, TryPopError, TryPushError};
+pub use inlet::Destination;
+#[doc(hidden)]
+pub use inlet::Inlet;
 pub use iter::{Drain, IntoIter, Iter, TryIter};
 pub use oneshot::oneshot;
 pub use pop::Pop;

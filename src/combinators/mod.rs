@@ -33,7 +33,10 @@ mod visit;
 mod when_all;
 mod when_any;
 
-pub use adapters::{Elapsed, Latch, LinkTimeout, LostInto, OperationExt, Timeout, WithCancel};
+pub use adapters::{
+    Delivered, Elapsed, End, Latch, LinkTimeout, LostInto, OperationExt, ResultStream, ResultsExt, Timeout,
+    WillPush, WillSpawn, WithCancel,
+};
 pub use arms::{Arms, ChainArms, FlagArms, Given, IntoArms, NoArms, RaceArms, Yielded};
 pub use flags::{Flaggable, RingOperationExt};
 pub use limit::{LimitArms, Limitable};

@@ -65,7 +65,7 @@ pub use fd::{AnyFd, Fd, FdTable, FixedFd, IntoFd, TableFull};
 pub use features::Feature;
 pub use fsync::fsync;
 pub(crate) use link_timeout::{LinkTimer, link_timer};
-pub use multishot::{Multishot, accept_multishot};
+pub use multishot::{Multishot, accept_multishot, poll_multishot, timeout_multishot};
 pub use nop::nop;
 pub use op::Op;
 pub use open::{open, open_at};
@@ -97,7 +97,7 @@ pub mod requests {
     pub use super::direct::{CloseDirect, OpenDirect};
     pub use super::fsync::Fsync;
     pub use super::message::{Addressed, Message, Several, Single};
-    pub use super::multishot::{AcceptMultishot, Source};
+    pub use super::multishot::{AcceptMultishot, PollMultishot, Source, TimeoutMultishot};
     pub use super::nop::Nop;
     pub use super::open::Open;
     pub use super::poll_add::PollAdd;

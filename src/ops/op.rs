@@ -217,6 +217,20 @@ impl<R: Request> Op<R> {
     /// [`with_request`](Self::with_request). `None` once the op has resolved, or its runtime is about to end.
     #[inline]
     pub(super) fn look<T>(&mut self, look: impl FnOnce(&mut R, bool) -> T) -> Option<T> {
+        self.look_from(look, || elsewhere())
+    }
+
+    /// As [`look`](Self::look); `None` also away from the op's runtime.
+    pub(super) fn look_if_here<T>(&mut self, look: impl FnOnce(&mut R, bool) -> T) -> Option<T> {
+        self.look_from(look, || None)
+    }
+
+    #[inline(always)]
+    fn look_from<T>(
+        &mut self,
+        look: impl FnOnce(&mut R, bool) -> T,
+        away: impl FnOnce() -> Option<T>,
+    ) -> Option<T> {
         let started = match &mut *self.stage {
             Stage::Started(started) => *started,
             Stage::Built(request) | Stage::Answered(request, _) | Stage::Failed(request, _) => {
@@ -225,7 +239,7 @@ impl<R: Request> Op<R> {
             Stage::Finished => return None,
         };
         context::with(|core| {
-            let core = core.filter(|core| core.id == started.runtime).unwrap_or_else(|| elsewhere());
+            let Some(core) = core.filter(|core| core.id == started.runtime) else { return away() };
             let ended = started.head(core)?.state() == State::Done;
             // SAFETY: (I1, I5) as in `with_request`.
             Some(look(unsafe { &mut *Held::<R>::at(started.node) }, ended))

@@ -2,26 +2,16 @@
 //!
 //! Knows: `accept_multishot`, polled by hand. Does not know: destinations.
 
-use std::ops::ControlFlow;
 use std::time::Duration;
 
+use millstream::Runtime;
 use millstream::ops::{self, Feature};
-use millstream::{Results, Runtime};
 
-use crate::harness::Watchdog;
-use crate::support::{clients, item, listener, next, own_ports, ports};
-
-/// Every test runs with multishot and, as on a kernel without it, with single entries.
-fn both(test: impl AsyncFn()) {
-    let _watchdog = Watchdog::new(Duration::from_secs(20));
-    Runtime::new().expect("io_uring").block_on(test());
-    let without = Runtime::builder().without_features(Feature::AcceptMultishot.bit()).build();
-    without.expect("io_uring").block_on(test());
-}
+use crate::support::{begin, both, clients, errno, item, listener, own_ports, ports, rest, settle, without};
 
 #[test]
 fn connections_come_in_order_with_one_entry() {
-    let _watchdog = Watchdog::new(Duration::from_secs(20));
+    let _held = begin();
     let runtime = Runtime::new().expect("io_uring");
     runtime.block_on(async {
         let (fd, address) = listener();
@@ -57,21 +47,97 @@ fn connections_come_in_order_however_they_are_asked_for() {
 }
 
 #[test]
-fn asked_to_stop_it_gives_what_came_and_then_its_end() {
-    both(async || {
-        let (fd, address) = listener();
-        let mut accepts = ops::accept_multishot(&fd);
-        let _clients = clients(address, 2);
-        let _first = item(&mut accepts).await;
-        accepts.request_cancel();
-        let mut more = 0;
-        let end = loop {
-            match next(&mut accepts).await {
-                ControlFlow::Continue(_) => more += 1,
-                ControlFlow::Break(end) => break end,
+fn a_kernel_without_it_is_asked_once() {
+    let _held = begin();
+    let runtime = without(Feature::AcceptMultishot);
+    let count = |listeners: usize| {
+        let before = runtime.stats().submitted;
+        runtime.block_on(async {
+            for _ in 0..listeners {
+                let (fd, address) = listener();
+                let _clients = clients(address, 2);
+                let mut accepts = ops::accept_multishot(&fd);
+                item(&mut accepts).await;
+                item(&mut accepts).await;
             }
-        };
-        assert!(more <= 1, "{more} more");
-        assert_eq!(end.unwrap_err().raw_os_error(), Some(libc::ECANCELED));
+        });
+        runtime.stats().submitted - before
+    };
+    // Refused once, then two single entries and one that is cancelled; the eventfd's read may come in addition.
+    let (first, ten) = (count(1), count(10));
+    assert!((4..=6).contains(&first), "{first} entries where it was refused");
+    assert!((20..=40).contains(&ten), "{ten} entries for ten listeners afterwards");
+}
+
+#[test]
+fn what_is_wrong_with_the_socket_is_not_taken_for_an_old_kernel() {
+    let _held = begin();
+    let runtime = Runtime::new().expect("io_uring");
+    runtime.block_on(async {
+        let socket = ops::socket(libc::AF_INET, libc::SOCK_STREAM, 0).await.expect("a socket");
+        let (none, end) = rest(&mut ops::accept_multishot(&socket)).await;
+        assert!(none.is_empty());
+        assert_eq!(errno(end), Some(libc::EINVAL)); // it does not listen
+    });
+    let before = runtime.stats().submitted;
+    runtime.block_on(async {
+        let (fd, address) = listener();
+        let _clients = clients(address, 10);
+        let mut accepts = ops::accept_multishot(&fd);
+        for _ in 0..10 {
+            item(&mut accepts).await;
+        }
+    });
+    assert!(runtime.stats().submitted - before <= 3, "multishot is not used any more");
+}
+
+#[test]
+fn a_full_backlog_pauses_it_and_it_goes_on_when_half_was_taken() {
+    let _held = begin();
+    let runtime = Runtime::new().expect("io_uring");
+    runtime.block_on(async {
+        let (fd, address) = listener();
+        let mut accepts = ops::accept_multishot(&fd).backlog(4);
+        let mut all = clients(address, 1);
+        let mut accepted = vec![item(&mut accepts).await];
+        for _ in 0..20 {
+            all.extend(clients(address, 1));
+            settle_turn().await;
+        }
+        settle().await;
+        for _ in 0..20 {
+            accepted.push(item(&mut accepts).await);
+        }
+        assert_eq!(ports(&accepted), own_ports(&all));
+        all.extend(clients(address, 1));
+        accepted.push(item(&mut accepts).await);
+        assert_eq!(ports(&accepted), own_ports(&all));
+    });
+}
+
+/// One turn of the loop, so that connections come one by one.
+async fn settle_turn() {
+    millstream::yield_now().await;
+    millstream::time::sleep(Duration::from_micros(100)).await;
+}
+
+#[test]
+fn a_paused_one_leaves_the_rest_with_the_kernel() {
+    let _held = begin();
+    // A small ring, so that the kernel cannot do much before it hears of the pause.
+    let runtime = Runtime::builder().sq_entries(4).cq_entries(8).build().expect("io_uring");
+    runtime.block_on(async {
+        let (fd, address) = listener();
+        let mut accepts = ops::accept_multishot(&fd).backlog(4);
+        let clients = clients(address, 64);
+        let before = crate::harness::open_descriptors().len();
+        let mut accepted = vec![item(&mut accepts).await];
+        settle().await;
+        let held = crate::harness::open_descriptors().len() - before;
+        assert!((2..=16).contains(&held), "{held} of 64 connections are accepted, 1 was taken");
+        for _ in 1..64 {
+            accepted.push(item(&mut accepts).await);
+        }
+        assert_eq!(ports(&accepted), own_ports(&clients));
     });
 }

@@ -5,5 +5,10 @@
 #[path = "../support/mod.rs"]
 mod harness;
 
+mod destinations;
+mod endings;
 mod engine;
+mod kernel;
+mod others;
+mod storm;
 mod support;

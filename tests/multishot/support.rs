@@ -5,9 +5,38 @@
 use std::future::poll_fn;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::ControlFlow;
+use std::sync::MutexGuard;
+use std::task::Poll;
+use std::time::Duration;
 
-use millstream::Results;
-use millstream::ops::Fd;
+use millstream::ops::{self, Fd, Feature};
+use millstream::{Results, Runtime, time};
+
+use crate::harness::{Watchdog, alone};
+
+/// What every test holds: it runs alone, because others count its descriptors, and not for ever.
+pub(crate) fn begin() -> impl Drop {
+    struct Held(#[allow(dead_code, reason = "held")] (MutexGuard<'static, ()>, Watchdog));
+    impl Drop for Held {
+        fn drop(&mut self) {}
+    }
+    let held = Held((alone(), Watchdog::new(Duration::from_secs(120))));
+    // What a runtime keeps for the next one: there are two at once at most.
+    drop((Runtime::new(), Runtime::new()));
+    held
+}
+
+/// Runs a test with multishot and, as on a kernel without it, with single entries.
+pub(crate) fn both(test: impl AsyncFn()) {
+    let _held = begin();
+    Runtime::new().expect("io_uring").block_on(test());
+    without(Feature::AcceptMultishot).block_on(test());
+}
+
+/// A runtime that pretends its kernel lacks an ability.
+pub(crate) fn without(feature: Feature) -> Runtime {
+    Runtime::builder().without_features(feature.bit()).build().expect("io_uring")
+}
 
 /// The next result, or the end.
 pub(crate) async fn next<R: Results>(results: &mut R) -> ControlFlow<R::End, R::Item> {
@@ -20,6 +49,34 @@ pub(crate) async fn item<R: Results<End: std::fmt::Debug>>(results: &mut R) -> R
         ControlFlow::Continue(item) => item,
         ControlFlow::Break(end) => panic!("ended: {end:?}"),
     }
+}
+
+/// Everything up to the end, and that.
+pub(crate) async fn rest<R: Results>(results: &mut R) -> (Vec<R::Item>, R::End) {
+    let mut items = Vec::new();
+    loop {
+        match next(results).await {
+            ControlFlow::Continue(item) => items.push(item),
+            ControlFlow::Break(end) => return (items, end),
+        }
+    }
+}
+
+/// Polls once, and keeps what that brings.
+pub(crate) async fn poll_once<R: Results<End: std::fmt::Debug>>(results: &mut R) -> Option<R::Item> {
+    poll_fn(|cx| {
+        Poll::Ready(match results.poll_next(cx) {
+            Poll::Ready(ControlFlow::Continue(item)) => Some(item),
+            Poll::Ready(ControlFlow::Break(end)) => panic!("ended: {end:?}"),
+            Poll::Pending => None,
+        })
+    })
+    .await
+}
+
+/// Lets the kernel do what it can do now.
+pub(crate) async fn settle() {
+    time::sleep(Duration::from_millis(3)).await;
 }
 
 /// A listening socket on the loopback, and where it listens.
@@ -35,11 +92,25 @@ pub(crate) fn clients(address: SocketAddr, count: usize) -> Vec<TcpStream> {
 }
 
 /// The ports of peers, in order.
-pub(crate) fn ports(connections: &[Fd]) -> Vec<u16> {
-    connections.iter().map(|c| c.peer_addr().expect("connected").port()).collect()
+pub(crate) fn ports<'a>(connections: impl IntoIterator<Item = &'a Fd>) -> Vec<u16> {
+    connections.into_iter().map(|c| c.peer_addr().expect("connected").port()).collect()
 }
 
 /// The own ports of clients, in order.
 pub(crate) fn own_ports(clients: &[TcpStream]) -> Vec<u16> {
     clients.iter().map(|c| c.local_addr().expect("connected").port()).collect()
+}
+
+/// Accepts so many with plain accepts.
+pub(crate) async fn accept_plainly(listener: &Fd, count: usize) -> Vec<Fd> {
+    let mut accepted = Vec::new();
+    for _ in 0..count {
+        accepted.push(ops::accept(listener).await.expect("a connection"));
+    }
+    accepted
+}
+
+/// The errno of an end.
+pub(crate) fn errno<T: std::fmt::Debug>(end: std::io::Result<T>) -> Option<i32> {
+    end.expect_err("an error").raw_os_error()
 }

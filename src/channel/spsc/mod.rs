@@ -38,6 +38,7 @@ mod closed;
 mod consumer;
 mod either;
 mod head;
+mod inlet;
 mod iter;
 mod pop;
 mod pop_many;

@@ -33,6 +33,8 @@ pub(crate) struct Arm<S: Source> {
     found: bool,
     /// A completion that was not the terminal one has said that this is the end.
     over: Option<io::Result<()>>,
+    /// The terminal completion has come.
+    ended: Option<Why>,
 }
 
 /// An entry has ended.
@@ -69,6 +71,7 @@ impl<S: Source> Arm<S> {
             pausing: false,
             found: false,
             over: None,
+            ended: None,
         }
     }
 
@@ -108,8 +111,11 @@ impl<S: Source> Arm<S> {
         }
     }
 
-    /// The terminal completion, or none was needed.
+    /// Why it has ended. The terminal completion was taken note of already, unless the kernel never ran the entry.
     fn end(&mut self, result: io::Result<u32>, flags: u32) -> Why {
+        if let Some(why) = self.ended.take() {
+            return why;
+        }
         if mem::take(&mut self.found) && result.is_ok() {
             return Why::Spared;
         }
@@ -170,13 +176,19 @@ unsafe impl<S: Source> Request for Arm<S> {
         }
         match self.waiting.len() {
             now if now == before => More::Quiet, // it brought nothing, or was joined to one that waits
-            now if now >= self.backlog => {
+            now if now >= self.backlog && !S::JOINS => {
                 self.pausing = true;
                 More::Stop
             }
             1 => More::Wake,
             _ => More::Quiet, // who knows that something waits comes back without being told
         }
+    }
+
+    const NOTES_LAST: bool = true;
+
+    fn last(&mut self, result: io::Result<u32>, flags: u32) {
+        self.ended = Some(self.end(result, flags));
     }
 
     fn finish(mut self, result: io::Result<u32>, flags: u32) -> Ended<S> {

@@ -38,7 +38,9 @@
 
 mod accept;
 mod arm;
+mod poll;
 mod source;
+mod timeout;
 
 use std::fmt;
 use std::io;
@@ -55,9 +57,11 @@ use crate::runtime::time::{Sleep, sleep};
 use arm::{Arm, Ended, Why};
 
 pub use accept::{AcceptMultishot, accept_multishot};
+pub use poll::{PollMultishot, poll_multishot};
 pub use source::Source;
 #[allow(unused_imports, reason = "for the sources of other families")]
 pub(super) use source::{Came, Shot, Then};
+pub use timeout::{TimeoutMultishot, timeout_multishot};
 
 /// How many results may wait unless it was said.
 const BACKLOG: usize = 32;
@@ -135,7 +139,6 @@ impl<S: Source> Multishot<S> {
     /// # Panics
     ///
     /// Once it was polled.
-    #[allow(dead_code, reason = "for the sources of other families")]
     pub(super) fn source_mut(&mut self) -> &mut S {
         &mut self.idle().source
     }
@@ -279,7 +282,22 @@ impl<S: Source> Results for Multishot<S> {
     }
 
     fn give_back(&mut self, item: S::Item) {
-        S::give_back(&self.home, item, self.handed.take());
+        let place = self.handed.take();
+        let mut returned = Some((place, item));
+        let mut put = |arm: &mut Arm<S>| {
+            if let Some(returned) = returned.take() {
+                arm.waiting.push_front(returned);
+            }
+        };
+        // It goes before what came after it; the arm gives everything back in that order.
+        match &mut self.stage {
+            Stage::Idle(arm) | Stage::Resting(arm, _) | Stage::Over(arm, _) => put(arm),
+            Stage::Armed(op) => drop(op.look_if_here(|arm, _| put(arm))),
+            Stage::Told => {}
+        }
+        if let Some((place, item)) = returned {
+            S::give_back(&self.home, item, place);
+        }
     }
 
     fn request_cancel(&mut self) {

@@ -84,6 +84,9 @@ pub unsafe trait Source: Sized + Unpin + 'static {
     /// Takes over what a completion carries, whatever the sign of its result: there is no second look. Runs no foreign code.
     fn came(&mut self, result: io::Result<u32>, flags: u32) -> Came<Self::Item>;
 
+    /// Whether two results can always be [joined](Self::join), so that it never has to pause.
+    const JOINS: bool = false;
+
     /// Makes one of two results of which nobody has got the first yet. `Err`: they stay two.
     fn join(&mut self, waiting: &mut Self::Item, new: Self::Item) -> Result<(), Self::Item> {
         let _ = waiting;
