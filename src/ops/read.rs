@@ -1,6 +1,6 @@
 //! Reading into one buffer.
 //!
-//! Knows: `IORING_OP_READ`, the salvage of its descriptor. Does not know: nodes, rings.
+//! Knows: `IORING_OP_READ`, `IORING_OP_READ_FIXED`, the salvage of its descriptor. Does not know: nodes, rings.
 #![allow(unsafe_code, reason = "implements the unsafe request trait")]
 
 use std::io;
@@ -57,8 +57,14 @@ unsafe impl<B: BufMut, F: AnyFd> Request for Read<B, F> {
 
     fn sqe(&mut self) -> Sqe {
         let len = clamp(self.buf.capacity());
-        let entry = opcode::Read::new(self.fd.number(), self.buf.stable_mut_ptr(), len).offset(self.offset);
-        self.fd.address(entry.build())
+        let (number, start) = (self.fd.number(), self.buf.stable_mut_ptr());
+        match self.buf.registered() {
+            None => self.fd.address(opcode::Read::new(number, start, len).offset(self.offset).build()),
+            Some(slot) => {
+                let entry = opcode::ReadFixed::new(number, start, len, slot).offset(self.offset);
+                self.fd.address(entry.build())
+            }
+        }
     }
 
     fn orphaned(&mut self) {
@@ -100,7 +106,8 @@ impl<B: BufMut, F: AnyFd> Read<B, F> {
 ///
 /// # Kernel
 ///
-/// `IORING_OP_READ`, Linux 5.6. One entry, one completion; at most 2 147 479 552 bytes.
+/// `IORING_OP_READ`, Linux 5.6; into [registered memory](super::FixedBuf) `IORING_OP_READ_FIXED`, Linux 5.1. One entry, one
+/// completion; at most 2 147 479 552 bytes.
 ///
 /// # Errors
 ///

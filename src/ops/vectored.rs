@@ -1,6 +1,6 @@
 //! Reading into and writing from several buffers at once.
 //!
-//! Knows: `IORING_OP_READV`, `IORING_OP_WRITEV`, the salvage of its descriptor. Does not know: nodes, rings.
+//! Knows: `IORING_OP_READV`, `IORING_OP_WRITEV` and their forms for registered memory, the salvage of its descriptor. Does not know: nodes, rings.
 #![allow(unsafe_code, reason = "implements the unsafe request trait")]
 
 use std::io;
@@ -15,7 +15,16 @@ use super::op::Op;
 use super::read::{CURRENT, position};
 use super::received::prepare_read;
 use super::request::{Prepared, Request};
+use crate::runtime::context;
 use crate::runtime::driver::Sqe;
+
+/// The slot that all of the buffers are registered in, if there is one and the kernel can use it: it takes no part of length 0.
+fn common_slot<B: Buf>(bufs: &[B], len: impl Fn(&B) -> usize, opcode: u8) -> Option<u16> {
+    let slot = bufs.first()?.registered()?;
+    let in_it = bufs.iter().all(|buf| buf.registered() == Some(slot) && len(buf) > 0);
+    let known = || context::with(|core| core.is_some_and(|core| core.inflight.supports(opcode)));
+    (in_it && known()).then_some(slot)
+}
 
 /// The request of [`readv`].
 #[derive(Debug)]
@@ -50,8 +59,11 @@ unsafe impl<B: BufMut, F: AnyFd> Request for Readv<B, F> {
     fn sqe(&mut self) -> Sqe {
         let parts = self.bufs.iter_mut().map(|buf| (buf.stable_mut_ptr(), buf.capacity()));
         let (iovecs, count) = self.iovecs.set(parts);
-        let entry = opcode::Readv::new(self.fd.number(), iovecs, count).offset(self.offset);
-        self.fd.address(entry.build())
+        let number = self.fd.number();
+        self.fd.address(match common_slot(&self.bufs, Buf::capacity, opcode::ReadvFixed::CODE) {
+            None => opcode::Readv::new(number, iovecs, count).offset(self.offset).build(),
+            Some(slot) => opcode::ReadvFixed::new(number, iovecs, count, slot).offset(self.offset).build(),
+        })
     }
 
     fn orphaned(&mut self) {
@@ -97,7 +109,8 @@ impl<B: BufMut, F: AnyFd> Readv<B, F> {
 ///
 /// # Kernel
 ///
-/// `IORING_OP_READV`, Linux 5.1. One entry, one completion; at most 2 147 479 552 bytes.
+/// `IORING_OP_READV`, Linux 5.1. If all of the buffers are parts of the same [registered memory](super::FixedBuf), it is
+/// `IORING_OP_READV_FIXED` from Linux 6.15 on. One entry, one completion; at most 2 147 479 552 bytes.
 ///
 /// # Errors
 ///
@@ -164,8 +177,11 @@ unsafe impl<B: Buf, F: AnyFd> Request for Writev<B, F> {
     fn sqe(&mut self) -> Sqe {
         let parts = self.bufs.iter().map(|buf| (buf.stable_ptr().cast_mut(), buf.init_len()));
         let (iovecs, count) = self.iovecs.set(parts);
-        let entry = opcode::Writev::new(self.fd.number(), iovecs, count).offset(self.offset);
-        self.fd.address(entry.build())
+        let number = self.fd.number();
+        self.fd.address(match common_slot(&self.bufs, Buf::init_len, opcode::WritevFixed::CODE) {
+            None => opcode::Writev::new(number, iovecs, count).offset(self.offset).build(),
+            Some(slot) => opcode::WritevFixed::new(number, iovecs, count, slot).offset(self.offset).build(),
+        })
     }
 
     fn finish(self, result: io::Result<u32>, _flags: u32) -> Self::Output {
@@ -181,7 +197,8 @@ unsafe impl<B: Buf, F: AnyFd> Request for Writev<B, F> {
 ///
 /// # Kernel
 ///
-/// `IORING_OP_WRITEV`, Linux 5.1. One entry, one completion; at most 2 147 479 552 bytes.
+/// `IORING_OP_WRITEV`, Linux 5.1; `IORING_OP_WRITEV_FIXED` as for [`readv`]. One entry, one completion; at most
+/// 2 147 479 552 bytes.
 ///
 /// # Errors
 ///

@@ -1,6 +1,6 @@
 //! Writing one buffer.
 //!
-//! Knows: `IORING_OP_WRITE`. Does not know: nodes, rings.
+//! Knows: `IORING_OP_WRITE`, `IORING_OP_WRITE_FIXED`. Does not know: nodes, rings.
 #![allow(unsafe_code, reason = "implements the unsafe request trait")]
 
 use std::io;
@@ -36,8 +36,14 @@ unsafe impl<B: Buf, F: AnyFd> Request for Write<B, F> {
 
     fn sqe(&mut self) -> Sqe {
         let len = clamp(self.buf.init_len());
-        let entry = opcode::Write::new(self.fd.number(), self.buf.stable_ptr(), len).offset(self.offset);
-        self.fd.address(entry.build())
+        let (number, start) = (self.fd.number(), self.buf.stable_ptr());
+        match self.buf.registered() {
+            None => self.fd.address(opcode::Write::new(number, start, len).offset(self.offset).build()),
+            Some(slot) => {
+                let entry = opcode::WriteFixed::new(number, start, len, slot).offset(self.offset);
+                self.fd.address(entry.build())
+            }
+        }
     }
 
     #[inline]
@@ -55,7 +61,8 @@ unsafe impl<B: Buf, F: AnyFd> Request for Write<B, F> {
 ///
 /// # Kernel
 ///
-/// `IORING_OP_WRITE`, Linux 5.6. One entry, one completion; at most 2 147 479 552 bytes.
+/// `IORING_OP_WRITE`, Linux 5.6; from [registered memory](super::FixedBuf) `IORING_OP_WRITE_FIXED`, Linux 5.1. One entry, one
+/// completion; at most 2 147 479 552 bytes.
 ///
 /// # Errors
 ///

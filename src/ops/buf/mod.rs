@@ -14,6 +14,7 @@
     reason = "the traits are unsafe to implement: the kernel follows the pointers they return"
 )]
 
+mod fixed;
 mod impls;
 pub(crate) mod pool;
 mod relay;
@@ -22,6 +23,10 @@ mod vectored;
 
 use std::io;
 
+pub use fixed::{
+    BufferTable, FixedBuf, FixedPool, Memory, PooledBuf, RegisterError, RegisterErrorKind, SharedBuffers,
+    TakeFixed,
+};
 pub use pool::{BufPool, BufPoolBuilder, Bundle, PoolBuf};
 pub(crate) use pool::{Claim, Hungry, Pool};
 pub use relay::{Relay, Take};
@@ -35,8 +40,8 @@ pub(crate) const MAX_LEN: usize = 0x7fff_f000;
 ///
 /// A buffer is passed to an op by value and comes back with the result, so nothing is borrowed and the op may be
 /// dropped at any time. Implemented for `Vec<u8>`, `Box<[u8]>`, `[u8; N]`, `Box<[u8; N]>`, `&'static [u8]`,
-/// `&'static str`, `String`, `Arc<[u8]>`, `Rc<[u8]>`, [`Slice`], [`Relay`], [`Take`] and, with the feature `bytes`,
-/// `Bytes` and `BytesMut`.
+/// `&'static str`, `String`, `Arc<[u8]>`, `Rc<[u8]>`, [`Slice`], [`Relay`], [`Take`], [`FixedBuf`], [`PooledBuf`], an `Arc` of
+/// one of the last two and, with the feature `bytes`, `Bytes` and `BytesMut`.
 ///
 /// # Safety
 ///
@@ -45,7 +50,9 @@ pub(crate) const MAX_LEN: usize = 0x7fff_f000;
 /// 1. `stable_ptr` returns the same pointer, and `init_len` and `capacity` the same numbers;
 /// 2. the first `init_len` bytes behind it are initialised, and the kernel may read them. Whether the program may look at
 ///    them too is what [`Visible`] says;
-/// 3. `init_len` is at most `capacity`.
+/// 3. `init_len` is at most `capacity`;
+/// 4. `registered` names a slot only if the ring that runs here has memory in it that `capacity` bytes behind `stable_ptr` are
+///    part of, as long as the value is there.
 ///
 /// None of the methods panics. The address may change when the value moves: an array is its own memory.
 #[diagnostic::on_unimplemented(
@@ -64,6 +71,13 @@ pub unsafe trait Buf: 'static {
     /// read.
     fn capacity(&self) -> usize {
         self.init_len()
+    }
+
+    /// The slot of the running runtime's [`BufferTable`] that the memory is registered in; `None` for ordinary memory. Ops
+    /// that have a form for registered memory use it then.
+    #[inline]
+    fn registered(&self) -> Option<u16> {
+        None
     }
 }
 

@@ -104,6 +104,11 @@ unsafe impl<B: Buf> Buf for Slice<B> {
     fn capacity(&self) -> usize {
         self.span(self.buf.capacity())
     }
+
+    #[inline]
+    fn registered(&self) -> Option<u16> {
+        self.buf.registered()
+    }
 }
 
 // SAFETY: (local) a part of bytes that nobody else changes.

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -294,6 +294,10 @@ impl<D: Driver> Driver for Fault<D> {
     unsafe fn register(&mut self, opcode: u32, arg: *mut c_void, count: u32) -> io::Result<u32> {
         // SAFETY: (I1) by this function's contract.
         unsafe { self.driver.register(opcode, arg, count) }
+    }
+
+    fn ring(&self) -> BorrowedFd<'_> {
+        self.driver.ring()
     }
 
     fn supports(&self, opcode: u8) -> bool {

@@ -15,11 +15,12 @@ mod queue;
 mod ring;
 pub(crate) mod sqe;
 mod sys;
+mod tables;
 #[cfg(test)]
 mod tests;
 
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::ptr::{self, NonNull};
 use std::time::Instant;
 
@@ -150,6 +151,9 @@ pub(crate) trait Driver {
     /// `arg` and `count` are what `opcode` asks for, and memory that stays registered outlives the registration.
     unsafe fn register(&mut self, opcode: u32, arg: *mut c_void, count: u32) -> io::Result<u32>;
 
+    /// The ring's own descriptor.
+    fn ring(&self) -> BorrowedFd<'_>;
+
     /// Whether the kernel knows this opcode.
     fn supports(&self, opcode: u8) -> bool;
 
@@ -175,33 +179,6 @@ impl AnyDriver {
         let mut limits = [bounded, unbounded];
         // SAFETY: two live numbers, which the kernel reads and fills with the old limits during the call.
         unsafe { self.register(sys::register::IOWQ_MAX_WORKERS, limits.as_mut_ptr().cast(), 2)? };
-        Ok(())
-    }
-
-    /// Gives the ring a table of so many slots for files, all of them empty. It stays as long as the ring: taking it back
-    /// would wait for every op in flight.
-    ///
-    /// # Errors
-    ///
-    /// `EBUSY`: there is one already. `EMFILE`: more than the process may open. `EINVAL`: the kernel cannot.
-    pub(crate) fn register_slots(&mut self, slots: u32) -> io::Result<()> {
-        let mut table = sys::TableRegistration::sparse(slots);
-        let size = size_of_val(&table) as u32;
-        // SAFETY: (local) a live record of this size, which the kernel only reads; it points to nothing.
-        unsafe { self.register(sys::register::FILES2, ptr::from_mut(&mut table).cast(), size)? };
-        Ok(())
-    }
-
-    /// Takes the file out of a slot of that table, now, without a queue entry. Ops in flight on it keep it.
-    ///
-    /// # Errors
-    ///
-    /// Those of the call, such as `ENOMEM`.
-    pub(crate) fn clear_slot(&mut self, slot: u32) -> io::Result<()> {
-        let none: RawFd = -1;
-        let mut update = sys::SlotUpdate::one(slot, &none);
-        // SAFETY: (local) a live record for one slot, and the number it points to; the kernel only reads them.
-        unsafe { self.register(sys::register::FILES_UPDATE, ptr::from_mut(&mut update).cast(), 1)? };
         Ok(())
     }
 
@@ -413,6 +390,10 @@ impl Driver for AnyDriver {
     unsafe fn register(&mut self, opcode: u32, arg: *mut c_void, count: u32) -> io::Result<u32> {
         // SAFETY: (I1) the contract is the same, and passed on to the caller.
         either!(self, driver => unsafe { driver.register(opcode, arg, count) })
+    }
+
+    fn ring(&self) -> BorrowedFd<'_> {
+        either!(self, driver => driver.ring())
     }
 
     fn supports(&self, opcode: u8) -> bool {

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -436,6 +436,10 @@ impl<K: Kernel> Driver for Ring<K> {
         self.home.check()?;
         // SAFETY: (I1) by this function's contract.
         unsafe { self.kernel.register(self.as_raw_fd(), opcode, arg, count) }
+    }
+
+    fn ring(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     fn supports(&self, opcode: u8) -> bool {

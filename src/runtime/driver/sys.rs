@@ -54,13 +54,17 @@ pub(crate) mod register {
     pub(crate) const FILES_UPDATE: u32 = 6;
     pub(crate) const PROBE: u32 = 8;
     pub(crate) const FILES2: u32 = 13;
+    pub(crate) const BUFFERS2: u32 = 15;
+    pub(crate) const BUFFERS_UPDATE: u32 = 16;
     pub(crate) const IOWQ_MAX_WORKERS: u32 = 19;
     pub(crate) const RING_FDS: u32 = 20;
     pub(crate) const UNREGISTER_RING_FDS: u32 = 21;
     pub(crate) const BUFFER_RING: u32 = 22;
     pub(crate) const UNREGISTER_BUFFER_RING: u32 = 23;
     pub(crate) const SYNC_CANCEL: u32 = 24;
+    pub(crate) const FILE_ALLOC_RANGE: u32 = 25;
     pub(crate) const BUFFER_RING_STATUS: u32 = 26;
+    pub(crate) const CLONE_BUFFERS: u32 = 30;
 }
 
 /// `IORING_RSRC_REGISTER_SPARSE`.
@@ -229,6 +233,51 @@ impl BufferRingStatus {
     }
 }
 
+/// `struct io_uring_rsrc_update2`, for the table of buffers.
+#[repr(C)]
+pub(crate) struct BufferUpdate {
+    offset: u32,
+    reserved: u32,
+    data: u64,
+    tags: u64,
+    count: u32,
+    reserved2: u32,
+}
+
+impl BufferUpdate {
+    /// `memory` into one slot; a null pointer with no length empties it. The record must live until the call returns.
+    pub(crate) fn one(slot: u32, memory: &libc::iovec) -> Self {
+        let data = ptr::from_ref(memory).expose_provenance() as u64;
+        Self { offset: slot, reserved: 0, data, tags: 0, count: 1, reserved2: 0 }
+    }
+}
+
+/// `struct io_uring_clone_buffers`.
+#[repr(C)]
+pub(crate) struct CloneBuffers {
+    source: u32,
+    flags: u32,
+    source_offset: u32,
+    offset: u32,
+    count: u32,
+    padding: [u32; 3],
+}
+
+impl CloneBuffers {
+    /// The whole table of another ring, as ours.
+    pub(crate) fn all_of(source: RawFd) -> Self {
+        Self { source: source as u32, flags: 0, source_offset: 0, offset: 0, count: 0, padding: [0; 3] }
+    }
+}
+
+/// `struct io_uring_file_index_range`.
+#[repr(C)]
+pub(crate) struct SlotRange {
+    pub(crate) start: u32,
+    pub(crate) count: u32,
+    pub(crate) reserved: u64,
+}
+
 /// `struct io_uring_sync_cancel_reg`.
 #[repr(C)]
 struct SyncCancel {
@@ -270,6 +319,9 @@ const _: () = {
     assert!(size_of::<SlotUpdate>() == 16);
     assert!(size_of::<BufferRing>() == 40);
     assert!(size_of::<BufferRingStatus>() == 40);
+    assert!(size_of::<BufferUpdate>() == 32);
+    assert!(size_of::<CloneBuffers>() == 32);
+    assert!(size_of::<SlotRange>() == 16);
     assert!(size_of::<Probe>() == 16 + 256 * 8);
     assert!(size_of::<io_uring::squeue::Entry>() == 64);
 };

@@ -14,6 +14,7 @@ mod cancel;
 mod node;
 mod pool;
 mod starved;
+mod tables;
 
 use std::cell::{Cell, UnsafeCell};
 use std::io;
@@ -146,16 +147,6 @@ impl Inflight {
 
     pub(crate) fn supports(&self, opcode: u8) -> bool {
         self.driver().supports(opcode)
-    }
-
-    /// Gives the ring a table of slots for files: see [`AnyDriver::register_slots`].
-    pub(crate) fn register_slots(&self, slots: u32) -> io::Result<()> {
-        self.driver().register_slots(slots)
-    }
-
-    /// Empties a slot of that table: see [`AnyDriver::clear_slot`].
-    pub(crate) fn clear_slot(&self, slot: u32) -> io::Result<()> {
-        self.driver().clear_slot(slot)
     }
 
     /// Gives the ring a group of provided buffers: see [`AnyDriver::register_buffers`].
