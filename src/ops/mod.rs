@@ -52,8 +52,9 @@ pub use address::Address;
 pub use all::{send_all, send_all_zc, write_all};
 pub use bind::{bind, listen};
 pub use buf::{
-    Buf, BufExt, BufMut, BufPool, BufPoolBuilder, BufferTable, Bundle, FixedBuf, FixedPool, IntoResult, Memory, PoolBuf,
-    PooledBuf, RegisterError, RegisterErrorKind, Relay, SharedBuffers, Slice, Take, TakeFixed, Visible,
+    Buf, BufExt, BufMut, BufPool, BufPoolBuilder, BufferTable, Bundle, FixedBuf, FixedPool, FixedPoolBuf,
+    IntoResult, Memory, PoolBuf, RegisterError, RegisterErrorKind, Relay, SharedBuffers, Slice, Take,
+    TakeFixed, Visible,
 };
 pub use cancel::cancel;
 pub use chain::{Chain, ChainTooLong, EntryFlags, Link, RingOperation};

@@ -24,7 +24,7 @@ mod vectored;
 use std::io;
 
 pub use fixed::{
-    BufferTable, FixedBuf, FixedPool, Memory, PooledBuf, RegisterError, RegisterErrorKind, SharedBuffers,
+    BufferTable, FixedBuf, FixedPool, FixedPoolBuf, Memory, RegisterError, RegisterErrorKind, SharedBuffers,
     TakeFixed,
 };
 pub use pool::{BufPool, BufPoolBuilder, Bundle, PoolBuf};
@@ -40,7 +40,7 @@ pub(crate) const MAX_LEN: usize = 0x7fff_f000;
 ///
 /// A buffer is passed to an op by value and comes back with the result, so nothing is borrowed and the op may be
 /// dropped at any time. Implemented for `Vec<u8>`, `Box<[u8]>`, `[u8; N]`, `Box<[u8; N]>`, `&'static [u8]`,
-/// `&'static str`, `String`, `Arc<[u8]>`, `Rc<[u8]>`, [`Slice`], [`Relay`], [`Take`], [`FixedBuf`], [`PooledBuf`], an `Arc` of
+/// `&'static str`, `String`, `Arc<[u8]>`, `Rc<[u8]>`, [`Slice`], [`Relay`], [`Take`], [`FixedBuf`], [`FixedPoolBuf`], an `Arc` of
 /// one of the last two and, with the feature `bytes`, `Bytes` and `BytesMut`.
 ///
 /// # Safety

@@ -24,8 +24,5 @@ mod table;
 pub use error::{RegisterError, RegisterErrorKind};
 pub use memory::Memory;
 pub use part::FixedBuf;
-pub use pool::{FixedPool, PooledBuf, TakeFixed};
+pub use pool::{FixedPool, FixedPoolBuf, TakeFixed};
 pub use table::{BufferTable, SharedBuffers};
-
-#[cfg(test)]
-mod tests;

@@ -271,4 +271,4 @@ macro_rules! shared {
 }
 
 shared!(FixedBuf);
-shared!(super::PooledBuf);
+shared!(super::FixedPoolBuf);

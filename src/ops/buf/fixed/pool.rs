@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   free: ■ ■ ■          promised: how many of them are those of waiters that were woken and have not looked yet
-//!         │ └─ take ──▶ PooledBuf ── dropped, on any thread ──▶ free, and the oldest waiter is woken
+//!         │ └─ take ──▶ FixedPoolBuf ── dropped, on any thread ──▶ free, and the oldest waiter is woken
 //!         └─ promised to a waiter: it takes it at its next poll, or passes it on when it is dropped
 //! ```
 #![allow(unsafe_code, reason = "implements the unsafe buffer traits by those of a part")]
@@ -27,7 +27,7 @@ use crate::util::contain::contain;
 /// Registered buffers of one size, to be taken and to come back by themselves.
 ///
 /// All of them are parts of one region in one slot of a [`BufferTable`], aligned to pages if their size is a multiple of
-/// one. [`take`](Self::take) waits, in order of arrival, until one is free; a [`PooledBuf`] goes back when it is dropped, on
+/// one. [`take`](Self::take) waits, in order of arrival, until one is free; a [`FixedPoolBuf`] goes back when it is dropped, on
 /// whatever thread and also by an op that was dropped in flight, when the kernel has let go of it. Clones are the same pool.
 /// The memory leaves the table when the pool and all its buffers are gone.
 ///
@@ -112,9 +112,9 @@ impl FixedPool {
     }
 
     /// Takes a buffer, if one is free that nobody waits for.
-    pub fn try_take(&self) -> Option<PooledBuf> {
+    pub fn try_take(&self) -> Option<FixedPoolBuf> {
         let part = self.0.state().take_free()?;
-        Some(PooledBuf::new(part, &self.0))
+        Some(FixedPoolBuf::new(part, &self.0))
     }
 
     /// How many buffers it has.
@@ -221,7 +221,7 @@ impl TakeFixed {
 }
 
 impl Future for TakeFixed {
-    type Output = io::Result<PooledBuf>;
+    type Output = io::Result<FixedPoolBuf>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
@@ -263,7 +263,7 @@ impl Future for TakeFixed {
         };
         drop(state);
         this.stage = Stage::Ended;
-        Poll::Ready(Ok(PooledBuf::new(part, &this.pool)))
+        Poll::Ready(Ok(FixedPoolBuf::new(part, &this.pool)))
     }
 }
 
@@ -311,13 +311,13 @@ impl fmt::Debug for FixedPool {
 /// A buffer of a [`FixedPool`], which goes back when this is dropped.
 ///
 /// Ops take it like a [`FixedBuf`]. It may be dropped on any thread, and may outlive its runtime.
-pub struct PooledBuf {
+pub struct FixedPoolBuf {
     /// Taken by the drop.
     part: Option<FixedBuf>,
     pool: Arc<Shared>,
 }
 
-impl PooledBuf {
+impl FixedPoolBuf {
     fn new(part: FixedBuf, pool: &Arc<Shared>) -> Self {
         Self { part: Some(part), pool: Arc::clone(pool) }
     }
@@ -366,7 +366,7 @@ impl PooledBuf {
     }
 }
 
-impl Drop for PooledBuf {
+impl Drop for FixedPoolBuf {
     fn drop(&mut self) {
         if let Some(mut part) = self.part.take() {
             part.clear(); // whoever takes it next sees nothing of this
@@ -376,7 +376,7 @@ impl Drop for PooledBuf {
 }
 
 // SAFETY: (local) the part's own promises; it stays in its place while the value does.
-unsafe impl Buf for PooledBuf {
+unsafe impl Buf for FixedPoolBuf {
     fn stable_ptr(&self) -> *const u8 {
         self.part().stable_ptr()
     }
@@ -396,10 +396,10 @@ unsafe impl Buf for PooledBuf {
 }
 
 // SAFETY: (local) as above.
-unsafe impl Visible for PooledBuf {}
+unsafe impl Visible for FixedPoolBuf {}
 
 // SAFETY: (local) as above.
-unsafe impl BufMut for PooledBuf {
+unsafe impl BufMut for FixedPoolBuf {
     fn stable_mut_ptr(&mut self) -> *mut u8 {
         self.part_mut().stable_mut_ptr()
     }
@@ -410,7 +410,7 @@ unsafe impl BufMut for PooledBuf {
     }
 }
 
-impl Deref for PooledBuf {
+impl Deref for FixedPoolBuf {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -418,13 +418,13 @@ impl Deref for PooledBuf {
     }
 }
 
-impl DerefMut for PooledBuf {
+impl DerefMut for FixedPoolBuf {
     fn deref_mut(&mut self) -> &mut [u8] {
         self.part_mut()
     }
 }
 
-impl io::Write for PooledBuf {
+impl io::Write for FixedPoolBuf {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.part_mut().write(bytes)
     }
@@ -434,8 +434,8 @@ impl io::Write for PooledBuf {
     }
 }
 
-impl fmt::Debug for PooledBuf {
+impl fmt::Debug for FixedPoolBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("PooledBuf").field(self.part()).finish()
+        f.debug_tuple("FixedPoolBuf").field(self.part()).finish()
     }
 }
