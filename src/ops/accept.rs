@@ -12,8 +12,9 @@ use std::task::{Context, Poll, ready};
 use io_uring::opcode;
 
 use super::adopt::adopt;
-use super::fd::Fd;
-use super::fd::salvage::Place;
+use super::direct::{can_install, install_entry};
+use super::fd::salvage::{Connection, Place};
+use super::fd::{Fd, FixedFd, Hold};
 use super::op::Op;
 use super::request::{Prepared, Request};
 use crate::runtime::context;
@@ -25,6 +26,8 @@ pub struct Accept {
     fd: Fd,
     /// A connection that an earlier accept had left, and where it stood.
     taken: Option<(Place, OwnedFd)>,
+    /// One that it had left in a slot: the entry makes a descriptor for it.
+    found: Option<(Place, FixedFd)>,
     /// A connection that one beside it has left, while this one was in flight.
     offered: Option<Left>,
 }
@@ -65,14 +68,31 @@ unsafe impl Request for Accept {
         if !self.fd.salvage().concerns_accepts() {
             return Poll::Ready(Prepared::Submit);
         }
-        self.taken = ready!(self.fd.salvage().poll_connection(cx));
-        Poll::Ready(match &self.taken {
-            Some((_, connection)) => Prepared::Answer(connection.as_raw_fd()),
+        if self.found.is_some() {
+            return Poll::Ready(Prepared::Submit); // there was no room in the queue
+        }
+        let usable = |connection: &Connection| match connection {
+            Connection::Fd(_) => true,
+            Connection::Direct(slot) => !slot.is_elsewhere() && can_install(),
+        };
+        Poll::Ready(match ready!(self.fd.salvage().poll_connection(cx, usable)) {
+            Some((place, Connection::Fd(connection))) => {
+                let answer = Prepared::Answer(connection.as_raw_fd());
+                self.taken = Some((place, connection));
+                answer
+            }
+            Some((place, Connection::Direct(slot))) => {
+                self.found = Some((place, slot));
+                Prepared::Submit
+            }
             None => Prepared::Submit,
         })
     }
 
     fn sqe(&mut self) -> Sqe {
+        if let Some((_, slot)) = &self.found {
+            return install_entry(slot);
+        }
         opcode::Accept::new(self.fd.entry(), ptr::null_mut(), ptr::null_mut())
             .flags(libc::SOCK_CLOEXEC)
             .build()
@@ -91,7 +111,8 @@ unsafe impl Request for Accept {
         false
     }
 
-    fn finish(self, result: io::Result<u32>, _flags: u32) -> io::Result<Fd> {
+    fn finish(mut self, result: io::Result<u32>, _flags: u32) -> io::Result<Fd> {
+        self.leave_slot(&result);
         if let Some((_, connection)) = self.taken {
             return Ok(connection.into()); // `result` is its number
         }
@@ -111,7 +132,8 @@ unsafe impl Request for Accept {
         }
     }
 
-    fn abandon(self, result: io::Result<u32>, _flags: u32, orphaned: bool) {
+    fn abandon(mut self, result: io::Result<u32>, _flags: u32, orphaned: bool) {
+        self.leave_slot(&result);
         let own = match self.taken {
             Some((place, connection)) => Some((Some(place), connection)),
             None => adopt(result).ok().map(|connection| (None, connection)),
@@ -120,6 +142,17 @@ unsafe impl Request for Accept {
             leave(self.fd.clone(), self.offered, false);
         }
         leave(self.fd, own, orphaned);
+    }
+}
+
+impl Accept {
+    /// The connection in a slot, if there was one, stays where it was unless it has a descriptor now.
+    fn leave_slot(&mut self, result: &io::Result<u32>) {
+        if let Some((place, slot)) = self.found.take()
+            && result.is_err()
+        {
+            self.fd.salvage().accept_abandoned(Some(Connection::Direct(slot)), false, Some(place));
+        }
     }
 }
 
@@ -161,5 +194,5 @@ unsafe impl Request for Accept {
 /// # }
 /// ```
 pub fn accept(fd: impl Into<Fd>) -> Op<Accept> {
-    Op::new(Accept { fd: fd.into(), taken: None, offered: None })
+    Op::new(Accept { fd: fd.into(), taken: None, found: None, offered: None })
 }

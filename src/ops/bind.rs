@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use io_uring::opcode;
 
 use super::address::Address;
-use super::fd::Fd;
+use super::fd::{AnyFd, Fd, IntoFd};
 use super::op::Op;
 use super::request::{Prepared, Request};
 use crate::runtime::context;
@@ -18,28 +18,33 @@ use crate::runtime::driver::Sqe;
 
 /// The request of [`bind`].
 #[derive(Debug)]
-pub struct Bind {
-    fd: Fd,
+pub struct Bind<F: AnyFd = Fd> {
+    fd: F,
     address: Address,
 }
 
 // SAFETY: (I1) the entry points to the address inside of the request; the descriptor is held.
-unsafe impl Request for Bind {
+unsafe impl<F: AnyFd> Request for Bind<F> {
     type Output = io::Result<()>;
 
     fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
+        if self.fd.is_elsewhere() {
+            return Poll::Ready(Prepared::AnswerShort(-libc::EBADF));
+        }
+        let Some(fd) = self.fd.descriptor() else { return Poll::Ready(Prepared::Submit) };
         Poll::Ready(submit_or(opcode::Bind::CODE, || {
             // SAFETY: (local) the address is in the request, and as long as it says.
-            unsafe { libc::bind(self.fd.as_raw_fd(), self.address.as_ptr(), self.address.len()) }
+            unsafe { libc::bind(fd.as_raw_fd(), self.address.as_ptr(), self.address.len()) }
         }))
     }
 
     fn sqe(&mut self) -> Sqe {
-        opcode::Bind::new(self.fd.entry(), self.address.as_ptr(), self.address.len()).build().into()
+        let entry = opcode::Bind::new(self.fd.number(), self.address.as_ptr(), self.address.len());
+        self.fd.address(entry.build())
     }
 
     fn finish(self, result: io::Result<u32>, _flags: u32) -> io::Result<()> {
-        result.map(drop)
+        self.fd.explain(result.map(drop))
     }
 }
 
@@ -60,7 +65,7 @@ fn submit_or(opcode: u8, call: impl FnOnce() -> libc::c_int) -> Prepared {
 /// # Kernel
 ///
 /// `IORING_OP_BIND`, Linux 6.11. One entry, one completion. On older kernels it is `bind(2)`, called at the first
-/// poll; in a chain, before the chain starts.
+/// poll; in a chain, before the chain starts. Of a direct descriptor they can do nothing: `Unsupported`.
 ///
 /// # Errors
 ///
@@ -73,8 +78,8 @@ fn submit_or(opcode: u8, call: impl FnOnce() -> libc::c_int) -> Prepared {
 /// # Examples
 ///
 /// See [`socket`](super::socket).
-pub fn bind(fd: impl Into<Fd>, address: impl Into<Address>) -> Op<Bind> {
-    Op::new(Bind { fd: fd.into(), address: address.into() })
+pub fn bind<F: IntoFd>(fd: F, address: impl Into<Address>) -> Op<Bind<F::Fd>> {
+    Op::new(Bind { fd: fd.into_fd(), address: address.into() })
 }
 
 /// The request of [`listen`].

@@ -4,32 +4,39 @@
 #![allow(unsafe_code, reason = "implements the unsafe request trait")]
 
 use std::io;
+use std::task::{Context, Poll};
 
 use io_uring::opcode;
 
 use super::address::Address;
-use super::fd::Fd;
+use super::fd::{AnyFd, Fd, IntoFd};
 use super::op::Op;
-use super::request::Request;
+use super::request::{Prepared, Request};
 use crate::runtime::driver::Sqe;
 
 /// The request of [`connect`].
 #[derive(Debug)]
-pub struct Connect {
-    fd: Fd,
+pub struct Connect<F: AnyFd = Fd> {
+    fd: F,
     address: Address,
 }
 
 // SAFETY: (I1) the entry points to the address inside of the request; the descriptor is held.
-unsafe impl Request for Connect {
+unsafe impl<F: AnyFd> Request for Connect<F> {
     type Output = io::Result<()>;
 
+    fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
+        let answer = Prepared::AnswerShort(-libc::EBADF);
+        Poll::Ready(if self.fd.is_elsewhere() { answer } else { Prepared::Submit })
+    }
+
     fn sqe(&mut self) -> Sqe {
-        opcode::Connect::new(self.fd.entry(), self.address.as_ptr(), self.address.len()).build().into()
+        let entry = opcode::Connect::new(self.fd.number(), self.address.as_ptr(), self.address.len());
+        self.fd.address(entry.build())
     }
 
     fn finish(self, result: io::Result<u32>, _flags: u32) -> io::Result<()> {
-        result.map(drop)
+        self.fd.explain(result.map(drop))
     }
 }
 
@@ -52,6 +59,6 @@ unsafe impl Request for Connect {
 /// # Examples
 ///
 /// See [`socket`](super::socket).
-pub fn connect(fd: impl Into<Fd>, address: impl Into<Address>) -> Op<Connect> {
-    Op::new(Connect { fd: fd.into(), address: address.into() })
+pub fn connect<F: IntoFd>(fd: F, address: impl Into<Address>) -> Op<Connect<F::Fd>> {
+    Op::new(Connect { fd: fd.into_fd(), address: address.into() })
 }

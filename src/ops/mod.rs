@@ -61,7 +61,10 @@ pub use chain::{Chain, ChainTooLong, EntryFlags, Link, RingOperation};
 pub use close::close;
 pub use connect::connect;
 pub use control::Control;
-pub use direct::{close_direct, open_at_direct, open_direct};
+pub use direct::{
+    Destination, accept_direct, accept_direct_multishot, close_direct, fixed_fd_install, open_at_direct,
+    open_direct, pipe, pipe_direct, socket_direct,
+};
 pub use fd::{AnyFd, Fd, FdTable, FixedFd, IntoFd, TableFull};
 #[doc(hidden)]
 pub use features::Feature;
@@ -96,7 +99,10 @@ pub mod requests {
     pub use super::cancel::Cancel;
     pub use super::close::Close;
     pub use super::connect::Connect;
-    pub use super::direct::{CloseDirect, OpenDirect};
+    pub use super::direct::{
+        AcceptDirect, AcceptDirectMultishot, CloseDirect, FixedFdInstall, OpenDirect, Pipe, PipeDirect,
+        SocketDirect,
+    };
     pub use super::fsync::Fsync;
     pub use super::message::{Addressed, Message, Several, Single};
     pub use super::multishot::{AcceptMultishot, PollMultishot, Source, TimeoutMultishot};

@@ -5,13 +5,14 @@
 
 use std::io;
 use std::net;
+use std::task::{Context, Poll};
 
 use io_uring::opcode;
 
 use super::adopt::adopt;
-use super::fd::Fd;
+use super::fd::{AnyFd, Fd, IntoFd};
 use super::op::Op;
-use super::request::Request;
+use super::request::{Prepared, Request};
 use crate::runtime::driver::Sqe;
 
 /// The request of [`socket`].
@@ -81,21 +82,26 @@ pub fn socket(domain: i32, kind: i32, protocol: i32) -> Op<Socket> {
 
 /// The request of [`shutdown`].
 #[derive(Debug)]
-pub struct Shutdown {
-    fd: Fd,
+pub struct Shutdown<F: AnyFd = Fd> {
+    fd: F,
     how: i32,
 }
 
 // SAFETY: (I1) the entry has no pointers; the descriptor is held.
-unsafe impl Request for Shutdown {
+unsafe impl<F: AnyFd> Request for Shutdown<F> {
     type Output = io::Result<()>;
 
+    fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
+        let answer = Prepared::AnswerShort(-libc::EBADF);
+        Poll::Ready(if self.fd.is_elsewhere() { answer } else { Prepared::Submit })
+    }
+
     fn sqe(&mut self) -> Sqe {
-        opcode::Shutdown::new(self.fd.entry(), self.how).build().into()
+        self.fd.address(opcode::Shutdown::new(self.fd.number(), self.how).build())
     }
 
     fn finish(self, result: io::Result<u32>, _flags: u32) -> io::Result<()> {
-        result.map(drop)
+        self.fd.explain(result.map(drop))
     }
 }
 
@@ -118,11 +124,11 @@ unsafe impl Request for Shutdown {
 /// # Examples
 ///
 /// See [`socket`].
-pub fn shutdown(fd: impl Into<Fd>, how: net::Shutdown) -> Op<Shutdown> {
+pub fn shutdown<F: IntoFd>(fd: F, how: net::Shutdown) -> Op<Shutdown<F::Fd>> {
     let how = match how {
         net::Shutdown::Read => libc::SHUT_RD,
         net::Shutdown::Write => libc::SHUT_WR,
         net::Shutdown::Both => libc::SHUT_RDWR,
     };
-    Op::new(Shutdown { fd: fd.into(), how })
+    Op::new(Shutdown { fd: fd.into_fd(), how })
 }

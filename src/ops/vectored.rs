@@ -11,6 +11,7 @@ use io_uring::opcode;
 use super::buf::{Buf, BufMut, IoVecs, asked, bytes, scatter, scatter_written};
 use super::fd::salvage::Place;
 use super::fd::{AnyFd, Fd, IntoFd};
+use super::features::Feature;
 use super::op::Op;
 use super::read::{CURRENT, position};
 use super::received::prepare_read;
@@ -23,7 +24,7 @@ fn common_slot<B: Buf>(bufs: &[B], len: impl Fn(&B) -> usize, opcode: u8) -> Opt
     let slot = bufs.first()?.registered()?;
     let in_it = bufs.iter().all(|buf| buf.registered() == Some(slot) && len(buf) > 0);
     let known = || context::with(|core| core.is_some_and(|core| core.inflight.supports(opcode)));
-    (in_it && known()).then_some(slot)
+    (in_it && known() && !Feature::VectoredFixed.is_hidden()).then_some(slot)
 }
 
 /// The request of [`readv`].

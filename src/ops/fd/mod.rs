@@ -20,8 +20,8 @@ use home::Runtimes;
 use salvage::Salvage;
 use zero_copy::Support;
 
-pub(crate) use table::Lease;
 pub use table::{FdTable, FixedFd, TableFull};
+pub(crate) use table::{Lease, elsewhere};
 pub(crate) use target::Hold;
 pub use target::{AnyFd, IntoFd};
 

@@ -1,6 +1,6 @@
 //! What dropped reads and accepts had received already: kept on the descriptor, for the next one (I2).
 //!
-//! Knows: bytes, what comes beside them, descriptors, wakers. Does not know: requests, entries, runtimes.
+//! Knows: bytes, what comes beside them, descriptors and slots, wakers. Does not know: requests, entries, runtimes.
 //!
 //! Each of the two sides, reads and accepts, is a queue behind one lock, and one word says whether there is anything
 //! to look at, so that an op whose descriptor has no past pays for one load:
@@ -24,6 +24,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use super::FixedFd;
 use crate::ops::address::Address;
 use crate::ops::control::Control;
 use crate::sync::atomic::{AtomicU8, Ordering};
@@ -57,7 +58,32 @@ impl Default for Envelope {
 #[derive(Default)]
 struct Sides {
     reads: Side<(Box<[u8]>, Envelope)>,
-    accepts: Side<OwnedFd>,
+    accepts: Side<Connection>,
+}
+
+/// A connection that nobody has yet.
+#[derive(Debug)]
+pub(crate) enum Connection {
+    Fd(OwnedFd),
+    /// It is in a slot of a ring's table, which its runtime's accepts into slots can pass on as it is, and other accepts only
+    /// by a descriptor that they have made for it.
+    Direct(FixedFd),
+}
+
+impl From<OwnedFd> for Connection {
+    fn from(fd: OwnedFd) -> Self {
+        Self::Fd(fd)
+    }
+}
+
+impl Connection {
+    /// The descriptor, if it has one.
+    pub(crate) fn into_fd(self) -> Option<OwnedFd> {
+        match self {
+            Self::Fd(fd) => Some(fd),
+            Self::Direct(_) => None,
+        }
+    }
 }
 
 struct Side<T> {
@@ -246,26 +272,44 @@ impl Salvage {
 
     /// The terminal completion of an accept that nobody awaits; as `message_abandoned`.
     #[cold]
-    pub(crate) fn accept_abandoned(&self, connection: Option<OwnedFd>, orphaned: bool, taken: Option<Place>) {
+    pub(crate) fn accept_abandoned(
+        &self,
+        connection: Option<impl Into<Connection>>,
+        orphaned: bool,
+        taken: Option<Place>,
+    ) {
+        let connection = connection.map(Into::into);
         wake_all(self.update(|sides| sides.accepts.abandoned(connection, 1, orphaned, taken)));
     }
 
-    /// The oldest connection that waits; `None` if none waits.
+    /// The oldest connection that waits and is `usable`; `None` if there is none.
     #[cold]
-    pub(crate) fn poll_connection(&self, cx: &mut Context<'_>) -> Poll<Option<(Place, OwnedFd)>> {
+    pub(crate) fn poll_connection(
+        &self,
+        cx: &mut Context<'_>,
+        usable: impl Fn(&Connection) -> bool,
+    ) -> Poll<Option<(Place, Connection)>> {
         let mut waker = Some(cx.waker().clone()); // cloned and dropped outside of the lock (I7)
         self.update(|sides| {
             let side = &mut sides.accepts;
-            side.poll_orphans(&mut waker).map(|()| side.waiting.pop_front())
+            side.poll_orphans(&mut waker).map(|()| {
+                let at = side.waiting.iter().position(|(_, connection)| usable(connection))?;
+                side.waiting.remove(at)
+            })
         })
     }
 
-    /// The oldest connection that waits, whatever may still be in flight.
+    /// The oldest connection that waits and has a descriptor, whatever may still be in flight.
     pub(crate) fn take_connection(&self) -> Option<OwnedFd> {
         if !self.concerns_accepts() {
             return None;
         }
-        self.update(|sides| sides.accepts.waiting.pop_front()).map(|(_, connection)| connection)
+        self.update(|sides| {
+            let waiting = &mut sides.accepts.waiting;
+            let at = waiting.iter().position(|(_, connection)| matches!(connection, Connection::Fd(_)))?;
+            waiting.remove(at)
+        })
+        .and_then(|(_, connection)| connection.into_fd())
     }
 
     /// Works on the sides under the lock, and writes the word after what they are then.

@@ -12,24 +12,32 @@
 //! ```
 //!
 //! A number is given out again only when its slot is empty for certain, so that no op ever finds another's file in it.
+//!
+//! The slots behind those are the kernel's to pick from, if the table has any: no number of theirs is ever reserved, and one
+//! that was picked is free for the kernel as soon as its file is closed. So only the last hold closes it.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use io_uring::squeue::{Entry, Flags};
 use io_uring::types;
 
-use super::super::direct;
+use super::super::direct::{self, Destination};
+use super::Fd;
 use super::home::Runtimes;
-use super::salvage::{Envelope, Place, Salvage};
+use super::salvage::{Envelope, Place, Salvage, keeps_boundaries};
 use super::target::Hold;
 use crate::runtime::RuntimeId;
 use crate::runtime::context;
 use crate::runtime::driver::Sqe;
 use crate::runtime::registry::{self, Remote};
 use crate::util::biased::Biased;
+use crate::util::contain::contain;
 
 /// A runtime's table of direct descriptors.
 ///
@@ -70,9 +78,18 @@ pub struct FdTable(Arc<Table>);
 
 struct Table {
     runtime: RuntimeId,
+    /// How many slots are ours to give out.
     slots: u32,
+    /// How many more the kernel picks from.
+    picked: u32,
+    free: Mutex<Free>,
+}
+
+struct Free {
     /// The numbers nobody has. The one that was given back last is given out first.
-    free: Mutex<Vec<u32>>,
+    numbers: Vec<u32>,
+    /// The tasks of those who wait for one.
+    wakers: Vec<Waker>,
 }
 
 impl FdTable {
@@ -87,16 +104,34 @@ impl FdTable {
     ///
     /// Outside a runtime.
     pub fn new(slots: u32) -> io::Result<Self> {
-        if slots == 0 {
+        Self::with_picked(slots, 0)
+    }
+
+    /// As [`new`](Self::new), and `picked` slots besides, of which the kernel picks one where [`pick`](Self::pick) stands for a
+    /// slot: none need be reserved for an open that may fail, and no number is known before it is open.
+    ///
+    /// # Kernel
+    ///
+    /// `IORING_REGISTER_FILE_ALLOC_RANGE` for a `picked` that is not 0, Linux 6.0.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new); `InvalidInput` when there are no slots of either kind.
+    ///
+    /// # Panics
+    ///
+    /// Outside a runtime.
+    pub fn with_picked(slots: u32, picked: u32) -> io::Result<Self> {
+        let Some(all) = slots.checked_add(picked).filter(|&all| all > 0) else {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                "a table of direct descriptors has one slot at least",
+                "a table of direct descriptors has one slot at least, and no more than a number can name",
             ));
-        }
+        };
         context::with(|core| {
             let core =
                 core.expect("a table was made outside a millstream runtime: there is no ring to have it");
-            core.inflight.register_slots(slots).map_err(|error| match error.raw_os_error() {
+            core.inflight.register_slots(all).map_err(|error| match error.raw_os_error() {
                 Some(libc::EBUSY) => io::Error::new(
                     io::ErrorKind::ResourceBusy,
                     "this runtime has a table of direct descriptors already: clone that one",
@@ -107,8 +142,17 @@ impl FdTable {
                 ),
                 _ => error,
             })?;
-            let free = Mutex::new((0..slots).rev().collect());
-            Ok(Self(Arc::new(Table { runtime: core.id, slots, free })))
+            if picked > 0 {
+                core.inflight.set_pick_range(slots, picked).map_err(|error| match error.raw_os_error() {
+                    Some(libc::EINVAL) => io::Error::new(
+                        io::ErrorKind::Unsupported,
+                        "this kernel does not pick slots from a range: Linux 6.0 or newer is needed",
+                    ),
+                    _ => error,
+                })?;
+            }
+            let free = Mutex::new(Free { numbers: (0..slots).rev().collect(), wakers: Vec::new() });
+            Ok(Self(Arc::new(Table { runtime: core.id, slots, picked, free })))
         })
     }
 
@@ -118,32 +162,117 @@ impl FdTable {
     ///
     /// [`TableFull`] when every slot is held: it can be tried again when a hold is gone.
     pub fn reserve(&self) -> Result<FixedFd, TableFull> {
-        let index = self.0.free().pop().ok_or(TableFull { slots: self.0.slots })?;
-        let lease = Lease { table: Arc::clone(&self.0), index };
-        let file = Mutex::new(Tenancy::default());
-        Ok(FixedFd(Biased::new(Slot { lease: Some(lease), salvage: Salvage::new(), file })))
+        let number = self.0.free().numbers.pop();
+        number.map(|index| self.slot(index)).ok_or(TableFull { slots: self.0.slots })
     }
 
-    /// How many slots it has.
+    /// Takes two slots, side by side if there are such two: what [`pipe_direct`](crate::ops::pipe_direct) can then open in one go.
+    ///
+    /// # Errors
+    ///
+    /// [`TableFull`] when not even two are free.
+    pub fn reserve_pair(&self) -> Result<(FixedFd, FixedFd), TableFull> {
+        let mut free = self.0.free();
+        let mut sorted = free.numbers.clone();
+        sorted.sort_unstable();
+        let adjacent = sorted.windows(2).find(|pair| pair[0] + 1 == pair[1]);
+        let Some(&[first, second]) =
+            adjacent.or_else(|| sorted.first_chunk().map(|pair: &[u32; 2]| &pair[..]))
+        else {
+            return Err(TableFull { slots: self.0.slots });
+        };
+        free.numbers.retain(|&number| number != first && number != second);
+        drop(free);
+        Ok((self.slot(first), self.slot(second)))
+    }
+
+    /// Takes a slot as soon as one is free.
+    pub(crate) fn poll_reserve(&self, cx: &mut Context<'_>) -> Poll<FixedFd> {
+        let mut waker = Some(cx.waker().clone()); // cloned and dropped outside of the lock (I7)
+        let mut free = self.0.free();
+        if let Some(index) = free.numbers.pop() {
+            drop(free);
+            return Poll::Ready(self.slot(index));
+        }
+        if let Some(new) = waker.take_if(|new| !free.wakers.iter().any(|old| old.will_wake(new))) {
+            free.wakers.push(new);
+        }
+        drop(free);
+        Poll::Pending
+    }
+
+    /// Lets the kernel pick the slot for what is opened: to be passed in place of a slot.
+    ///
+    /// It picks from the slots that the table was [made with](Self::with_picked) for that. If none of them is free, the op fails
+    /// with [`TableFull`]. What it picked is closed when its last hold goes, and not before.
+    pub fn pick(&self) -> Destination {
+        Destination::picked(self.clone())
+    }
+
+    /// Puts an open descriptor into a slot: a direct descriptor for the same open file.
+    ///
+    /// The descriptor stays as it is, and either may be closed without the other. What was left behind on it
+    /// by dropped reads stays there, too.
+    ///
+    /// # Kernel
+    ///
+    /// `IORING_REGISTER_FILES_UPDATE`, Linux 5.5: a system call, at once.
+    ///
+    /// # Errors
+    ///
+    /// [`TableFull`]; `InvalidInput` elsewhere than on the table's runtime; what the kernel says of descriptors that
+    /// cannot be in a table, such as those of rings.
+    pub fn install(&self, fd: impl Into<Fd>) -> io::Result<FixedFd> {
+        let (fd, slot) = (fd.into(), self.reserve()?);
+        slot.fill(fd.as_fd())?;
+        Ok(slot)
+    }
+
+    /// A slot that was just taken.
+    fn slot(&self, index: u32) -> FixedFd {
+        FixedFd::of(Arc::clone(&self.0), index, Tenancy::default())
+    }
+
+    /// The slot that the kernel has picked for a file, and put it into.
+    pub(crate) fn was_picked(&self, index: u32, messages: bool) -> FixedFd {
+        let file = Tenancy { opens: 1, opening: 0, occupied: true, messages };
+        FixedFd::of(Arc::clone(&self.0), index, file)
+    }
+
+    /// How many slots can be reserved.
     pub fn capacity(&self) -> usize {
         self.0.slots as usize
     }
 
-    /// How many slots are free. One whose last hold went with a file in it is free when the ring has closed that.
+    /// How many of them are free. One whose last hold went with a file in it is free when the ring has closed that.
     pub fn available(&self) -> usize {
-        self.0.free().len()
+        self.0.free().numbers.len()
+    }
+
+    /// How many slots there are that the kernel picks from.
+    pub fn pickable(&self) -> usize {
+        self.0.picked as usize
+    }
+
+    /// Whether it is the table of the runtime that runs here.
+    pub(crate) fn is_here(&self) -> bool {
+        context::with(|core| core.is_some_and(|core| core.id == self.0.runtime))
     }
 }
 
 impl Table {
-    fn free(&self) -> MutexGuard<'_, Vec<u32>> {
+    fn free(&self) -> MutexGuard<'_, Free> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner) // no step under it can be left half done
     }
 }
 
 impl fmt::Debug for FdTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FdTable").field("slots", &self.0.slots).field("available", &self.available()).finish()
+        f.debug_struct("FdTable")
+            .field("slots", &self.0.slots)
+            .field("picked", &self.0.picked)
+            .field("available", &self.available())
+            .finish()
     }
 }
 
@@ -201,6 +330,8 @@ struct Tenancy {
     /// How many of them have not ended.
     opening: u32,
     occupied: bool,
+    /// A read of it takes one message, and what does not fit is cut off.
+    messages: bool,
 }
 
 /// A number that nobody else has. Dropped, it is free.
@@ -210,6 +341,30 @@ pub(crate) struct Lease {
 }
 
 impl FixedFd {
+    fn of(table: Arc<Table>, index: u32, file: Tenancy) -> Self {
+        let lease = Some(Lease { table, index });
+        Self(Biased::new(Slot { lease, salvage: Salvage::new(), file: Mutex::new(file) }))
+    }
+
+    /// Whether the kernel has picked the slot, and takes it back as soon as it is empty.
+    pub(crate) fn is_picked(&self) -> bool {
+        self.lease().is_picked()
+    }
+
+    /// Puts an open descriptor into the slot, in the place of what is there, here and now.
+    pub(crate) fn fill(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let home = self.lease().table.runtime;
+        let filled = context::with(|core| match core.filter(|core| core.id == home) {
+            Some(core) => core.inflight.fill_slot(self.slot(), fd.as_raw_fd()),
+            None => Err(elsewhere()),
+        });
+        filled?;
+        self.begin_tenancy();
+        self.open_queued();
+        self.open_ended(true, keeps_boundaries(fd));
+        Ok(())
+    }
+
     /// The number of the slot in its table.
     pub fn slot(&self) -> u32 {
         self.lease().index
@@ -237,10 +392,13 @@ impl FixedFd {
     }
 
     /// It has ended.
-    pub(crate) fn open_ended(&self, opened: bool) {
+    pub(crate) fn open_ended(&self, opened: bool, messages: bool) {
         let mut file = self.file();
         file.opening -= 1;
         file.occupied |= opened;
+        if opened {
+            file.messages = messages;
+        }
     }
 
     /// A close that was queued when `tenant` was the newest has left the slot empty.
@@ -275,6 +433,10 @@ impl Hold for FixedFd {
         types::Fd(self.slot() as i32)
     }
 
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     fn address(&self, entry: Entry) -> Sqe {
         Sqe::from(entry).flags(Flags::FIXED_FILE)
     }
@@ -283,9 +445,9 @@ impl Hold for FixedFd {
         &self.0.salvage
     }
 
-    /// The kernel does not say what is in a slot; what can be opened into one are streams and files.
+    /// The kernel does not say what is in a slot: whoever put it there has.
     fn keeps_boundaries(&self) -> bool {
-        false
+        self.file().messages
     }
 
     fn tenant(&self) -> u32 {
@@ -313,16 +475,25 @@ impl Hold for FixedFd {
 
     fn explain<T>(&self, result: io::Result<T>) -> io::Result<T> {
         result.map_err(|error| match error.raw_os_error() {
-            Some(libc::EBADF) if self.is_elsewhere() => io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "a direct descriptor can be used only on the runtime whose table it is in",
-            ),
+            Some(libc::EBADF) if self.is_elsewhere() => elsewhere(),
             _ => error,
         })
     }
 }
 
+/// What an op on a slot of another ring fails with.
+pub(crate) fn elsewhere() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "a direct descriptor can be used only on the runtime whose table it is in",
+    )
+}
+
 impl Lease {
+    fn is_picked(&self) -> bool {
+        self.index >= self.table.slots
+    }
+
     /// The number, as a close names it.
     pub(crate) fn fixed(&self) -> types::Fixed {
         types::Fixed(self.index)
@@ -331,7 +502,16 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.table.free().push(self.index);
+        if self.is_picked() {
+            return; // it was the kernel's again as soon as it was empty
+        }
+        let mut free = self.table.free();
+        free.numbers.push(self.index);
+        let wakers = mem::take(&mut free.wakers);
+        drop(free);
+        for waker in wakers {
+            contain(|| waker.wake()); // one that panics must not keep the others asleep (I7)
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Knows: both kinds, how an entry names each. Does not know: ops.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use io_uring::squeue::Entry;
 use io_uring::types;
@@ -64,6 +64,9 @@ pub trait Hold: std::fmt::Debug + 'static {
     /// The number.
     fn number(&self) -> types::Fd;
 
+    /// The descriptor, if it is one of the process: for calls that the ring does not make.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+
     /// Makes an entry that has the number understand it as one of this kind.
     fn address(&self, entry: Entry) -> Sqe;
 
@@ -112,6 +115,10 @@ impl Hold for Fd {
     #[inline]
     fn number(&self) -> types::Fd {
         self.entry()
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.as_fd())
     }
 
     #[inline]

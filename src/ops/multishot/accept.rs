@@ -16,7 +16,7 @@ use super::source::{Came, Shot, Source, Then};
 use crate::ops::accept::{Gift, leave};
 use crate::ops::adopt::adopt;
 use crate::ops::fd::Fd;
-use crate::ops::fd::salvage::Place;
+use crate::ops::fd::salvage::{Connection, Place};
 use crate::ops::features::Feature;
 use crate::runtime::driver::Sqe;
 
@@ -37,8 +37,10 @@ unsafe impl Source for AcceptMultishot {
         if !self.fd.salvage().concerns_accepts() {
             return Poll::Ready(None);
         }
-        let found = self.fd.salvage().poll_connection(cx);
-        found.map(|found| found.map(|(place, connection)| (place, connection.into())))
+        // One in a slot waits on for an accept that can make a descriptor for it.
+        let has_fd = |connection: &Connection| matches!(connection, Connection::Fd(_));
+        let found = self.fd.salvage().poll_connection(cx, has_fd);
+        found.map(|found| found.and_then(|(place, connection)| Some((place, connection.into_fd()?.into()))))
     }
 
     fn sqe(&mut self, shot: Shot) -> Sqe {
@@ -59,22 +61,7 @@ unsafe impl Source for AcceptMultishot {
     }
 
     fn after(&mut self, error: &io::Error) -> Then {
-        match error.raw_os_error() {
-            // Of the connection, not of the listener: it was gone before it could be accepted.
-            Some(
-                libc::ECONNABORTED
-                | libc::EPROTO
-                | libc::ENETDOWN
-                | libc::ENONET
-                | libc::EHOSTDOWN
-                | libc::EHOSTUNREACH
-                | libc::ENETUNREACH
-                | libc::EINTR,
-            ) => Then::Again,
-            // The connection is in the listener's backlog as before.
-            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS) => Then::Later,
-            _ => Then::End,
-        }
+        after_accept(error)
     }
 
     fn home(&self) -> &Fd {
@@ -93,12 +80,32 @@ unsafe impl Source for AcceptMultishot {
     }
 
     fn ended(home: &Fd) {
-        home.salvage().accept_abandoned(None, true, None);
+        home.salvage().accept_abandoned(None::<OwnedFd>, true, None);
     }
 
     fn offer(&mut self, gift: &mut dyn Any) -> Option<(Option<Place>, Fd)> {
         let (place, connection): (_, OwnedFd) = gift.downcast_mut::<Gift>()?.take(&self.fd)?;
         Some((place, connection.into()))
+    }
+}
+
+/// What an accept that goes on does after an error.
+pub(crate) fn after_accept(error: &io::Error) -> Then {
+    match error.raw_os_error() {
+        // Of the connection, not of the listener: it was gone before it could be accepted.
+        Some(
+            libc::ECONNABORTED
+            | libc::EPROTO
+            | libc::ENETDOWN
+            | libc::ENONET
+            | libc::EHOSTDOWN
+            | libc::EHOSTUNREACH
+            | libc::ENETUNREACH
+            | libc::EINTR,
+        ) => Then::Again,
+        // The connection is in the listener's backlog as before.
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS) => Then::Later,
+        _ => Then::End,
     }
 }
 

@@ -56,6 +56,7 @@ use crate::operation::{Operation, Results};
 use crate::runtime::time::{Sleep, sleep};
 use arm::{Arm, Ended, Why};
 
+pub(super) use accept::after_accept;
 pub use accept::{AcceptMultishot, accept_multishot};
 pub use poll::{PollMultishot, poll_multishot};
 pub use source::Source;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::region::{Lease, Region};
 use super::{FixedBuf, Memory, RegisterError, RegisterErrorKind};
+use crate::ops::features::Feature;
 use crate::runtime::RuntimeId;
 use crate::runtime::context;
 use crate::runtime::core::Core;
@@ -273,7 +274,10 @@ impl SharedBuffers {
         let Self { table: source, ring } = self;
         with_core(|core| {
             let (slots, state) = (source.slots, source.state());
-            let cloned = core.inflight.clone_buffer_slots(ring.as_raw_fd());
+            let cloned = match Feature::CloneBuffers.is_hidden() {
+                true => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+                false => core.inflight.clone_buffer_slots(ring.as_raw_fd()),
+            };
             let there: Vec<_> = state.regions.iter().map(Weak::upgrade).collect();
             let mut is_free = vec![false; there.len()];
             state.free.iter().for_each(|&index| is_free[usize::from(index)] = true);
