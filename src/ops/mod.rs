@@ -62,7 +62,7 @@ pub use close::close;
 pub use connect::connect;
 pub use control::Control;
 pub use direct::{
-    Destination, accept_direct, accept_direct_multishot, close_direct, fixed_fd_install, open_at_direct,
+    DirectSlot, accept_direct, accept_direct_multishot, close_direct, fixed_fd_install, open_at_direct,
     open_direct, pipe, pipe_direct, socket_direct,
 };
 pub use fd::{AnyFd, Fd, FdTable, FixedFd, IntoFd, TableFull};

@@ -4,18 +4,18 @@
 
 mod accept;
 mod close;
-mod destination;
 mod install;
 mod open;
 mod pipe;
+mod slot;
 mod socket;
 
 pub use accept::{AcceptDirect, AcceptDirectMultishot, accept_direct, accept_direct_multishot};
 pub(crate) use close::close_slot;
 pub use close::{CloseDirect, close_direct};
-pub use destination::Destination;
 pub use install::{FixedFdInstall, fixed_fd_install};
 pub(crate) use install::{can_install, install_entry};
 pub use open::{OpenDirect, open_at_direct, open_direct};
 pub use pipe::{Pipe, PipeDirect, pipe, pipe_direct};
+pub use slot::DirectSlot;
 pub use socket::{SocketDirect, socket_direct};

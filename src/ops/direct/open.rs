@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use io_uring::opcode;
 
-use super::Destination;
+use super::DirectSlot;
 use crate::ops::fd::{Fd, FixedFd};
 use crate::ops::op::Op;
 use crate::ops::open::directory;
@@ -24,7 +24,7 @@ pub struct OpenDirect {
     path: PathArg,
     flags: i32,
     mode: u32,
-    slot: Destination,
+    slot: DirectSlot,
 }
 
 // SAFETY: (I1) the entry points to the path, on the heap and owned by the request; the directory and the slot are held.
@@ -90,7 +90,7 @@ unsafe impl Request for OpenDirect {
 /// # })
 /// # }
 /// ```
-pub fn open_direct(path: impl AsRef<Path>, slot: impl Into<Destination>) -> Op<OpenDirect> {
+pub fn open_direct(path: impl AsRef<Path>, slot: impl Into<DirectSlot>) -> Op<OpenDirect> {
     open_into(None, path.as_ref(), slot.into())
 }
 
@@ -127,12 +127,12 @@ pub fn open_direct(path: impl AsRef<Path>, slot: impl Into<Destination>) -> Op<O
 pub fn open_at_direct(
     dir: impl Into<Fd>,
     path: impl AsRef<Path>,
-    slot: impl Into<Destination>,
+    slot: impl Into<DirectSlot>,
 ) -> Op<OpenDirect> {
     open_into(Some(dir.into()), path.as_ref(), slot.into())
 }
 
-fn open_into(dir: Option<Fd>, path: &Path, slot: Destination) -> Op<OpenDirect> {
+fn open_into(dir: Option<Fd>, path: &Path, slot: DirectSlot) -> Op<OpenDirect> {
     let path = PathArg::new(path);
     Op::new(OpenDirect { dir, path, flags: libc::O_RDONLY, mode: 0, slot })
 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use io_uring::opcode;
 
-use super::Destination;
+use super::DirectSlot;
 use crate::ops::fd::FixedFd;
 use crate::ops::op::Op;
 use crate::ops::request::{Prepared, Request};
@@ -20,7 +20,7 @@ pub struct SocketDirect {
     domain: i32,
     kind: i32,
     protocol: i32,
-    slot: Destination,
+    slot: DirectSlot,
 }
 
 // SAFETY: (I1) the entry has no pointers; the slot is held.
@@ -96,11 +96,6 @@ impl SocketDirect {
 /// # })
 /// # }
 /// ```
-pub fn socket_direct(
-    domain: i32,
-    kind: i32,
-    protocol: i32,
-    slot: impl Into<Destination>,
-) -> Op<SocketDirect> {
+pub fn socket_direct(domain: i32, kind: i32, protocol: i32, slot: impl Into<DirectSlot>) -> Op<SocketDirect> {
     Op::new(SocketDirect { domain, kind, protocol, slot: slot.into() })
 }

@@ -27,7 +27,7 @@ use std::task::{Context, Poll, Waker};
 use io_uring::squeue::{Entry, Flags};
 use io_uring::types;
 
-use super::super::direct::{self, Destination};
+use super::super::direct::{self, DirectSlot};
 use super::Fd;
 use super::home::Runtimes;
 use super::salvage::{Envelope, Place, Salvage, keeps_boundaries};
@@ -205,8 +205,8 @@ impl FdTable {
     ///
     /// It picks from the slots that the table was [made with](Self::with_picked) for that. If none of them is free, the op fails
     /// with [`TableFull`]. What it picked is closed when its last hold goes, and not before.
-    pub fn pick(&self) -> Destination {
-        Destination::picked(self.clone())
+    pub fn pick(&self) -> DirectSlot {
+        DirectSlot::picked(self.clone())
     }
 
     /// Puts an open descriptor into a slot: a direct descriptor for the same open file.

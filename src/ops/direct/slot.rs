@@ -11,7 +11,7 @@ use crate::ops::request::Prepared;
 
 /// The slot of a direct op: a [`FixedFd`], by value or by `&`, or [`FdTable::pick`].
 #[derive(Debug)]
-pub struct Destination {
+pub struct DirectSlot {
     to: To,
     /// The kernel has the op, and the slot knows.
     queued: bool,
@@ -23,19 +23,19 @@ enum To {
     Picked(FdTable),
 }
 
-impl From<FixedFd> for Destination {
+impl From<FixedFd> for DirectSlot {
     fn from(slot: FixedFd) -> Self {
         Self { to: To::Slot(slot), queued: false }
     }
 }
 
-impl From<&FixedFd> for Destination {
+impl From<&FixedFd> for DirectSlot {
     fn from(slot: &FixedFd) -> Self {
         Self::from(slot.clone())
     }
 }
 
-impl Destination {
+impl DirectSlot {
     /// Whichever the kernel picks.
     pub(crate) fn picked(table: FdTable) -> Self {
         Self { to: To::Picked(table), queued: false }
