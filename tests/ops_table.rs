@@ -83,7 +83,8 @@ fn every_op_has_one_row_and_every_row_its_ops() {
         .filter(|name| rows_of.get(*name) != Some(&1))
         .map(|name| format!("{name}: {} rows", rows_of.get(name).unwrap_or(&0)))
         .collect();
-    findings.extend(rows_of.keys().filter(|name| !functions.contains(name)).map(|name| format!("{name}: no op")));
+    findings
+        .extend(rows_of.keys().filter(|name| !functions.contains(name)).map(|name| format!("{name}: no op")));
     assert_none(&findings, "docs/ops.md");
 }
 
@@ -100,7 +101,8 @@ fn the_tests_that_a_row_names_use_its_ops() {
         );
         for function in functions {
             let call = format!("{function}(");
-            if !programs.iter().any(|(_, program)| program.as_ref().is_some_and(|text| text.contains(&call))) {
+            if !programs.iter().any(|(_, program)| program.as_ref().is_some_and(|text| text.contains(&call)))
+            {
                 findings.push(format!("{function}: in none of {tests:?}"));
             }
         }

@@ -42,6 +42,9 @@ mod poll;
 mod source;
 mod timeout;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::io;
 use std::mem;
