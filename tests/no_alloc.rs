@@ -352,3 +352,45 @@ fn instants_and_whoever_waits_for_them() {
     let mut soon = channel::tick(Duration::from_micros(100));
     steady_elsewhere(async || soon.pop().await.map(drop).map_err(io::Error::other));
 }
+
+#[test]
+fn a_zero_copy_send_and_its_buffer_through_a_channel() -> io::Result<()> {
+    // Datagrams: a stream's peer may take its time to acknowledge what it has.
+    let (socket, peer) = (std::net::UdpSocket::bind("127.0.0.1:0")?, std::net::UdpSocket::bind("127.0.0.1:0")?);
+    socket.connect(peer.local_addr()?)?;
+    let (socket, peer) = (Fd::from(socket), Fd::from(peer));
+    let (recycle, buffers) = channel::local(1);
+    recycle.try_push(vec![7_u8; 4096]).expect("room for one");
+    let mut room = Some(vec![0_u8; 4096]);
+    steady(async || {
+        let buf = buffers.pop().await.expect("it comes back each time");
+        assert_eq!(ops::send_zc(&socket, buf).will_push(recycle.clone()).await?, 4096);
+        let recv = ops::recv(&peer, room.take().expect("it comes back each time"));
+        room = Some(recv.await.into_result()?.1);
+        // Awaited as it is, with a report.
+        let buf = buffers.pop().await.expect("it comes back each time");
+        let ((n, _usage), buf) = ops::send_zc(&socket, buf).report_usage().await.into_result()?;
+        let recv = ops::recv(&peer, room.take().expect("it comes back each time"));
+        room = Some(recv.await.into_result()?.1);
+        recycle.try_push(buf).expect("room for one");
+        assert_eq!(n, 4096);
+        Ok(())
+    });
+    Ok(())
+}
+
+#[test]
+fn datagrams_and_their_senders() -> io::Result<()> {
+    let sockets = [std::net::UdpSocket::bind("127.0.0.1:0")?, std::net::UdpSocket::bind("127.0.0.1:0")?];
+    let to = sockets[1].local_addr()?;
+    let [a, b] = sockets.map(Fd::from);
+    steady(async || {
+        ops::send_to(&a, "grain", to).await.into_result()?;
+        let ((n, _from), _) = ops::recv_from(&b, [0; 16]).await.into_result()?;
+        ops::send_to_zc(&a, "flour", to).await.into_result()?;
+        let ((m, _from), _) = ops::recv_from(&b, [0; 16]).await.into_result()?;
+        assert_eq!((n, m), (5, 5));
+        Ok(())
+    });
+    Ok(())
+}
