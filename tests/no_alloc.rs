@@ -356,7 +356,8 @@ fn instants_and_whoever_waits_for_them() {
 #[test]
 fn a_zero_copy_send_and_its_buffer_through_a_channel() -> io::Result<()> {
     // Datagrams: a stream's peer may take its time to acknowledge what it has.
-    let (socket, peer) = (std::net::UdpSocket::bind("127.0.0.1:0")?, std::net::UdpSocket::bind("127.0.0.1:0")?);
+    let (socket, peer) =
+        (std::net::UdpSocket::bind("127.0.0.1:0")?, std::net::UdpSocket::bind("127.0.0.1:0")?);
     socket.connect(peer.local_addr()?)?;
     let (socket, peer) = (Fd::from(socket), Fd::from(peer));
     let (recycle, buffers) = channel::local(1);

@@ -84,6 +84,8 @@ initialised!(String, read);
 initialised!(Box<str>, read);
 initialised!(Arc<[u8]>, read);
 initialised!(Rc<[u8]>, read);
+initialised!(Arc<Vec<u8>>, read);
+initialised!(Rc<Vec<u8>>, read);
 initialised!(
     #[cfg(feature = "bytes")]
     bytes::Bytes,

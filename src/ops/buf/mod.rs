@@ -40,8 +40,8 @@ pub(crate) const MAX_LEN: usize = 0x7fff_f000;
 ///
 /// A buffer is passed to an op by value and comes back with the result, so nothing is borrowed and the op may be
 /// dropped at any time. Implemented for `Vec<u8>`, `Box<[u8]>`, `[u8; N]`, `Box<[u8; N]>`, `&'static [u8]`,
-/// `&'static str`, `String`, `Arc<[u8]>`, `Rc<[u8]>`, [`Slice`], [`Relay`], [`Take`], [`FixedBuf`], [`FixedPoolBuf`], an `Arc` of
-/// one of the last two and, with the feature `bytes`, `Bytes` and `BytesMut`.
+/// `&'static str`, `String`, `Arc<[u8]>`, `Rc<[u8]>`, `Arc<Vec<u8>>`, `Rc<Vec<u8>>`, [`Slice`], [`Relay`], [`Take`], [`FixedBuf`],
+/// [`FixedPoolBuf`], an `Arc` of one of the last two and, with the feature `bytes`, `Bytes` and `BytesMut`.
 ///
 /// # Safety
 ///
