@@ -89,7 +89,7 @@ pub use tcp::{connect_tcp, listen_tcp};
 pub use timeout::timeout;
 pub use vectored::{readv, writev};
 pub use write::write;
-pub use zero_copy::{Destination, Usage, ZeroCopy};
+pub use zero_copy::{Recycle, Usage, ZeroCopy};
 
 /// The requests behind the ops, for signatures that name an [`Op`].
 pub mod requests {

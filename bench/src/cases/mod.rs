@@ -11,6 +11,7 @@ mod select;
 mod task;
 mod treesum;
 mod wake;
+mod zc;
 
 use std::io;
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ pub(crate) fn all() -> Vec<Case> {
         echo::cases(),
         treesum::cases(),
         wake::cases(),
+        zc::cases(),
         channel::cases(),
         select::cases(),
         combinator::cases(),

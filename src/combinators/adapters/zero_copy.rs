@@ -1,16 +1,15 @@
-//! Channels and tasks as the destination of a buffer that was sent without a copy.
+//! Channels and tasks as the places where a buffer goes that was sent without a copy.
 //!
 //! Knows: zero-copy sends, channels, tasks. Does not know: notifications.
 
 use core::fmt;
-use core::future::Future;
+use core::future::{Future, poll_fn};
 
-use super::sending_end::SendingEnd;
-use crate::channel::TryPushError;
+use crate::channel::{Destination, Inlet, TryPushError};
 use crate::combinators::adapters::link_timeout::LinkTimeout;
 use crate::combinators::limit::Limitable;
 use crate::ops::requests::{Delivery, Message, To};
-use crate::ops::{AnyFd, Destination, ZeroCopy};
+use crate::ops::{AnyFd, Recycle, ZeroCopy};
 use crate::runtime::try_spawn;
 
 impl<M: Message, F: AnyFd> ZeroCopy<M, F> {
@@ -28,8 +27,8 @@ impl<M: Message, F: AnyFd> ZeroCopy<M, F> {
     /// # Examples
     ///
     /// See [`send_zc`](crate::ops::send_zc).
-    pub fn will_push<S: SendingEnd<M::Buf>>(self, sender: S) -> ZeroCopy<M, F, To<Pushed<S>>> {
-        self.deliver_to(Pushed(sender))
+    pub fn will_push<E: Destination<M::Buf> + 'static>(self, end: E) -> ZeroCopy<M, F, To<Pushed<E>>> {
+        self.recycle(Pushed(end))
     }
 
     /// Resolves when the bytes are sent; `f(buf)` becomes a task when the kernel has let go of the buffer.
@@ -70,34 +69,35 @@ impl<M: Message, F: AnyFd> ZeroCopy<M, F> {
         G: FnOnce(M::Buf) -> T + 'static,
         T: Future + 'static,
     {
-        self.deliver_to(Spawned(f))
+        self.recycle(Spawned(f))
     }
 }
 
-/// A channel as a [`Destination`].
-pub struct Pushed<S>(S);
+/// Puts a buffer into a channel.
+pub struct Pushed<E>(E);
 
-impl<B: 'static, S: SendingEnd<B>> Destination<B> for Pushed<S> {
-    fn deliver(self, buf: B) {
-        let Self(mut sender) = self;
-        if let Err(TryPushError::Full(buf)) = sender.try_push(buf) {
+impl<B: 'static, E: Destination<B> + 'static> Recycle<B> for Pushed<E> {
+    fn recycle(self, buf: B) {
+        let mut inlet = self.0.into_inlet();
+        if let Err(TryPushError::Full(buf)) = inlet.try_push(buf) {
             // A task for each buffer that has to wait: as many as the user has made, and let out of hand.
-            let _ = try_spawn(async move { drop(sender.push(buf).await) });
+            let mut slot = Some(buf);
+            let _ = try_spawn(poll_fn(move |cx| inlet.poll_push(&mut slot, cx)));
         }
     }
 }
 
-impl<S> fmt::Debug for Pushed<S> {
+impl<E> fmt::Debug for Pushed<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Pushed").finish_non_exhaustive()
     }
 }
 
-/// A closure that makes a task, as a [`Destination`].
+/// Makes a task that gets a buffer.
 pub struct Spawned<G>(G);
 
-impl<B: 'static, T: Future + 'static, G: FnOnce(B) -> T + 'static> Destination<B> for Spawned<G> {
-    fn deliver(self, buf: B) {
+impl<B: 'static, T: Future + 'static, G: FnOnce(B) -> T + 'static> Recycle<B> for Spawned<G> {
+    fn recycle(self, buf: B) {
         let _ = try_spawn((self.0)(buf));
     }
 }

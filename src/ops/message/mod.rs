@@ -72,7 +72,11 @@ unsafe impl<B: Buf> Letter for Single<B> {
 
     fn zero_copy(&mut self, fd: types::Fd, options: u16) -> Entry {
         let (start, len) = (self.buf.stable_ptr(), clamp(self.buf.init_len()));
-        opcode::SendZc::new(fd, start, len).flags(self.flags).zc_flags(options).build()
+        opcode::SendZc::new(fd, start, len)
+            .buf_index(self.buf.registered())
+            .flags(self.flags)
+            .zc_flags(options)
+            .build()
     }
 
     fn set_flags(&mut self, flags: i32) {
@@ -137,6 +141,7 @@ unsafe impl<B: Buf> Letter for Addressed<B> {
     fn zero_copy(&mut self, fd: types::Fd, options: u16) -> Entry {
         let (start, len) = (self.buf.stable_ptr(), clamp(self.buf.init_len()));
         opcode::SendZc::new(fd, start, len)
+            .buf_index(self.buf.registered())
             .dest_addr(self.to.as_ptr())
             .dest_addr_len(self.to.len())
             .flags(self.flags)

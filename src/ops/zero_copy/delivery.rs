@@ -6,14 +6,14 @@ use std::io;
 
 use super::Usage;
 
-/// Takes a buffer that the kernel has let go of.
+/// Takes back a buffer that the kernel has let go of.
 ///
-/// A channel's sending end is one behind [`will_push`](super::ZeroCopy::will_push), a closure that makes a task behind
-/// [`will_spawn`](super::ZeroCopy::will_spawn); [`deliver_to`](super::ZeroCopy::deliver_to) takes any other.
-pub trait Destination<B>: 'static {
-    /// Takes the buffer. Called once for each send, on the runtime's thread, and as long as the send was never started on
-    /// whichever thread drops it. It must not wait.
-    fn deliver(self, buf: B);
+/// A channel does behind [`will_push`](super::ZeroCopy::will_push), a closure that makes a task behind
+/// [`will_spawn`](super::ZeroCopy::will_spawn); [`recycle`](super::ZeroCopy::recycle) takes whatever else there is.
+pub trait Recycle<B>: 'static {
+    /// Takes the buffer back. Called once for each send: on the runtime's thread, or, of a send that was never started, where
+    /// that is dropped. It must not wait.
+    fn recycle(self, buf: B);
 }
 
 /// What a zero-copy send resolves to, and when. Sealed: [`Back`], [`Reported`], [`To`].
@@ -75,11 +75,11 @@ impl<B> Deliver<B> for Reported {
     fn unawaited(self, _buf: B) {}
 }
 
-/// The result comes as soon as it is known, and the buffer goes to a [`Destination`].
+/// The result comes as soon as it is known, and the buffer goes where a [`Recycle`] puts it.
 #[derive(Clone, Copy, Debug)]
 pub struct To<T>(pub(super) T);
 
-impl<B, T: Destination<B>> Deliver<B> for To<T> {
+impl<B, T: Recycle<B>> Deliver<B> for To<T> {
     type Output = io::Result<usize>;
 
     const AT_ONCE: bool = true;
@@ -89,11 +89,11 @@ impl<B, T: Destination<B>> Deliver<B> for To<T> {
     }
 
     fn outcome(self, sent: io::Result<usize>, _usage: Usage, buf: B) -> Self::Output {
-        self.0.deliver(buf);
+        self.0.recycle(buf);
         sent
     }
 
     fn unawaited(self, buf: B) {
-        self.0.deliver(buf);
+        self.0.recycle(buf);
     }
 }

@@ -11,7 +11,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-pub use delivery::{Back, Delivery, Destination, Reported, To};
+pub use delivery::{Back, Delivery, Recycle, Reported, To};
 pub use request::SendingZc;
 
 use super::chain::{Chain, EntryFlags, Link, RingOperation};
@@ -48,7 +48,7 @@ pub enum Usage {
 /// | [`.report_usage()`](Self::report_usage) | with the notification | `(io::Result<(usize, Usage)>, B)` | comes back |
 /// | [`.will_push(tx)`](Self::will_push) | when the bytes are sent | `io::Result<usize>` | goes into a channel |
 /// | [`.will_spawn(f)`](Self::will_spawn) | when the bytes are sent | `io::Result<usize>` | goes to a task |
-/// | [`.deliver_to(d)`](Self::deliver_to) | when the bytes are sent | `io::Result<usize>` | goes to any [`Destination`] |
+/// | [`.recycle(r)`](Self::recycle) | when the bytes are sent | `io::Result<usize>` | goes to anything that is [`Recycle`] |
 ///
 /// # Kernel
 ///
@@ -90,16 +90,16 @@ impl<M: Message, F: AnyFd> ZeroCopy<M, F> {
         self.redirected(Reported)
     }
 
-    /// Resolves when the bytes are sent; the buffer goes to `destination` when the kernel has let go of it.
+    /// Resolves when the bytes are sent; `recycler` gets the buffer when the kernel has let go of it.
     ///
-    /// It goes there exactly once, whatever becomes of the send and of this future. The destination is called at the
-    /// notification; if that has come before this future has resolved, then when it resolves or is dropped.
+    /// It gets it exactly once, whatever becomes of the send and of this future: at the notification; if that has come before
+    /// this future has resolved, then when it resolves or is dropped.
     ///
     /// # Panics
     ///
     /// Once it was polled.
-    pub fn deliver_to<T: Destination<M::Buf>>(self, destination: T) -> ZeroCopy<M, F, To<T>> {
-        self.redirected(To(destination))
+    pub fn recycle<T: Recycle<M::Buf>>(self, recycler: T) -> ZeroCopy<M, F, To<T>> {
+        self.redirected(To(recycler))
     }
 
     fn redirected<D: Delivery<M::Buf>>(self, delivery: D) -> ZeroCopy<M, F, D> {

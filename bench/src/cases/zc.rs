@@ -1,0 +1,94 @@
+//! `zc/…`: a stream over the loopback device, sent with a copy and without.
+//!
+//! Knows: millstream's two kinds of send. Does not know: devices that could gather the bytes themselves.
+//!
+//! What counts is the CPU time of both sides: whoever saves a copy at one end may pay for it at the other.
+
+use std::io::{self, Read};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Barrier;
+
+use millstream::channel;
+use millstream::ops::{self, Fd, IntoResult};
+
+use super::{default_runtime, two_threads};
+use crate::clock::{Sample, Stopwatch};
+use crate::measure::{Case, Clock, OURS, Target};
+
+/// Buffers of the sender: enough that it need not wait for the one that it has just sent.
+const BUFFERS: usize = 8;
+
+/// The copying send, beside `OURS`, which is the one without a copy.
+const COPYING: &str = "millstream send";
+
+pub(super) fn cases() -> Vec<Case> {
+    [1, 4, 16, 64, 256, 1024].map(case).into()
+}
+
+fn case(kib: usize) -> Case {
+    let estimate = 3_000.0 + kib as f64 * 300.0;
+    Case::new(format!("zc/{kib}KiB"), Clock::Cpu, Target::None)
+        .with(OURS, move |plan| {
+            stream(kib * 1024, plan.units(estimate), async |socket: &Fd, size, count| {
+                let (recycle, buffers) = channel::local(BUFFERS);
+                for _ in 0..BUFFERS {
+                    recycle.try_push(vec![1_u8; size]).map_err(io::Error::other)?;
+                }
+                for _ in 0..count {
+                    let buffer = buffers.pop().await.map_err(io::Error::other)?;
+                    let send = ops::send_zc(socket, buffer).flags(libc::MSG_WAITALL);
+                    let sent = send.will_push(recycle.clone()).await?;
+                    assert_eq!(sent, size);
+                }
+                for _ in 0..BUFFERS {
+                    buffers.pop().await.map_err(io::Error::other)?; // the last are back
+                }
+                Ok(())
+            })
+        })
+        .with(COPYING, move |plan| {
+            stream(kib * 1024, plan.units(estimate), async |socket: &Fd, size, count| {
+                let mut buffer = vec![1_u8; size];
+                for _ in 0..count {
+                    (_, buffer) = ops::send_all(socket, buffer).await.into_result()?;
+                }
+                Ok(())
+            })
+        })
+}
+
+/// Times `count` sends of `size` bytes, and a thread that reads them all.
+fn stream(
+    size: usize,
+    count: u64,
+    send: impl AsyncFnOnce(&Fd, usize, u64) -> io::Result<()> + Send,
+) -> io::Result<Sample> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let socket = TcpStream::connect(listener.local_addr()?)?;
+    socket.set_nodelay(true)?;
+    let mut peer = listener.accept()?.0;
+    let sender = |ready: &Barrier| {
+        let runtime = default_runtime();
+        ready.wait();
+        let runtime = runtime?;
+        let watch = Stopwatch::start();
+        runtime.block_on(async {
+            let socket = Fd::from(socket);
+            send(&socket, size, count).await
+        })?;
+        Ok(watch.stop(count))
+    };
+    let reader = |ready: &Barrier| {
+        let mut room = vec![0; 256 * 1024];
+        ready.wait();
+        let mut left = size as u64 * count;
+        while left > 0 {
+            match peer.read(&mut room)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                n => left -= n as u64,
+            }
+        }
+        Ok(())
+    };
+    Ok(two_threads(sender, reader)?.0)
+}
