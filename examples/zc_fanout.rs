@@ -1,4 +1,4 @@
-//! Sends a file to many clients at once. It is read once, into a few buffers, and sent from them without a copy.
+//! Sends a file to many clients at once. It is read once, into a few registered buffers, and sent from them without a copy.
 //!
 //! ```text
 //! cargo run --release --example zc_fanout -- --clients 3 --check Cargo.lock
@@ -27,14 +27,14 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use millstream::channel::{self, Sender, local};
 use millstream::combinators::{OneOf2, OperationExt, adapters};
-use millstream::ops::{self, Fd, IntoResult};
+use millstream::ops::{self, BufferTable, Fd, FixedBuf, IntoResult};
 use millstream::{race, select, spawn, time};
 use sha2::{Digest, Sha256};
 use signal_hook::consts::SIGINT;
@@ -78,7 +78,7 @@ fn seconds(text: &str) -> Result<Duration, Box<dyn Error + Send + Sync>> {
 }
 
 /// A buffer that several clients hold.
-type Page = Rc<Vec<u8>>;
+type Page = Arc<FixedBuf>;
 
 #[millstream::main]
 async fn main() -> ExitCode {
@@ -102,6 +102,7 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> io::Result<ExitCode> {
     let Arguments { file: path, addr, clients, chunk, buffers, idle, check } = arguments;
     let file = ops::open(&path).await.map_err(|error| named(&path, &error))?;
+    let fresh = registered(buffers.get().into(), chunk as usize * 1024)?;
     let listener = ops::listen_tcp(addr)?;
     let address = listener.local_addr()?;
     say(format_args!("listening on {address}"))?;
@@ -120,7 +121,7 @@ async fn run(arguments: Arguments) -> io::Result<ExitCode> {
         sessions.push((peer, spawn(client(conn, rx, returned.clone(), buffers, idle))));
     }
 
-    let mut reader = Reader { file, chunk: chunk as usize * 1024, fresh: buffers, free, returned };
+    let mut reader = Reader { file, fresh, free, returned };
     let read = reader.read(&pages).await.map_err(|error| named(&path, &error));
     drop(pages); // closes: that was all
     let mut complete = 0;
@@ -150,12 +151,25 @@ async fn run(arguments: Arguments) -> io::Result<ExitCode> {
     Ok(code)
 }
 
+/// So many buffers of this size, all of them parts of one piece of memory that the kernel has pinned once and for all.
+fn registered(count: usize, size: usize) -> io::Result<Vec<FixedBuf>> {
+    let memory = vec![0_u8; count * size];
+    let mut rest = BufferTable::new(1)?.register(memory)?;
+    let mut parts = Vec::with_capacity(count);
+    while parts.len() + 1 < count {
+        let (part, others) = rest.split_at(size);
+        parts.push(part);
+        rest = others;
+    }
+    parts.push(rest);
+    Ok(parts)
+}
+
 /// Reads the file once, into a bounded number of buffers.
 struct Reader {
     file: Fd,
-    chunk: usize,
-    /// Buffers that were not made yet.
-    fresh: usize,
+    /// Buffers that were not used yet.
+    fresh: Vec<FixedBuf>,
     free: local::Receiver<Page>,
     returned: local::Sender<Page>,
 }
@@ -170,9 +184,9 @@ impl Reader {
             if n == 0 {
                 return Ok((length, sum.finalize().to_vec()));
             }
-            sum.update(&buf);
+            sum.update(&buf[..]);
             length += n as u64;
-            let page = Rc::new(buf);
+            let page = Arc::new(buf);
             for client in clients {
                 let _ = client.push(page.clone()).await; // one that is gone gets no more
             }
@@ -180,15 +194,14 @@ impl Reader {
         }
     }
 
-    /// A new buffer as long as there may be more, else the next one that everybody has given back.
-    async fn buffer(&mut self) -> io::Result<Vec<u8>> {
-        if self.fresh > 0 {
-            self.fresh -= 1;
-            return Ok(Vec::with_capacity(self.chunk));
+    /// A buffer that was not used yet, or the next one that everybody has given back.
+    async fn buffer(&mut self) -> io::Result<FixedBuf> {
+        if let Some(buf) = self.fresh.pop() {
+            return Ok(buf);
         }
         loop {
             let page = self.free.pop().await.map_err(io::Error::other)?;
-            if let Ok(buf) = Rc::try_unwrap(page) {
+            if let Some(buf) = Arc::into_inner(page) {
                 return Ok(buf);
             }
         }

@@ -16,13 +16,14 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
 use millstream::channel;
 use millstream::combinators::{OneOf2, OperationExt, RingOperationExt};
-use millstream::ops::{self, Buf, Fd, FdTable, Feature, IntoResult, Usage};
+use millstream::ops::{self, Buf, BufferTable, Fd, FdTable, Feature, IntoResult, Usage};
 use millstream::{Operation, Runtime, race, time};
 use support::quarantine::{self, Quarantine};
 use support::{Watchdog, kernel_has, kernel_version, role, run_again, skip};
@@ -724,6 +725,39 @@ fn whole_buffers_and_several_and_datagrams() -> Outcome {
         assert_eq!(to.recv(&mut bytes)?, 260);
         assert!(bytes[..260] == pattern(260));
         assert_eq!(rx.pop().await?.len(), 700);
+        Ok(())
+    })
+}
+
+/// Registered memory is sent from as it is, and comes back as it went; where a copy is needed after all, that is made of it.
+#[test]
+fn registered_buffers_are_sent() -> Outcome {
+    let (_watchdog, runtime) = begin();
+    runtime.block_on(async {
+        let (ours, mut peer) = plain_tcp()?;
+        let buf = BufferTable::new(1)?.register(pattern(8192))?;
+        let (front, rest) = buf.split_at(2510);
+        let (tx, rx) = channel::bounded(1);
+        assert_eq!(ops::send_zc(&ours, front).will_push(tx).await?, 2510);
+        check(&mut peer, 2510)?;
+        let front = rx.pop().await?;
+        assert!(front[..] == pattern(2510));
+        let both = Arc::new(front);
+        let ((n, usage), _both) = ops::send_zc(&ours, both.clone()).report_usage().await.into_result()?;
+        assert_eq!((n, usage == Usage::Fallback), (2510, !has_zero_copy()));
+        check(&mut peer, 2510)?;
+        let udp = UdpSocket::bind("127.0.0.1:0")?;
+        let to = udp.local_addr()?;
+        ops::send_to_zc(UdpSocket::bind("127.0.0.1:0")?, both, to).await.into_result()?;
+        let mut bytes = [0; 4000];
+        assert_eq!(udp.recv(&mut bytes)?, 2510);
+        assert!(bytes[..2510] == pattern(2510));
+        let (unix, mut far) = UnixStream::pair()?;
+        let ((n, usage), _) = ops::send_zc(unix, rest).report_usage().await.into_result()?;
+        assert_eq!((n, usage), (8192 - 2510, Usage::Fallback));
+        let mut bytes = vec![0; n];
+        far.read_exact(&mut bytes)?;
+        assert!(bytes == pattern(8192)[2510..]);
         Ok(())
     })
 }

@@ -9,7 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Barrier;
 
 use millstream::channel;
-use millstream::ops::{self, Fd, IntoResult};
+use millstream::ops::{self, Buf, BufferTable, Fd, IntoResult};
 
 use super::{default_runtime, two_threads};
 use crate::clock::{Sample, Stopwatch};
@@ -18,6 +18,8 @@ use crate::measure::{Case, Clock, OURS, Target};
 /// Buffers of the sender: enough that it need not wait for the one that it has just sent.
 const BUFFERS: usize = 8;
 
+/// As `OURS`, from registered buffers.
+const REGISTERED: &str = "millstream send_zc, registered";
 /// The copying send, beside `OURS`, which is the one without a copy.
 const COPYING: &str = "millstream send";
 
@@ -30,20 +32,21 @@ fn case(kib: usize) -> Case {
     Case::new(format!("zc/{kib}KiB"), Clock::Cpu, Target::None)
         .with(OURS, move |plan| {
             stream(kib * 1024, plan.units(estimate), async |socket: &Fd, size, count| {
-                let (recycle, buffers) = channel::local(BUFFERS);
-                for _ in 0..BUFFERS {
-                    recycle.try_push(vec![1_u8; size]).map_err(io::Error::other)?;
+                recycled(socket, vec![vec![1_u8; size]; BUFFERS], count).await
+            })
+        })
+        .with(REGISTERED, move |plan| {
+            stream(kib * 1024, plan.units(estimate), async |socket: &Fd, size, count| {
+                let memory = vec![1_u8; size * BUFFERS];
+                let mut rest = BufferTable::new(1)?.register(memory)?;
+                let mut buffers = Vec::with_capacity(BUFFERS);
+                for _ in 1..BUFFERS {
+                    let (buffer, others) = rest.split_at(size);
+                    buffers.push(buffer);
+                    rest = others;
                 }
-                for _ in 0..count {
-                    let buffer = buffers.pop().await.map_err(io::Error::other)?;
-                    let send = ops::send_zc(socket, buffer).flags(libc::MSG_WAITALL);
-                    let sent = send.will_push(recycle.clone()).await?;
-                    assert_eq!(sent, size);
-                }
-                for _ in 0..BUFFERS {
-                    buffers.pop().await.map_err(io::Error::other)?; // the last are back
-                }
-                Ok(())
+                buffers.push(rest);
+                recycled(socket, buffers, count).await
             })
         })
         .with(COPYING, move |plan| {
@@ -55,6 +58,24 @@ fn case(kib: usize) -> Case {
                 Ok(())
             })
         })
+}
+
+/// Sends `count` times without a copy, from whichever buffer has come back.
+async fn recycled<B: Buf>(socket: &Fd, buffers: Vec<B>, count: u64) -> io::Result<()> {
+    let (recycle, free) = channel::local(BUFFERS);
+    for buffer in buffers {
+        recycle.try_push(buffer).map_err(io::Error::other)?;
+    }
+    for _ in 0..count {
+        let buffer = free.pop().await.map_err(io::Error::other)?;
+        let size = buffer.init_len();
+        let send = ops::send_zc(socket, buffer).flags(libc::MSG_WAITALL);
+        assert_eq!(send.will_push(recycle.clone()).await?, size);
+    }
+    for _ in 0..BUFFERS {
+        free.pop().await.map_err(io::Error::other)?; // the last are back
+    }
+    Ok(())
 }
 
 /// Times `count` sends of `size` bytes, and a thread that reads them all.
