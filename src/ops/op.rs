@@ -20,6 +20,7 @@ use std::ptr::{self, NonNull};
 use std::task::{Context, Poll, ready};
 
 use io_uring::opcode;
+use io_uring::squeue::Flags;
 
 use super::chain::{Chain, EntryFlags, Link, RingOperation};
 use super::request::{More, Prepared, Request};
@@ -28,10 +29,11 @@ use crate::runtime::RuntimeId;
 use crate::runtime::context;
 use crate::runtime::core::Core;
 use crate::runtime::driver::{Sqe, Ticket};
-use crate::runtime::inflight::{Inflight, Kind, Node, State, VTable, class_of, flag, payload};
+use crate::runtime::inflight::{
+    Inflight, Kind, Node, Outcome, Queued, State, TaskNumber, VTable, class_of, flag, payload,
+};
 use crate::runtime::registry::{self, Remote};
 use crate::runtime::waker;
-use crate::util::plain::Plain;
 
 /// One request to the ring, as a future.
 ///
@@ -122,6 +124,7 @@ impl<R: Request> Op<R> {
     #[inline(always)]
     fn poll_start(&mut self, cx: &mut Context<'_>) -> Poll<R::Output> {
         let Stage::Built(request) = &mut *self.stage else { unreachable!("called when Built") };
+        let place = ptr::from_mut(request);
         // Also when there was no room the last time: what an older op had received may have come to lie here since.
         let prepared = ready!(request.prepare(cx));
         if prepared != Prepared::Submit {
@@ -131,9 +134,10 @@ impl<R: Request> Op<R> {
         // SAFETY: (local) not kept beyond this call.
         let core = unsafe { context::current() }.unwrap_or_else(|| outside());
         // op-flow 3/8: started. The first poll queues the op if the submission queue has room, else waits for it.
-        match waker::plain(cx.waker()) {
-            Some(task) if core.inflight.has_room(1) => {
-                self.start(core, None, Some(task));
+        match core.polled(cx.waker()) {
+            Some(task) if core.inflight.has_room(1) && self.flags.bits().is_empty() => {
+                // SAFETY: (I1) `prepare` leaves the request where it is, in the stage `Built`.
+                unsafe { self.start(place, core, Flags::empty(), Some(task)) };
             }
             _ => self.start_slowly(core, cx),
         }
@@ -150,7 +154,10 @@ impl<R: Request> Op<R> {
         if let Stage::Started(started) = &*self.stage
             && let Some(head) = started.head(core)
         {
-            let none = head.put_waker(waker);
+            let none = match core.polled(cx.waker()) {
+                Some(task) => head.put_task(task),
+                None => head.put_waker(waker),
+            };
             debug_assert!(none.is_none());
         }
     }
@@ -158,14 +165,27 @@ impl<R: Request> Op<R> {
     /// Built -> Started: as [`start`](Self::start), and nobody is woken so far.
     #[inline(never)]
     fn start_for_nobody(&mut self, core: &Core, link: Option<Link>) -> Ticket {
-        self.start(core, link, None)
+        let flags = self.flags.bits() | Link::flags(link);
+        let Stage::Built(request) = &mut *self.stage else { unreachable!("the caller has seen it") };
+        let place = ptr::from_mut(request);
+        // SAFETY: (I1) the request in the stage `Built`.
+        unsafe { self.start(place, core, flags, None) }
     }
 
     /// Built -> Started: moves the request into a node and queues its entry.
-    #[inline(always)] // the usual way knows what `link` and `task` are
-    fn start(&mut self, core: &Core, link: Option<Link>, task: Option<Plain>) -> Ticket {
+    ///
+    /// # Safety
+    ///
+    /// `request` is the one in the stage, which is `Built`.
+    #[inline(always)] // the usual way knows what `flags` are, and that there is a task
+    unsafe fn start(
+        &mut self,
+        request: *mut R,
+        core: &Core,
+        flags: Flags,
+        task: Option<TaskNumber>,
+    ) -> Ticket {
         let node = core.inflight.take_node(Held::<R>::CLASS);
-        let Stage::Built(request) = &mut *self.stage else { unreachable!("the caller has seen it") };
         // SAFETY: (I1) the node was just taken from a class that fits `R`, and holds nothing. The request is moved out of
         // the stage, which is overwritten without being dropped, by `queue` or the guard: one copy, straight into the node.
         let sqe = unsafe {
@@ -177,7 +197,7 @@ impl<R: Request> Op<R> {
             sqe
         };
         // SAFETY: (I1) the request is in place, and `Request` promises that it owns what the entry points to.
-        unsafe { self.queue(core, node, sqe, link, task) }
+        unsafe { self.queue(core, node, sqe, flags, task) }
     }
 
     /// Queues the op for nobody: it is not stopped, and what comes goes to [`Request::abandon`]. For what must be done
@@ -272,6 +292,7 @@ impl<R: Request> Op<R> {
             unreachable!("the caller has seen it")
         };
         let mut request = ManuallyDrop::new(request);
+        let flags = self.flags.bits() | Link::flags(link);
         let node = core.inflight.take_node(Held::<R>::CLASS);
         // SAFETY: (I1) as in `start`.
         unsafe { Held::<R>::put(node, &raw mut *request) };
@@ -281,10 +302,10 @@ impl<R: Request> Op<R> {
             _ => opcode::Nop::new().build().into(),
         };
         // SAFETY: (I1) as in `start`; the entry points to nothing.
-        let ticket = unsafe { self.queue(core, node, sqe, link, None) };
+        let ticket = unsafe { self.queue(core, node, sqe, flags, None) };
         // SAFETY: (I5) the node was just queued by this thread; shared access only.
         let head = unsafe { node.as_ref() };
-        head.set_outcome(answer.result(), 0);
+        head.outcome.set(Outcome::new(answer.result(), 0));
         head.set(flag::PRESET);
         ticket
     }
@@ -300,19 +321,17 @@ impl<R: Request> Op<R> {
         core: &Core,
         node: NonNull<Node>,
         sqe: Sqe,
-        link: Option<Link>,
-        task: Option<Plain>,
+        flags: Flags,
+        task: Option<TaskNumber>,
     ) -> Ticket {
-        let flags = self.flags.bits() | Link::flags(link);
         // SAFETY: (I1) by the contract; the vtable is that of the request.
-        let ticket = unsafe { core.inflight.queue(node, &Held::<R>::VTABLE, sqe, flags, task) };
+        let Queued { ticket, user_data } =
+            unsafe { core.inflight.queue(node, &Held::<R>::VTABLE, sqe, flags, task) };
         if R::NOTES_LAST {
             // SAFETY: (I5) the node was just queued by this thread; shared access only.
             unsafe { node.as_ref() }.set(flag::NOTES_LAST);
         }
-        // SAFETY: (I5) the node was just queued by this thread; shared access only.
-        let key = unsafe { node.as_ref() }.key().user_data(Kind::Op);
-        let started = Started { runtime: core.id, key, node };
+        let started = Started { runtime: core.id, key: user_data, node };
         // SAFETY: (I1) by the contract, nothing is overwritten that would have to be dropped.
         unsafe { ptr::write(&mut *self.stage, Stage::Started(started)) };
         ticket
@@ -332,13 +351,14 @@ impl<R: Request> Op<R> {
             self.wait(core, cx);
             return Poll::Pending;
         }
-        let (res, flags) = (head.res(), head.cqe_flags());
-        let result = if res >= 0 { Ok(res as u32) } else { failure(core, head, res) };
+        let (res, flags) = (head.outcome.get().res(), head.outcome.get().flags());
+        let result = if res >= 0 { Ok(res as u32) } else { failure(core, head) };
         // SAFETY: (I1) Done: the kernel has let go of the request, which is taken once, before the node is released.
         let request = unsafe { Held::<R>::take(node) };
-        core.inflight.release(node, Held::<R>::CLASS);
+        core.inflight.release(node, key, Held::<R>::CLASS);
         // Last, so that the drop of the op, which comes next, need not look; nothing above is user code.
-        *self.stage = Stage::Finished;
+        // SAFETY: (local) `Started`, which is overwritten, has nothing to drop.
+        unsafe { ptr::write(&mut *self.stage, Stage::Finished) };
         // op-flow 8/8: value. The request reads the result and gives back what it held.
         Poll::Ready(request.finish(result, flags))
     }
@@ -355,7 +375,9 @@ impl<R: Request> Op<R> {
     #[cold]
     fn poll_unstarted(&mut self) -> Poll<R::Output> {
         match mem::replace(&mut *self.stage, Stage::Finished) {
-            Stage::Answered(request, answer) => Poll::Ready(request.finish(to_result(answer.result(), 0), 0)),
+            Stage::Answered(request, answer) => {
+                Poll::Ready(request.finish(to_result(Outcome::new(answer.result(), 0)), 0))
+            }
             Stage::Failed(request, error) => Poll::Ready(request.finish(Err(error), 0)),
             _ => panic!("an op was polled after it had resolved"),
         }
@@ -420,7 +442,7 @@ impl<R: Request> Op<R> {
     /// An op that was never queued; but one that was answered already gives the answer back.
     fn drop_unstarted(&mut self) {
         if let Stage::Answered(request, answer) = mem::replace(&mut *self.stage, Stage::Finished) {
-            request.abandon(to_result(answer.result(), 0), 0, false);
+            request.abandon(to_result(Outcome::new(answer.result(), 0)), 0, false);
         }
     }
 }
@@ -438,10 +460,12 @@ impl Started {
     /// Leaves the waker with the node, whose result is not there yet.
     fn wait(&self, core: &Core, cx: &mut Context<'_>) {
         let head = self.head(core).unwrap_or_else(|| elsewhere());
-        if !head.will_wake(cx.waker()) {
-            let old = head.put_waker(waker::duplicate(cx.waker()));
-            drop(old);
-        }
+        let old = match core.polled(cx.waker()) {
+            Some(task) if head.task() != Some(task) => head.put_task(task),
+            None if !head.will_wake(cx.waker()) => head.put_waker(waker::duplicate(cx.waker())),
+            _ => return,
+        };
+        drop(old);
     }
 
     /// The future is gone. Its runtime stops the op and disposes of the result (I2).
@@ -680,24 +704,25 @@ impl<R: Request> Held<R> {
         unsafe { (*Self::locate(place)).offer(gift) }
     }
 
-    unsafe fn more(place: *mut u8, res: i32, flags: u32, orphaned: bool) -> More {
+    unsafe fn more(place: *mut u8, outcome: Outcome, orphaned: bool) -> More {
         // SAFETY: (I1) as in `orphaned`.
-        unsafe { (*Self::locate(place)).more(to_result(res, flags), flags, orphaned) }
+        unsafe { (*Self::locate(place)).more(to_result(outcome), outcome.flags(), orphaned) }
     }
 
-    unsafe fn last(place: *mut u8, res: i32, flags: u32) {
+    unsafe fn last(place: *mut u8, outcome: Outcome) {
         // SAFETY: (I1) as in `orphaned`; the kernel has let go of it altogether.
-        unsafe { (*Self::locate(place)).last(to_result(res, flags), flags) };
+        unsafe { (*Self::locate(place)).last(to_result(outcome), outcome.flags()) };
     }
 
     unsafe fn abandon(inflight: &Inflight, node: NonNull<Node>) {
         // SAFETY: (I5) the dispatcher calls this with a node of this vtable that is Done; shared access only.
         let head = unsafe { node.as_ref() };
-        let (res, flags, told) = (head.res(), head.cqe_flags(), head.has(flag::TOLD));
+        let (outcome, told) = (head.outcome.get(), head.has(flag::TOLD));
+        let key = head.key().user_data(Kind::Op);
         // SAFETY: (I1) Done: the kernel has let go of the request, which is taken once, before the node is released.
         let request = unsafe { Self::take(node) };
-        inflight.release(node, Self::CLASS);
-        request.abandon(to_result(res, flags), flags, told);
+        inflight.release(node, key, Self::CLASS);
+        request.abandon(to_result(outcome), outcome.flags(), told);
     }
 }
 
@@ -727,8 +752,9 @@ unsafe fn copy_by_words<R>(from: *const R, to: *mut R) {
 
 /// What a completion says. All the bits of a notification's result are bits: it carries no errno.
 #[inline]
-fn to_result(res: i32, flags: u32) -> io::Result<u32> {
-    if res >= 0 || io_uring::cqueue::notif(flags) { Ok(res as u32) } else { Err(failed(-res)) }
+fn to_result(outcome: Outcome) -> io::Result<u32> {
+    let res = outcome.res();
+    if res >= 0 || io_uring::cqueue::notif(outcome.flags()) { Ok(res as u32) } else { Err(failed(-res)) }
 }
 
 /// The kernel's "interrupted, start again" codes are for its own use, but those of a worker that a cancel interrupted
@@ -743,10 +769,10 @@ fn failed(errno: i32) -> io::Error {
 /// What a terminal completion below zero says: mostly an error. `EINVAL` may mean that the kernel has never heard of the
 /// opcode; then the error says so.
 #[cold]
-fn failure(core: &Core, head: &Node, res: i32) -> io::Result<u32> {
-    let opcode = head.opcode.get();
-    if res != -libc::EINVAL || core.inflight.supports(opcode) {
-        return to_result(res, head.cqe_flags());
+fn failure(core: &Core, head: &Node) -> io::Result<u32> {
+    let (outcome, opcode) = (head.outcome.get(), head.opcode.get());
+    if outcome.res() != -libc::EINVAL || core.inflight.supports(opcode) {
+        return to_result(outcome);
     }
     let text = format!("this kernel does not know io_uring opcode {opcode}");
     Err(io::Error::new(io::ErrorKind::Unsupported, text))

@@ -3,10 +3,10 @@
 //! Knows: all parts of the runtime, one level deep. Does not know: in which order a turn uses them (`run_loop`).
 #![allow(unsafe_code, reason = "a task is reached through a pointer to its header")]
 
-use std::cell::Cell;
+use std::cell::{Cell, UnsafeCell};
 use std::marker::PhantomData;
-use std::mem;
-use std::ptr::NonNull;
+use std::mem::{self, ManuallyDrop};
+use std::ptr::{self, NonNull};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::context;
 use super::deferred::Deferred;
 use super::driver::AnyDriver;
 use super::groups::Groups;
-use super::inflight::{Inflight, Wakes};
+use super::inflight::{Inflight, TaskNumber, Wakes};
 use super::registry::{Entry, RuntimeId};
 use super::spin::Spin;
 use super::stats::Counters;
@@ -25,7 +25,6 @@ use super::waker::{self, TaskId};
 use crate::util::contain::contain;
 use crate::util::executor::Hooks;
 use crate::util::lookout::Lookout;
-use crate::util::plain::Plain;
 
 /// What the builder decides about the loop.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +70,8 @@ pub(crate) struct Core {
     pub(super) since_enter: Cell<u32>,
     /// What the ops have found that the kernel lacks: a set of bits that they give their own meanings to.
     pub(crate) lacking: Cell<u64>,
+    /// The waker of the task that is polled, or was last. It lies here, so that it is known by where it lies.
+    waker: UnsafeCell<ManuallyDrop<Waker>>,
     one_thread: PhantomData<*const ()>,
 }
 
@@ -97,6 +98,7 @@ impl Core {
             failures: Cell::new(0),
             since_enter: Cell::new(0),
             lacking: Cell::new(0),
+            waker: UnsafeCell::new(ManuallyDrop::new(Waker::noop().clone())),
             one_thread: PhantomData,
         }
     }
@@ -105,6 +107,28 @@ impl Core {
     #[inline]
     pub(crate) fn index(&self) -> u16 {
         self.id.index()
+    }
+
+    /// The waker to poll a task with.
+    ///
+    /// # Safety
+    ///
+    /// The one that this gave before is not used any more.
+    #[inline]
+    pub(super) unsafe fn waker_of(&self, id: TaskId) -> &Waker {
+        // SAFETY: (I5) by the contract nobody looks at what is overwritten, which is an id and owns nothing.
+        unsafe {
+            self.waker.get().write(ManuallyDrop::new(id.waker()));
+            &*self.waker.get()
+        }
+    }
+
+    /// The task that is being polled, if this is the waker that the loop polls it with, and no copy: such a one is known
+    /// without a look at whose it is.
+    #[inline]
+    pub(crate) fn polled(&self, waker: &Waker) -> Option<TaskNumber> {
+        let own = self.waker.get().cast_const().cast::<Waker>();
+        ptr::eq(waker, own).then(|| TaskNumber(TaskId::in_waker(waker).slot()))
     }
 
     /// Wakes: a task of this runtime by its id, anything else through its vtable, with its panic contained (I7).
@@ -203,8 +227,8 @@ impl Wakes for Core {
     }
 
     #[inline]
-    fn wake_plain(&self, task: Plain) {
-        self.wake_task(TaskId::of_plain(task));
+    fn wake_task(&self, task: TaskNumber) {
+        self.tasks.wake_slot(task.0);
     }
 }
 

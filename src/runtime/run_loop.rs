@@ -20,7 +20,6 @@
 
 use std::cell::Cell;
 use std::io;
-use std::mem::ManuallyDrop;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
@@ -82,11 +81,9 @@ impl Core {
         {
             polls += 1;
             executor::begin_poll();
-            // An id owns nothing: not dropping the waker saves an indirect call.
-            let waker = ManuallyDrop::new(id.waker());
             // SAFETY: (local) in a slot, since `next_to_run` gave it; not being polled, since only this loop polls and
-            // it is not entered twice.
-            unsafe { task::poll(self, task, slot, &mut Context::from_waker(&waker)) };
+            // it is not entered twice. So the poll that had the waker before is over.
+            unsafe { task::poll(self, task, slot, &mut Context::from_waker(self.waker_of(id))) };
             if self.lookout.has_notes() {
                 self.lookout.settle(|waker| self.wake(waker));
             }

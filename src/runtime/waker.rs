@@ -11,7 +11,6 @@ use std::task::{RawWaker, RawWakerVTable, Waker};
 
 use super::context;
 use super::registry;
-use crate::util::plain::Plain;
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("a task id is packed into the 64-bit data word of a waker");
@@ -72,11 +71,11 @@ impl TaskId {
         ptr::eq(waker.vtable(), &raw const VTABLE).then(|| Self(waker.data().addr() as u64))
     }
 
-    /// The id in a waker that owns nothing.
+    /// The id in a waker that is known to be one of ours.
     #[inline]
-    pub(super) fn of_plain(plain: Plain) -> Self {
-        debug_assert!(ptr::eq(plain.vtable(), &raw const VTABLE), "there is one kind of them");
-        Self(plain.number())
+    pub(super) fn in_waker(waker: &Waker) -> Self {
+        debug_assert!(ptr::eq(waker.vtable(), &raw const VTABLE), "a waker of somebody else's holds no id");
+        Self(waker.data().addr() as u64)
     }
 
     /// Wakes the task: onto the run queue of the runtime that runs on this thread, or through the registry.
@@ -101,13 +100,6 @@ impl TaskId {
 #[inline]
 pub(crate) fn copy(waker: &Waker) -> Option<Waker> {
     TaskId::of(waker).map(TaskId::waker)
-}
-
-/// The waker as a [`Plain`] one, if it is one of ours.
-#[inline]
-pub(crate) fn plain(waker: &Waker) -> Option<Plain> {
-    // SAFETY: (I5) `VTABLE` is `Hooks::plain` of every runtime: it takes any number.
-    TaskId::of(waker).map(|id| unsafe { Plain::from_parts(id.0, &VTABLE) })
 }
 
 /// A clone, without a call through the vtable when it is one of ours.

@@ -46,10 +46,42 @@ pub(crate) struct Ticket(pub(crate) u64);
 pub(crate) struct Completion {
     /// What the entry carried.
     pub(crate) user_data: u64,
+    pub(crate) outcome: Outcome,
+}
+
+/// What a completion says: one word, because it comes as one, and is handed on as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct Outcome(u64);
+
+impl Outcome {
+    /// Where the result lies in the word: first in memory.
+    const RES: u32 = if cfg!(target_endian = "little") { 0 } else { 32 };
+    /// Where the flags lie.
+    const FLAGS: u32 = 32 - Self::RES;
+
+    #[inline]
+    pub(crate) const fn new(res: i32, flags: u32) -> Self {
+        Self((res as u32 as u64) << Self::RES | (flags as u64) << Self::FLAGS)
+    }
+
     /// The result: a count or descriptor, or minus an errno.
-    pub(crate) res: i32,
+    #[inline]
+    pub(crate) fn res(self) -> i32 {
+        (self.0 >> Self::RES) as i32
+    }
+
     /// `IORING_CQE_F_*`.
-    pub(crate) flags: u32,
+    #[inline]
+    pub(crate) fn flags(self) -> u32 {
+        (self.0 >> Self::FLAGS) as u32
+    }
+
+    /// Whether more completions of the entry follow this one.
+    #[inline]
+    pub(crate) fn has_more(self) -> bool {
+        io_uring::cqueue::more(self.flags())
+    }
 }
 
 /// How long an `enter` waits.
@@ -367,8 +399,8 @@ impl Driver for AnyDriver {
             AnyDriver::Ring(ring) => ring.next(),
             // By parts: were the place of the result shared with the ring's, that one would go through memory, too.
             AnyDriver::Other(other) => {
-                let Completion { user_data, res, flags } = other.next()?;
-                Some(Completion { user_data, res, flags })
+                let Completion { user_data, outcome } = other.next()?;
+                Some(Completion { user_data, outcome })
             }
         }
     }

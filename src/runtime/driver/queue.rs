@@ -396,6 +396,7 @@ impl CompletionQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::driver::Outcome;
 
     /// Memory laid out as a ring of four entries, and a kernel that is this test.
     struct Memory {
@@ -406,7 +407,7 @@ mod tests {
 
     impl Memory {
         fn new(start: u32) -> Box<Self> {
-            let blank = Completion { user_data: 0, res: 0, flags: 0 };
+            let blank = Completion { user_data: 0, outcome: Outcome::new(0, 0) };
             Box::new(Self {
                 words: [AtomicU32::new(start), AtomicU32::new(start), AtomicU32::new(0)],
                 slots: std::array::from_fn(|_| Sqe::from_bytes([0; 64]).0),
@@ -502,11 +503,10 @@ mod tests {
                     let user_data = round * 10 + u64::from(n);
                     // SAFETY: (local) inside the four completions.
                     unsafe {
-                        completions.cast::<Completion>().add(at).write(Completion {
-                            user_data,
-                            res: 0,
-                            flags: 0,
-                        })
+                        completions
+                            .cast::<Completion>()
+                            .add(at)
+                            .write(Completion { user_data, outcome: Outcome::new(0, 0) })
                     };
                     position = position.wrapping_add(1);
                     tail.store(position, Ordering::Relaxed);

@@ -179,7 +179,7 @@ impl<K: Kernel> Ring<K> {
             self.enter(Wait::Until(Some(deadline)))?;
             if let Some(completion) = self.next() {
                 self.publish();
-                return if completion.user_data == MARK && completion.res == 0 {
+                return if completion.user_data == MARK && completion.outcome.res() == 0 {
                     Ok(())
                 } else {
                     Err(io::Error::other(format!("a no-op ended as {completion:?}")))

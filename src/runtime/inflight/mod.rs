@@ -28,12 +28,12 @@ use io_uring::squeue::Flags;
 use io_uring::{opcode, types};
 
 pub use node::More;
-pub(crate) use node::{Key, Kind, Node, State, VTable, flag, payload};
+pub(crate) use node::{Key, Kind, Node, State, TaskNumber, VTable, flag, payload};
 pub(crate) use pool::class_of;
 
+pub(crate) use super::driver::Outcome;
 use super::driver::{AnyDriver, Completion, Driver, Known, Sqe, Ticket, Wait, Walk};
 use crate::util::contain::contain;
-use crate::util::plain::Plain;
 use cancel::Cancels;
 use pool::Pool;
 use starved::Starved;
@@ -41,8 +41,15 @@ use starved::Starved;
 /// Who wakes those who wait for finished ops: the loop knows its own tasks, and spares them the indirect call.
 pub(crate) trait Wakes {
     fn wake(&self, waker: Waker);
-    /// The same of a waker that the loop's runtime vouches for.
-    fn wake_plain(&self, task: Plain);
+    /// Wakes whichever task of the loop's own has this number.
+    fn wake_task(&self, task: TaskNumber);
+}
+
+/// An op's entry in the submission queue: where it stands, and what its completion will carry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Queued {
+    pub(crate) ticket: Ticket,
+    pub(crate) user_data: u64,
 }
 
 /// Counts that tell whether everything came back; see [`crate::runtime::Stats`].
@@ -251,17 +258,17 @@ impl Inflight {
         vtable: &'static VTable,
         sqe: Sqe,
         flags: Flags,
-        task: Option<Plain>,
-    ) -> Ticket {
+        task: Option<TaskNumber>,
+    ) -> Queued {
         // SAFETY: (I5) nodes live as long as the pool; shared access only.
         let head = unsafe { node.as_ref() };
         let drain = flags.contains(Flags::IO_DRAIN);
         head.vtable.set(Some(vtable));
-        head.begin_for(State::Queued, task);
+        let user_data = head.begin(task);
         head.opcode.set(sqe.opcode());
         head.attempts.set(0);
         // op-flow 4/8: node and SQE. The node owns the request from now until the terminal completion.
-        let sqe = sqe.user_data(head.key().user_data(Kind::Op)).flags(flags);
+        let sqe = sqe.user_data(user_data).flags(flags);
         // SAFETY: (I1) the node owns what the entry points to until its terminal completion.
         let ticket = unsafe { self.driver().push(sqe) };
         head.ticket.set(ticket.0);
@@ -269,7 +276,7 @@ impl Inflight {
             head.set(flag::DRAIN);
             self.drain_begins();
         }
-        ticket
+        Queued { ticket, user_data }
     }
 
     /// Holds back what comes after a drain, and ends what the drain would wait for in vain.
@@ -303,10 +310,10 @@ impl Inflight {
         self.driver().unlink(ticket);
     }
 
-    /// Gives a node of the class back whose request was taken out.
+    /// Gives a node of the class back whose request was taken out. `user_data` is what its entry carried.
     #[inline]
-    pub(crate) fn release(&self, node: NonNull<Node>, class: usize) {
-        self.pool.put(node, class);
+    pub(crate) fn release(&self, node: NonNull<Node>, user_data: u64, class: usize) {
+        self.pool.put(node, user_data, class);
     }
 
     /// Queues the read of the eventfd through which other threads wake this one, unless it is in flight already, or
@@ -361,7 +368,7 @@ impl Inflight {
                 Walk::Known(known) if known.len() > 0 => self.walk(tasks, known),
                 Walk::One(Some(completion)) => {
                     if !self.complete(tasks, completion) {
-                        self.dispatch_rare(tasks, completion.user_data, completion.res, completion.flags);
+                        self.dispatch_rare(tasks, completion);
                     }
                     1
                 }
@@ -395,7 +402,7 @@ impl Inflight {
         while let Some(completion) = unsafe { known.next() } {
             if !self.complete(tasks, completion) {
                 self.driver().hand_out(known);
-                self.dispatch_rare(tasks, completion.user_data, completion.res, completion.flags);
+                self.dispatch_rare(tasks, completion);
                 return before - known.len();
             }
         }
@@ -407,33 +414,31 @@ impl Inflight {
     /// Runs no foreign code. `false`: it is another, and nothing was done.
     #[inline]
     fn complete(&self, tasks: &impl Wakes, completion: Completion) -> bool {
-        // op-flow 6/8: CQE dispatched. The kind bits say whose it is; the generation, whether it is still awaited.
-        let key = Key::from_user_data(completion.user_data);
-        if completion.user_data != key.user_data(Kind::Op) {
-            return false;
-        }
-        let Some(node) = self.pool.find(key) else { return false };
-        // SAFETY: (I5) `find` gave a live node; shared access only.
+        // op-flow 6/8: CQE dispatched. The key says whose it is; the generation in it, whether it is still awaited.
+        let user_data = completion.user_data;
+        let Some(node) = self.pool.at(Key::from_user_data(user_data)) else { return false };
+        // SAFETY: (I5) `at` gave an initialised node; shared access only.
         let head = unsafe { node.as_ref() };
-        if io_uring::cqueue::more(completion.flags) || !head.is_plainly(State::Queued) {
+        if !head.is_plainly_queued_for(user_data) || completion.outcome.has_more() {
             return false;
         }
-        head.set_outcome(completion.res, completion.flags);
-        head.begin(State::Done);
+        head.outcome.set(completion.outcome);
+        head.end_plainly(user_data);
         // op-flow 7/8: node result and wake. The task is queued; its poll takes the result out of the node.
-        tasks.wake_plain(head.task());
+        tasks.wake_task(head.own_task());
         true
     }
 
     #[inline(never)]
-    fn dispatch_rare(&self, tasks: &impl Wakes, user_data: u64, res: i32, flags: u32) {
+    fn dispatch_rare(&self, tasks: &impl Wakes, completion: Completion) {
+        let Completion { user_data, outcome } = completion;
         let key = Key::from_user_data(user_data);
         match node::kind_of(user_data) {
             Some(Kind::Op) => match self.pool.find(key) {
-                Some(node) => self.complete_marked(tasks, node, res, flags),
+                Some(node) => self.complete_marked(tasks, node, outcome),
                 None => self.stale.set(self.stale.get() + 1),
             },
-            Some(Kind::Cancel) => self.cancel_answered(key, res),
+            Some(Kind::Cancel) => self.cancel_answered(key, outcome.res()),
             Some(Kind::Wake) => self.wake_armed.set(false),
             Some(Kind::Ignored) => {}
             None => self.stale.set(self.stale.get() + 1),
@@ -441,36 +446,37 @@ impl Inflight {
     }
 
     /// [`complete`](Self::complete) of a node with flags, or by a completion that is not its terminal one.
-    fn complete_marked(&self, tasks: &impl Wakes, node: NonNull<Node>, res: i32, flags: u32) {
+    fn complete_marked(&self, tasks: &impl Wakes, node: NonNull<Node>, outcome: Outcome) {
         // SAFETY: (I5) as in `complete`.
         let head = unsafe { node.as_ref() };
         if head.state() != State::Queued {
             self.stale.set(self.stale.get() + 1); // a second terminal completion of one op
             return;
         }
-        if io_uring::cqueue::more(flags) {
-            self.another(tasks, node, res, flags);
+        if outcome.has_more() {
+            self.another(tasks, node, outcome);
             return;
         }
         // A preset answer stands even when its chain was cut: it was received before the chain began, and is not lost.
         let res = if head.has(flag::PRESET) {
-            head.res()
+            head.outcome.get().res()
         } else if head.has(flag::NEUTRALIZED) {
             -libc::ECANCELED
         } else {
-            res
+            outcome.res()
         };
+        let outcome = Outcome::new(res, outcome.flags());
         if head.has(flag::NOTES_LAST) && !head.has(flag::PRESET | flag::NEUTRALIZED) {
-            self.note_last(node, res, flags);
+            self.note_last(node, outcome);
         }
-        head.set_outcome(res, flags);
-        head.set_state(State::Done);
+        head.outcome.set(outcome);
+        head.end();
         let drain = head.has(flag::DRAIN); // the node may be gone after the next lines
         if head.has(flag::ORPHAN) {
             self.orphans.set(self.orphans.get() - 1);
             self.abandon(node);
-        } else if let Some(waker) = head.take_waker() {
-            tasks.wake(waker);
+        } else {
+            Self::wake(tasks, head);
         }
         if drain {
             self.drain_ends(); // last: it runs wakers, and one of them may drop the future of this very node
@@ -478,16 +484,16 @@ impl Inflight {
     }
 
     /// The last completion of a request that wants to know of it at once.
-    fn note_last(&self, node: NonNull<Node>, res: i32, flags: u32) {
+    fn note_last(&self, node: NonNull<Node>, outcome: Outcome) {
         // SAFETY: (I5) as in `complete`.
         let Some(vtable) = (unsafe { node.as_ref() }).vtable.get() else { return };
         // SAFETY: (I1) the request is in the node and stays there; the vtable is its own, and runs no foreign code, which
         // could reach the request.
-        self.contained(|| unsafe { (vtable.last)(payload(node), res, flags) });
+        self.contained(|| unsafe { (vtable.last)(payload(node), outcome) });
     }
 
     /// A completion that is not the last one: the kernel still holds the request, which takes note of it.
-    fn another(&self, tasks: &impl Wakes, node: NonNull<Node>, res: i32, flags: u32) {
+    fn another(&self, tasks: &impl Wakes, node: NonNull<Node>, outcome: Outcome) {
         // SAFETY: (I5) as in `complete`.
         let head = unsafe { node.as_ref() };
         let Some(vtable) = head.vtable.get() else { return };
@@ -495,7 +501,7 @@ impl Inflight {
         let mut then = More::Quiet;
         // SAFETY: (I1) the request is in the node and stays there; the vtable is its own. As long as the future is there, this
         // runs no foreign code, which could drop it; once it is gone, nobody else reaches the request.
-        self.contained(|| then = unsafe { (vtable.more)(payload(node), res, flags, orphaned) });
+        self.contained(|| then = unsafe { (vtable.more)(payload(node), outcome, orphaned) });
         match then {
             More::Quiet => return,
             More::Wake => {}
@@ -507,8 +513,13 @@ impl Inflight {
                 }
             }
         }
-        if !head.has(flag::OTHER) {
-            tasks.wake_plain(head.task()); // it stays there for the next one
+        Self::wake(tasks, head);
+    }
+
+    /// Wakes who awaits the op. The node may be gone after this.
+    fn wake(tasks: &impl Wakes, head: &Node) {
+        if let Some(task) = head.task() {
+            tasks.wake_task(task); // it stays there for the next completion
         } else if let Some(waker) = head.take_waker() {
             tasks.wake(waker);
         }

@@ -22,6 +22,18 @@
 //! ```
 //!
 //! The generation grows each time a node is freed, so a completion that comes late or twice finds nobody.
+//!
+//! `life`, which says of what use a node is and how far along, is its key with other bits in the place of the kind:
+//!
+//! ```text
+//!   63            32 31             3   2      1    0
+//!  ┌────────────────┬────────────────┬────────┬───────┐
+//!  │   generation   │     index      │ marked │ state │
+//!  └────────────────┴────────────────┴────────┴───────┘
+//! ```
+//!
+//! Marked is a node with flags. One that has none and is `Queued` has the very word in `life` that its completion brings,
+//! and one that is `Done` that word plus one: either is seen by one comparison.
 #![allow(
     unsafe_code,
     reason = "whom a node wakes lies in an UnsafeCell that only the runtime's thread touches (I5)"
@@ -29,12 +41,11 @@
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
-use std::mem::{self, ManuallyDrop};
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::task::Waker;
 
-use super::Inflight;
-use crate::util::plain::Plain;
+use super::{Inflight, Outcome};
 
 /// What a completion's `user_data` stands for: its lowest three bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,42 +115,46 @@ pub(super) const MAX_NODES: usize = 1 << (32 - KIND_BITS);
 
 /// Where a node is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
+#[repr(u64)]
 pub(crate) enum State {
-    /// In the pool's free list.
-    Free,
     /// Its entry is in the submission queue or with the kernel; the terminal completion is still to come.
-    Queued,
+    Queued = Kind::Op as u64, // see `life`
     /// The terminal completion is here, and the future has not claimed it yet.
     Done,
+    /// In the pool's free list.
+    Free,
 }
 
-/// One bit each; see the drawing above. They share a word with the state, so that one look tells the usual case, which
-/// has none of them, from all others.
+/// The bits of `life` that are the state.
+const STATE: u64 = 3;
+/// The bit of `life` that says whether there are flags.
+const MARKED: u64 = 1 << 2;
+
+// The key's own bits are left alone.
+const _: () = assert!(STATE | MARKED == KIND_MASK);
+
+/// One bit each; see the drawing of the states.
 pub(crate) mod flag {
     /// The future is gone: nobody claims the result.
-    pub(crate) const ORPHAN: u16 = 1 << 2;
+    pub(crate) const ORPHAN: u16 = 1;
     /// The entry was made one that does nothing before the kernel saw it: whatever completes, the op was cancelled.
-    pub(crate) const NEUTRALIZED: u16 = 1 << 3;
+    pub(crate) const NEUTRALIZED: u16 = 1 << 1;
     /// A cancel was asked for; it is repeated until the terminal completion.
-    pub(crate) const CANCELLING: u16 = 1 << 4;
+    pub(crate) const CANCELLING: u16 = 1 << 2;
     /// The entry carries `IOSQE_IO_DRAIN`.
-    pub(crate) const DRAIN: u16 = 1 << 5;
+    pub(crate) const DRAIN: u16 = 1 << 3;
     /// The answer was known before: the entry only keeps the op's place in a chain, and `res` is set already.
-    pub(crate) const PRESET: u16 = 1 << 6;
+    pub(crate) const PRESET: u16 = 1 << 4;
     /// The request was told that it is an orphan.
-    pub(crate) const TOLD: u16 = 1 << 7;
+    pub(crate) const TOLD: u16 = 1 << 5;
     /// Whom to wake is not a task of ours: it is a waker of somebody else's, or nobody.
-    pub(crate) const OTHER: u16 = 1 << 8;
+    pub(crate) const OTHER: u16 = 1 << 6;
     /// The request takes note of its last completion as soon as that is there.
-    pub(crate) const NOTES_LAST: u16 = 1 << 9;
+    pub(crate) const NOTES_LAST: u16 = 1 << 7;
     /// The op has done all it will: only the word that the kernel has let go of the request is still to come, and no
     /// cancel brings that sooner.
-    pub(crate) const SETTLED: u16 = 1 << 10;
+    pub(crate) const SETTLED: u16 = 1 << 8;
 }
-
-/// The bits of a status that are the state; the others are flags.
-const STATE: u16 = 3;
 
 /// What is to be done after a completion that was not the last of its op.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,19 +179,27 @@ pub(crate) struct VTable {
     pub(crate) orphaned: unsafe fn(*mut u8),
     /// Lets the request take a gift, if that answers it; the kernel works on it.
     pub(crate) offer: unsafe fn(*mut u8, &mut dyn Any) -> bool,
-    /// Hands the request a completion that is not its last: result, flags, and whether the future is gone.
-    pub(crate) more: unsafe fn(*mut u8, i32, u32, bool) -> More,
-    /// Tells a request with `NOTES_LAST` of its last completion, before whoever awaits it looks: result and flags.
-    pub(crate) last: unsafe fn(*mut u8, i32, u32),
+    /// Hands the request a completion that is not its last, and tells it whether the future is gone.
+    pub(crate) more: unsafe fn(*mut u8, Outcome, bool) -> More,
+    /// Tells a request with `NOTES_LAST` of its last completion, before whoever awaits it looks.
+    pub(crate) last: unsafe fn(*mut u8, Outcome),
     /// Takes the request out of the node, releases the node, and disposes of the request and its result.
     pub(crate) abandon: unsafe fn(&Inflight, NonNull<Node>),
 }
+
+/// A task of the runtime that a node belongs to, by the number that the loop knows it by as long as it has not ended.
+///
+/// It takes less room than a waker, and less to wake: whose it is needs no look. Another task may have the number after
+/// it, which is then polled in vain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct TaskNumber(pub(crate) u32);
 
 /// Whom a node wakes. A task of ours takes no look to be woken: not whether there is one, nor whose the waker is, and
 /// nothing has to be cleared.
 #[repr(C)]
 union Awaiter {
-    task: Plain,
+    task: TaskNumber,
     other: ManuallyDrop<Option<Waker>>,
 }
 
@@ -187,17 +210,16 @@ pub(crate) struct Node {
     pub(super) vtable: Cell<Option<&'static VTable>>,
     /// Whom to wake at the terminal completion; `OTHER` says which it is.
     awaiter: UnsafeCell<Awaiter>,
-    /// Its place in the pool's table, and the count of its uses, by which a late completion is recognised.
-    pub(super) key: Cell<Key>,
-    /// The result, meaningful when `Done`, or before when `PRESET`, and above it `IORING_CQE_F_*` of the terminal
-    /// completion: one word, because they come as one.
-    outcome: Cell<u64>,
+    /// Its key, by which a late completion is recognised, its state, and whether it has flags: see the drawing above.
+    life: Cell<u64>,
+    /// That of the terminal completion, meaningful when `Done`, or before when `PRESET`.
+    pub(crate) outcome: Cell<Outcome>,
     /// Where the entry stands in the submission queue.
     pub(super) ticket: Cell<u64>,
     /// The next free node, while `Free`.
     pub(super) next: Cell<Option<NonNull<Node>>>,
-    /// The state, and the flags beside it.
-    status: Cell<u16>,
+    /// Meaningful while not `Free`.
+    flags: Cell<u16>,
     /// `IORING_OP_*`, to name an op the kernel does not know.
     pub(crate) opcode: Cell<u8>,
     /// How often its cancel was sent, which spaces the repetitions.
@@ -217,12 +239,12 @@ impl Node {
         Self {
             vtable: Cell::new(None),
             awaiter: UnsafeCell::new(Awaiter { other: ManuallyDrop::new(None) }),
-            key: Cell::new(Key::first(index)),
+            life: Cell::new(Key::first(index).0 | State::Free as u64),
             class,
-            outcome: Cell::new(0),
+            outcome: Cell::new(Outcome::new(0, 0)),
             ticket: Cell::new(0),
             next: Cell::new(None),
-            status: Cell::new(State::Free as u16 | flag::OTHER),
+            flags: Cell::new(flag::OTHER),
             opcode: Cell::new(0),
             attempts: Cell::new(0),
         }
@@ -231,58 +253,46 @@ impl Node {
     /// The node's key, as long as it is not freed.
     #[inline]
     pub(crate) fn key(&self) -> Key {
-        self.key.get()
-    }
-
-    /// The result.
-    #[inline]
-    pub(crate) fn res(&self) -> i32 {
-        self.outcome.get() as i32
-    }
-
-    /// `IORING_CQE_F_*` of the terminal completion.
-    #[inline]
-    pub(crate) fn cqe_flags(&self) -> u32 {
-        (self.outcome.get() >> 32) as u32
-    }
-
-    #[inline]
-    pub(crate) fn set_outcome(&self, res: i32, cqe_flags: u32) {
-        self.outcome.set(u64::from(res as u32) | u64::from(cqe_flags) << 32);
+        Key::from_user_data(self.life.get())
     }
 
     #[inline]
     pub(crate) fn state(&self) -> State {
-        match self.status.get() & STATE {
-            0 => State::Free,
-            1 => State::Queued,
-            _ => State::Done,
+        match self.life.get() & STATE {
+            0 => State::Queued,
+            1 => State::Done,
+            _ => State::Free,
         }
     }
 
-    /// Whether it is in this state, and has no flags.
+    /// Whether the op that was given `user_data` has its terminal completion still to come, for a task of ours that awaits
+    /// it, and has no flags.
     #[inline]
-    pub(super) fn is_plainly(&self, state: State) -> bool {
-        self.status.get() == state as u16
+    pub(super) fn is_plainly_queued_for(&self, user_data: u64) -> bool {
+        self.life.get() == user_data
     }
 
-    /// Changes the state, and leaves the flags.
+    /// Queued -> Done, of a node without flags. `user_data` is what its entry carried.
     #[inline]
-    pub(super) fn set_state(&self, state: State) {
-        self.status.set(self.status.get() & !STATE | state as u16);
+    pub(super) fn end_plainly(&self, user_data: u64) {
+        self.life.set(user_data | State::Done as u64);
     }
 
-    /// Changes the state, and takes the flags away.
-    #[inline]
-    pub(super) fn begin(&self, state: State) {
-        self.status.set(state as u16);
+    /// Queued -> Done. The flags stay.
+    pub(super) fn end(&self) {
+        self.life.set(self.life.get() & !STATE | State::Done as u64);
     }
 
     /// Whether the future that was given `user_data` finds its result here.
     #[inline]
     pub(crate) fn is_done_for(&self, user_data: u64) -> bool {
-        self.key().user_data(Kind::Op) == user_data
-            && self.status.get() & (STATE | flag::ORPHAN) == State::Done as u16
+        self.life.get() == user_data | State::Done as u64 || self.is_done_and_marked_for(user_data)
+    }
+
+    /// [`is_done_for`](Self::is_done_for) when it is not as plain as can be.
+    #[inline(never)]
+    fn is_done_and_marked_for(&self, user_data: u64) -> bool {
+        self.state() == State::Done && self.belongs_to(user_data)
     }
 
     /// Whether the future that was given `user_data` may still claim this node: not once a runtime that ends has
@@ -294,80 +304,104 @@ impl Node {
 
     #[inline]
     pub(crate) fn has(&self, flag: u16) -> bool {
-        self.status.get() & flag != 0
+        self.flags.get() & flag != 0
     }
 
     #[inline]
     pub(crate) fn set(&self, flag: u16) {
-        self.status.set(self.status.get() | flag);
+        self.flags.set(self.flags.get() | flag);
+        self.life.set(self.life.get() | MARKED);
     }
 
-    /// Changes the state, takes the flags away, and says whom to wake. To a node that holds no waker.
+    /// Free -> Queued, without flags, for this task of ours; without one, nobody is woken. Returns what the entry is to
+    /// carry.
     #[inline]
-    pub(super) fn begin_for(&self, state: State, task: Option<Plain>) {
-        match task {
-            Some(task) => {
-                self.begin(state);
-                // SAFETY: (I5) only the runtime's thread gets here, and no reference into the cell outlives a call. What is
-                // overwritten owns nothing, as this method asks.
-                unsafe { self.awaiter.get().write(Awaiter { task }) };
-            }
+    pub(super) fn begin(&self, task: Option<TaskNumber>) -> u64 {
+        debug_assert!(self.state() == State::Free, "a node is taken once");
+        let user_data = self.key().user_data(Kind::Op);
+        self.life.set(user_data | State::Queued as u64);
+        self.flags.set(0);
+        let awaiter = match task {
+            Some(task) => Awaiter { task },
             None => {
-                self.status.set(state as u16 | flag::OTHER);
-                // SAFETY: (I5) as above.
-                unsafe { self.awaiter.get().write(Awaiter { other: ManuallyDrop::new(None) }) };
+                self.set(flag::OTHER);
+                Awaiter { other: ManuallyDrop::new(None) }
             }
-        }
+        };
+        // SAFETY: (I5) only the runtime's thread gets here, and no reference into the cell outlives a call. A node that was
+        // free held no waker.
+        unsafe { self.awaiter.get().write(awaiter) };
+        user_data
+    }
+
+    /// Done -> Free: the node's next use has another key, so this one finds nobody from here on. `user_data` is what its
+    /// entry carried.
+    #[inline]
+    pub(super) fn free(&self, user_data: u64) {
+        debug_assert!(self.state() == State::Done, "a node is freed once, when the kernel has let go of it");
+        debug_assert!(self.key().user_data(Kind::Op) == user_data);
+        self.life.set(Key(user_data).next().0 | State::Free as u64);
     }
 
     /// The task to wake, of a node without `OTHER`.
     #[inline]
-    pub(super) fn task(&self) -> Plain {
+    pub(super) fn own_task(&self) -> TaskNumber {
         debug_assert!(!self.has(flag::OTHER));
-        // SAFETY: (I5) as in `begin_for`; without the flag it is a task of ours.
+        // SAFETY: (I5) as in `begin`; without the flag it is a task of ours.
         unsafe { (*self.awaiter.get()).task }
     }
 
-    /// Takes out whom to wake: nobody after this.
+    /// The task to wake, if it is one of ours.
+    #[inline]
+    pub(crate) fn task(&self) -> Option<TaskNumber> {
+        (!self.has(flag::OTHER)).then(|| self.own_task())
+    }
+
+    /// Nobody is woken from now on. Returns the waker if it was one of somebody else's: its drop is user code, for the
+    /// caller to run.
     pub(crate) fn take_waker(&self) -> Option<Waker> {
         let waker = if self.has(flag::OTHER) {
-            // SAFETY: (I5) as in `begin_for`; with the flag it is a waker or none, and the copy taken here is overwritten
+            // SAFETY: (I5) as in `begin`; with the flag it is a waker or none, and the copy taken here is overwritten
             // without a drop below.
             unsafe { ManuallyDrop::take(&mut (*self.awaiter.get()).other) }
         } else {
-            Some(self.task().waker())
+            None
         };
         self.set(flag::OTHER);
-        // SAFETY: (I5) as in `begin_for`: what was there was taken.
+        // SAFETY: (I5) as in `begin`: what was there was taken.
         unsafe { self.awaiter.get().write(Awaiter { other: ManuallyDrop::new(None) }) };
         waker
+    }
+
+    /// It is this task of ours that is woken. Returns the waker that was there: its drop is user code, for the caller to
+    /// run.
+    pub(crate) fn put_task(&self, task: TaskNumber) -> Option<Waker> {
+        let old = self.take_waker();
+        let flags = self.flags.get() & !flag::OTHER;
+        self.flags.set(flags);
+        if flags == 0 {
+            self.life.set(self.life.get() & !MARKED);
+        }
+        // SAFETY: (I5) as in `begin`: what was there was taken.
+        unsafe { self.awaiter.get().write(Awaiter { task }) };
+        old
     }
 
     /// Puts a waker in, and returns the one that was there: its drop is user code, for the caller to run.
     pub(crate) fn put_waker(&self, waker: Waker) -> Option<Waker> {
         let old = self.take_waker();
-        let awaiter = match Plain::of(&waker) {
-            Some(task) => {
-                mem::forget(waker); // a plain one owns nothing
-                self.status.set(self.status.get() & !flag::OTHER);
-                Awaiter { task }
-            }
-            None => Awaiter { other: ManuallyDrop::new(Some(waker)) },
-        };
-        // SAFETY: (I5) as in `begin_for`: what was there was taken.
-        unsafe { self.awaiter.get().write(awaiter) };
+        // SAFETY: (I5) as in `begin`: what was there was taken.
+        unsafe { self.awaiter.get().write(Awaiter { other: ManuallyDrop::new(Some(waker)) }) };
         old
     }
 
-    /// Whether waking the stored waker wakes the same task as `waker`.
+    /// Whether the stored waker, if it is none of a task of ours, wakes the same task as `waker`.
     #[inline]
     pub(crate) fn will_wake(&self, waker: &Waker) -> bool {
-        if !self.has(flag::OTHER) {
-            return self.task().waker().will_wake(waker);
-        }
-        // SAFETY: (I5) as in `begin_for`; with the flag it is a waker or none. A shared look for the length of a
+        // SAFETY: (I5) as in `begin`; with the flag it is a waker or none. A shared look for the length of a
         // comparison of two pointers; no user code runs.
-        unsafe { (*self.awaiter.get()).other.as_ref().is_some_and(|own| own.will_wake(waker)) }
+        self.has(flag::OTHER)
+            && unsafe { (*self.awaiter.get()).other.as_ref().is_some_and(|own| own.will_wake(waker)) }
     }
 }
 

@@ -77,23 +77,25 @@ impl Pool {
 
     /// Returns a node of the class whose request was taken out: from here on its key finds nobody.
     #[inline]
-    pub(super) fn put(&self, node: NonNull<Node>, class: usize) {
+    pub(super) fn put(&self, node: NonNull<Node>, user_data: u64, class: usize) {
         // SAFETY: (I5) nodes live as long as the pool; shared access only.
         let head = unsafe { node.as_ref() };
-        debug_assert!(head.state() != State::Free, "a node is freed once");
         debug_assert!(usize::from(head.class) == class);
-        head.begin(State::Free);
-        head.key.set(head.key.get().next());
+        head.free(user_data);
         head.next.set(self.free[class].replace(Some(node)));
     }
 
     /// The node of a key, if it is still in that use: freeing a node ends the life of its key.
     #[inline]
     pub(super) fn find(&self, key: Key) -> Option<NonNull<Node>> {
-        let node = *self.table().get(key.index())?;
-        // SAFETY: (I5) every node in the table is initialised; shared access only.
-        let head = unsafe { node.as_ref() };
-        (head.key.get() == key).then_some(node)
+        // SAFETY: (I5) `at` gives an initialised node; shared access only.
+        self.at(key).filter(|node| unsafe { node.as_ref() }.key() == key)
+    }
+
+    /// The node that a key was of, in whatever use it is now.
+    #[inline]
+    pub(super) fn at(&self, key: Key) -> Option<NonNull<Node>> {
+        self.table().get(key.index()).copied()
     }
 
     /// Calls `visit` for every node that is not free. `visit` may free the node it is given, and start new ops.

@@ -163,6 +163,7 @@ impl Tasks {
     }
 
     /// Queues whichever task is in the slot: what a wake from another thread leaves of its id.
+    #[inline]
     pub(crate) fn wake_slot(&self, index: u32) {
         if let Some(slot) = self.slots().get(index as usize)
             && slot.next.get() == RESTING

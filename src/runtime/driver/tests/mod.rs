@@ -50,8 +50,8 @@ fn push(driver: &mut impl Driver, sqe: Sqe) -> Ticket {
 /// Everything that is there now, as `(user_data, res)`.
 fn reap(driver: &mut impl Driver) -> Vec<(u64, i32)> {
     let mut all = Vec::new();
-    while let Some(Completion { user_data, res, .. }) = driver.next() {
-        all.push((user_data, res));
+    while let Some(Completion { user_data, outcome }) = driver.next() {
+        all.push((user_data, outcome.res()));
     }
     driver.publish();
     all
