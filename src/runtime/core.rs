@@ -1,7 +1,10 @@
 //! One runtime's state: its tasks, timers, ops in flight, and its entry in the registry.
 //!
 //! Knows: all parts of the runtime, one level deep. Does not know: in which order a turn uses them (`run_loop`).
-#![allow(unsafe_code, reason = "a task is reached through a pointer to its header")]
+#![allow(
+    unsafe_code,
+    reason = "a task is reached through a pointer to its header, the waker of a poll through a cell"
+)]
 
 use std::cell::{Cell, UnsafeCell};
 use std::marker::PhantomData;
