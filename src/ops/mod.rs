@@ -70,7 +70,9 @@ pub use fd::{AnyFd, Fd, FdTable, FixedFd, IntoFd, TableFull};
 pub use features::Feature;
 pub use fsync::fsync;
 pub(crate) use link_timeout::{LinkTimer, link_timer};
-pub use multishot::{Multishot, accept_multishot, poll_multishot, timeout_multishot};
+pub use multishot::{
+    Multishot, accept_multishot, poll_multishot, read_multishot, recv_multishot, timeout_multishot,
+};
 pub use nop::nop;
 pub use op::Op;
 pub use open::{open, open_at};
@@ -105,7 +107,9 @@ pub mod requests {
     };
     pub use super::fsync::Fsync;
     pub use super::message::{Addressed, Message, Several, Single};
-    pub use super::multishot::{AcceptMultishot, PollMultishot, Source, TimeoutMultishot};
+    pub use super::multishot::{
+        AcceptMultishot, FillMultishot, PollMultishot, ReadMultishot, RecvMultishot, Source, TimeoutMultishot,
+    };
     pub use super::nop::Nop;
     pub use super::open::Open;
     pub use super::poll_add::PollAdd;

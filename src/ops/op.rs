@@ -630,6 +630,7 @@ impl<R: Request> Held<R> {
     };
     const VTABLE: VTable = VTable {
         orphaned: Self::orphaned,
+        withdrawn: Self::withdrawn,
         offer: Self::offer,
         more: Self::more,
         last: Self::last,
@@ -697,6 +698,11 @@ impl<R: Request> Held<R> {
         // SAFETY: (I1) the dispatcher calls this with the payload of a node of this vtable, while the request is in it.
         // The kernel may touch what the request points to, never the request's own bookkeeping.
         unsafe { (*Self::locate(place)).orphaned() };
+    }
+
+    unsafe fn withdrawn(place: *mut u8) {
+        // SAFETY: (I1) as in `orphaned`.
+        unsafe { (*Self::locate(place)).withdrawn() };
     }
 
     unsafe fn offer(place: *mut u8, gift: &mut dyn Any) -> bool {

@@ -20,13 +20,14 @@ use std::ptr;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use io_uring::opcode;
 use io_uring::squeue::{Entry, Flags};
+use io_uring::{opcode, types};
 
 use super::buf::{BufPool, Bundle, Claim, Hungry, Pool, PoolBuf};
 use super::chain::{Chain, EntryFlags, Link, RingOperation};
 use super::fd::salvage::{Place, Take};
 use super::fd::{AnyFd, Fd, IntoFd};
+use super::features::{self, Feature};
 use super::op::Op;
 use super::read::{CURRENT, position};
 use super::received::poll_received;
@@ -36,6 +37,8 @@ use crate::runtime::driver::Sqe;
 
 /// `IORING_RECVSEND_POLL_FIRST`: wait for bytes before a buffer is asked for.
 const POLL_FIRST: u16 = 1 << 0;
+/// `IORING_RECV_MULTISHOT`.
+const MULTISHOT: u16 = 1 << 1;
 /// `IORING_RECVSEND_BUNDLE`: as many buffers as it takes.
 pub(super) const BUNDLE: u16 = 1 << 4;
 
@@ -45,7 +48,7 @@ pub trait Filled: Filling {}
 impl<T: Filling> Filled for T {}
 
 /// What an op asks of it.
-pub trait Filling: Default + fmt::Debug + 'static {
+pub trait Filling: Default + Unpin + fmt::Debug + 'static {
     const BUNDLED: bool;
 
     fn claim(pool: &Arc<Pool>, result: &io::Result<u32>, flags: u32) -> Claim<Self>;
@@ -94,7 +97,7 @@ pub trait Ask: Asking {}
 impl<A: Asking> Ask for A {}
 
 /// What distinguishes the calls.
-pub trait Asking: fmt::Debug + 'static {
+pub trait Asking: Unpin + fmt::Debug + 'static {
     /// Whether it can be told to wait for bytes before it takes a buffer.
     const POLLS_FIRST: bool;
     /// Whether fewer bytes than there is room for break a chain.
@@ -103,7 +106,13 @@ pub trait Asking: fmt::Debug + 'static {
     /// Whether what it receives is gone from the descriptor, and was next in its order.
     fn consumes(&self) -> bool;
 
-    fn entry(&self, number: io_uring::types::Fd, pool: &Pool, flags: u16) -> Entry;
+    fn entry(&self, number: types::Fd, pool: &Pool, flags: u16) -> Entry;
+
+    /// What the kernel must have for `entry_multi`.
+    const MULTISHOT: Feature;
+
+    /// One that goes on completing.
+    fn entry_multi(&self, number: types::Fd, pool: &Pool, flags: u16) -> Entry;
 }
 
 /// A receive.
@@ -118,9 +127,16 @@ impl Asking for AskRecv {
         true
     }
 
-    fn entry(&self, number: io_uring::types::Fd, pool: &Pool, flags: u16) -> Entry {
+    fn entry(&self, number: types::Fd, pool: &Pool, flags: u16) -> Entry {
         let len = if flags & BUNDLE != 0 { 0 } else { pool.size() }; // of a bundle the limit for all of it: none
         opcode::Recv::new(number, ptr::null_mut(), len).buf_group(pool.group()).ioprio(flags).build()
+    }
+
+    const MULTISHOT: Feature = Feature::RecvMultishot;
+
+    fn entry_multi(&self, number: types::Fd, pool: &Pool, flags: u16) -> Entry {
+        let flags = flags | MULTISHOT;
+        opcode::Recv::new(number, ptr::null_mut(), 0).buf_group(pool.group()).ioprio(flags).build()
     }
 }
 
@@ -128,6 +144,13 @@ impl Asking for AskRecv {
 #[derive(Debug)]
 pub struct AskRead {
     offset: u64,
+}
+
+impl AskRead {
+    /// At the current position.
+    pub(super) fn current() -> Self {
+        Self { offset: CURRENT }
+    }
 }
 
 impl Asking for AskRead {
@@ -138,9 +161,15 @@ impl Asking for AskRead {
         self.offset == CURRENT
     }
 
-    fn entry(&self, number: io_uring::types::Fd, pool: &Pool, _flags: u16) -> Entry {
+    fn entry(&self, number: types::Fd, pool: &Pool, _flags: u16) -> Entry {
         let entry = opcode::Read::new(number, ptr::null_mut(), pool.size());
         entry.offset(self.offset).buf_group(pool.group()).build()
+    }
+
+    const MULTISHOT: Feature = Feature::ReadMultishot;
+
+    fn entry_multi(&self, number: types::Fd, pool: &Pool, _flags: u16) -> Entry {
+        opcode::ReadMulti::new(number, 0, pool.group()).offset(self.offset).build()
     }
 }
 
@@ -152,6 +181,10 @@ struct Fill<A: Ask, F: AnyFd, T: Filled> {
     hungry: Hungry,
     /// `POLL_FIRST`, `BUNDLE`.
     flags: u16,
+    /// It was refused a buffer before it had waited for bytes.
+    polled: bool,
+    /// It was refused a bundle: if it is not refused without, the kernel lacks that.
+    doubted: bool,
     /// The file that was there when it began.
     tenant: F::Tenant,
     /// What came.
@@ -165,7 +198,7 @@ enum Outcome<A: Ask, F: AnyFd, T: Filled> {
     Done(io::Result<T>),
     /// There was no buffer.
     Starved(Fill<A, F, T>),
-    /// Perhaps the kernel did not know one of the flags.
+    /// Perhaps the kernel does not know bundles.
     Refused(Fill<A, F, T>, io::Error),
 }
 
@@ -190,8 +223,12 @@ unsafe impl<A: Ask, F: AnyFd, T: Filled> Request for Fill<A, F, T> {
     }
 
     fn sqe(&mut self) -> Sqe {
+        if T::BUNDLED && !self.doubted && Feature::RecvBundle.may_be_there() {
+            self.flags |= BUNDLE;
+        }
         let entry = self.ask.entry(self.fd.number(), self.pool(), self.flags);
-        self.fd.address(entry).flags(Flags::BUFFER_SELECT)
+        let entry = self.fd.address(entry).flags(Flags::BUFFER_SELECT);
+        if self.flags & BUNDLE != 0 { Feature::RecvBundle.entry(entry) } else { entry }
     }
 
     fn orphaned(&mut self) {
@@ -206,15 +243,20 @@ unsafe impl<A: Ask, F: AnyFd, T: Filled> Request for Fill<A, F, T> {
 
     fn finish(mut self, result: io::Result<u32>, _flags: u32) -> Self::Output {
         let got = mem::replace(&mut self.got, Claim::Nothing);
+        if self.doubted && result.is_ok() {
+            Feature::RecvBundle.is_missing();
+        }
         let done = match result {
             Ok(0) => Ok(T::default()),
             Ok(_) => match got {
                 Claim::Got(filled) => Ok(filled),
                 Claim::Nothing | Claim::Disowned => Err(Claim::<T>::disowned()),
             },
+            Err(error) if self.flags & BUNDLE != 0 && features::may_be_lacking(&error) => {
+                return Outcome::Refused(self, error);
+            }
             Err(error) => match error.raw_os_error() {
                 Some(libc::ENOBUFS) => return Outcome::Starved(self),
-                Some(libc::EINVAL) if self.flags != 0 => return Outcome::Refused(self, error),
                 Some(libc::EBADF) if self.pool().is_elsewhere() => Err(Pool::elsewhere()),
                 _ => self.fd.explain(Err(error)),
             },
@@ -281,7 +323,9 @@ impl<A: Ask, F: AnyFd, T: Filled> Pooled<A, F, T> {
             ask,
             fd,
             hungry,
-            flags: if T::BUNDLED { BUNDLE } else { 0 },
+            flags: 0,
+            polled: false,
+            doubted: false,
             tenant: Default::default(),
             got: Claim::Nothing,
             taken: None,
@@ -320,7 +364,8 @@ impl<A: Ask, F: AnyFd, T: Filled> Future for Pooled<A, F, T> {
                     Outcome::Done(outcome) => return this.finish(outcome),
                     Outcome::Refused(_, error) if this.chained => return this.finish(Err(error)),
                     Outcome::Refused(mut fill, _) => {
-                        fill.flags = 0; // if it was not that, the kernel says so again
+                        fill.flags &= !BUNDLE; // if it was not that, the kernel says so again
+                        fill.doubted = true;
                         this.ask_again(fill);
                     }
                     Outcome::Starved(_) if this.chained => {
@@ -329,11 +374,15 @@ impl<A: Ask, F: AnyFd, T: Filled> Future for Pooled<A, F, T> {
                     Outcome::Starved(_) if this.cancelled => {
                         return this.finish(Err(io::Error::from_raw_os_error(libc::ECANCELED)));
                     }
-                    Outcome::Starved(mut fill) if A::POLLS_FIRST && fill.flags & POLL_FIRST == 0 => {
-                        fill.flags |= POLL_FIRST; // there may be no bytes to have a buffer for
+                    Outcome::Starved(mut fill) if A::POLLS_FIRST && !fill.polled => {
+                        fill.polled = true; // there may be no bytes to have a buffer for
+                        fill.flags |= POLL_FIRST;
                         this.ask_again(fill);
                     }
-                    Outcome::Starved(fill) => this.stage = Stage::Refused(fill),
+                    Outcome::Starved(mut fill) => {
+                        fill.flags &= !POLL_FIRST; // there are
+                        this.stage = Stage::Refused(fill);
+                    }
                 },
                 Stage::Refused(fill) => {
                     if this.cancelled {
@@ -540,7 +589,7 @@ fn too_late() -> ! {
 /// # }
 /// ```
 pub fn read_pooled<F: IntoFd>(fd: F, pool: &BufPool) -> ReadPooled<F::Fd> {
-    Pooled::new(AskRead { offset: CURRENT }, fd.into_fd(), Hungry::new(pool))
+    Pooled::new(AskRead::current(), fd.into_fd(), Hungry::new(pool))
 }
 
 impl<F: AnyFd> ReadPooled<F> {

@@ -66,6 +66,10 @@ pub unsafe trait Request: Sized + 'static {
     /// The future is gone while the kernel works on the request; `abandon` will follow with the terminal completion.
     fn orphaned(&mut self) {}
 
+    /// The future is gone, and the kernel has not seen the request and will not: its entry has become one that does nothing.
+    /// `abandon` will follow with the completion of that. What the request has of others goes back now.
+    fn withdrawn(&mut self) {}
+
     /// Something has come to light that may answer this request while the kernel works on it: takes it if it does, and
     /// says so. The kernel is then asked to stop, and `finish` or `abandon` follows with whatever came of that.
     fn offer(&mut self, gift: &mut dyn Any) -> bool {

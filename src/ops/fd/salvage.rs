@@ -344,6 +344,16 @@ fn wake_all(wakers: Vec<Waker>) {
 
 /// Whether a read takes one message, and what does not fit is cut off: datagrams and sequenced packets.
 pub(crate) fn keeps_boundaries(fd: BorrowedFd<'_>) -> bool {
+    kind_of_socket(fd).is_some_and(|kind| kind != libc::SOCK_STREAM)
+}
+
+/// Whether a message may be empty, so that a receive of nothing is not the end.
+pub(crate) fn has_no_end(fd: BorrowedFd<'_>) -> bool {
+    kind_of_socket(fd).is_some_and(|kind| kind == libc::SOCK_DGRAM || kind == libc::SOCK_RAW)
+}
+
+/// `SOCK_*`; `None` of what is no socket: a pipe, a terminal, a file.
+fn kind_of_socket(fd: BorrowedFd<'_>) -> Option<libc::c_int> {
     let mut kind: libc::c_int = 0;
     let mut len = size_of_val(&kind) as libc::socklen_t;
     // SAFETY: (local) both pointers are to locals of the size that `len` says.
@@ -351,5 +361,5 @@ pub(crate) fn keeps_boundaries(fd: BorrowedFd<'_>) -> bool {
         let kind = (&raw mut kind).cast();
         libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_TYPE, kind, &raw mut len)
     };
-    done == 0 && kind != libc::SOCK_STREAM // ENOTSOCK: a pipe, a terminal, a file: streams all
+    (done == 0).then_some(kind)
 }

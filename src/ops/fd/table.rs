@@ -450,6 +450,10 @@ impl Hold for FixedFd {
         self.file().messages
     }
 
+    fn has_no_end(&self) -> bool {
+        false
+    }
+
     fn tenant(&self) -> u32 {
         self.file().opens
     }

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use io_uring::squeue::Entry;
 use io_uring::types;
 
-use super::salvage::{Envelope, Place, Salvage, keeps_boundaries};
+use super::salvage::{Envelope, Place, Salvage, has_no_end, keeps_boundaries};
 use super::{Fd, FixedFd};
 use crate::runtime::driver::Sqe;
 
@@ -57,9 +57,9 @@ pub trait AnyFd: Hold {}
 impl<H: Hold> AnyFd for H {}
 
 /// What an op asks of its hold. The ways of an [`Fd`] are free: there is nothing to look at.
-pub trait Hold: std::fmt::Debug + 'static {
+pub trait Hold: Clone + Unpin + std::fmt::Debug + 'static {
     /// Says which file it is that stands there, where that can change.
-    type Tenant: Copy + Default + std::fmt::Debug;
+    type Tenant: Copy + Default + Unpin + std::fmt::Debug;
 
     /// The number.
     fn number(&self) -> types::Fd;
@@ -75,6 +75,9 @@ pub trait Hold: std::fmt::Debug + 'static {
 
     /// Whether a read takes one message, and what does not fit is cut off.
     fn keeps_boundaries(&self) -> bool;
+
+    /// Whether a receive of nothing may be an empty message, and not the end.
+    fn has_no_end(&self) -> bool;
 
     /// The file that stands there now.
     fn tenant(&self) -> Self::Tenant;
@@ -133,6 +136,10 @@ impl Hold for Fd {
 
     fn keeps_boundaries(&self) -> bool {
         keeps_boundaries(self.as_fd())
+    }
+
+    fn has_no_end(&self) -> bool {
+        has_no_end(self.as_fd())
     }
 
     #[inline]

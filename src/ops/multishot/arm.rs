@@ -149,6 +149,10 @@ unsafe impl<S: Source> Request for Arm<S> {
         self.give_back();
     }
 
+    fn withdrawn(&mut self) {
+        self.give_back(); // not only when the entry has come back: who comes next would overtake it
+    }
+
     fn offer(&mut self, gift: &mut dyn Any) -> bool {
         let item = self.source.offer(gift);
         let taken = item.is_some();

@@ -39,6 +39,7 @@
 mod accept;
 mod arm;
 mod poll;
+mod pooled;
 mod source;
 mod timeout;
 
@@ -62,6 +63,7 @@ use arm::{Arm, Ended, Why};
 pub(super) use accept::after_accept;
 pub use accept::{AcceptMultishot, accept_multishot};
 pub use poll::{PollMultishot, poll_multishot};
+pub use pooled::{FillMultishot, ReadMultishot, RecvMultishot, read_multishot, recv_multishot};
 pub use source::Source;
 #[allow(unused_imports, reason = "for the sources of other families")]
 pub(super) use source::{Came, Shot, Then};

@@ -130,6 +130,11 @@ impl Inflight {
                 // SAFETY: (I1) the request is in the node and stays there; the vtable is its own.
                 self.contained(|| unsafe { (vtable.orphaned)(payload(node)) });
             }
+        } else if head.has(flag::NEUTRALIZED)
+            && let Some(vtable) = head.vtable.get()
+        {
+            // SAFETY: (I1) as above.
+            self.contained(|| unsafe { (vtable.withdrawn)(payload(node)) });
         }
         let waker = head.take_waker();
         self.contained(|| drop(waker));

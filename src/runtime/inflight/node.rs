@@ -177,6 +177,8 @@ pub enum More {
 pub(crate) struct VTable {
     /// The future is gone while the kernel works on the request.
     pub(crate) orphaned: unsafe fn(*mut u8),
+    /// The future is gone, and the kernel will not see the request.
+    pub(crate) withdrawn: unsafe fn(*mut u8),
     /// Lets the request take a gift, if that answers it; the kernel works on it.
     pub(crate) offer: unsafe fn(*mut u8, &mut dyn Any) -> bool,
     /// Hands the request a completion that is not its last, and tells it whether the future is gone.

@@ -28,6 +28,11 @@ impl Hungry {
         Self { pool: Arc::clone(&pool.0), place: Place::new() }
     }
 
+    /// The same pool, for another op.
+    pub(crate) fn another(&self) -> Self {
+        Self { pool: Arc::clone(&self.pool), place: Place::new() }
+    }
+
     pub(crate) fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
