@@ -103,6 +103,8 @@ mod prose {
     mod channels {}
     #[doc = include_str!("../docs/guide/combinators.md")]
     mod combinators {}
+    #[doc = include_str!("../docs/guide/multishot.md")]
+    mod multishot {}
     #[doc = include_str!("../docs/guide/select.md")]
     mod select {}
 }
