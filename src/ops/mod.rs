@@ -22,6 +22,7 @@ mod fd;
 mod features;
 mod fsync;
 mod link_timeout;
+mod mailbox;
 mod message;
 mod multishot;
 mod nop;
@@ -70,6 +71,7 @@ pub use fd::{AnyFd, Fd, FdTable, FixedFd, IntoFd, TableFull};
 pub use features::Feature;
 pub use fsync::fsync;
 pub(crate) use link_timeout::{LinkTimer, link_timer};
+pub use mailbox::{Mail, MailAddress, Mailbox, Receive, message, pass_fd};
 pub use multishot::{
     Multishot, accept_multishot, poll_multishot, read_multishot, recv_multishot, timeout_multishot,
 };
@@ -106,6 +108,7 @@ pub mod requests {
         SocketDirect,
     };
     pub use super::fsync::Fsync;
+    pub use super::mailbox::{PassFd, SendMessage};
     pub use super::message::{Addressed, Message, Several, Single};
     pub use super::multishot::{
         AcceptMultishot, FillMultishot, PollMultishot, ReadMultishot, RecvMultishot, Source, TimeoutMultishot,

@@ -13,6 +13,7 @@
 mod cancel;
 mod node;
 mod pool;
+mod posts;
 mod starved;
 mod tables;
 
@@ -30,12 +31,14 @@ use io_uring::{opcode, types};
 pub use node::More;
 pub(crate) use node::{Key, Kind, Node, State, TaskNumber, VTable, flag, payload};
 pub(crate) use pool::class_of;
+pub(crate) use posts::{Post, PostKey};
 
 pub(crate) use super::driver::Outcome;
 use super::driver::{AnyDriver, Completion, Driver, Known, Sqe, Ticket, Wait, Walk};
 use crate::util::contain::contain;
 use cancel::Cancels;
 use pool::Pool;
+use posts::Posts;
 use starved::Starved;
 
 /// Who wakes those who wait for finished ops: the loop knows its own tasks, and spares them the indirect call.
@@ -85,6 +88,8 @@ pub(crate) struct Inflight {
     closed: Cell<usize>,
     /// Tasks whose op may not be queued now, to be woken when it may.
     starved: Starved,
+    /// Whom other rings post to.
+    posts: Posts,
     stale: Cell<u64>,
     completions: Cell<u64>,
     contained: Cell<u64>,
@@ -102,6 +107,7 @@ impl Inflight {
             eventfd: Cell::new(-1),
             closed: Cell::new(0),
             starved: Starved::new(),
+            posts: Posts::default(),
             stale: Cell::new(0),
             completions: Cell::new(0),
             contained: Cell::new(0),
@@ -440,6 +446,7 @@ impl Inflight {
             },
             Some(Kind::Cancel) => self.cancel_answered(key, outcome.res()),
             Some(Kind::Wake) => self.wake_armed.set(false),
+            Some(Kind::Posted) => self.posted(user_data),
             Some(Kind::Ignored) => {}
             None => self.stale.set(self.stale.get() + 1),
         }

@@ -59,9 +59,11 @@ pub(crate) enum Kind {
     Wake = 2,
     /// An entry whose completion means nothing to anybody.
     Ignored = 3,
+    /// Another ring has posted it: the rest is not a node's key, see `posts`.
+    Posted = 4,
 }
 
-const KIND_BITS: u32 = 3;
+pub(super) const KIND_BITS: u32 = 3;
 const KIND_MASK: u64 = (1 << KIND_BITS) - 1;
 
 /// The key of a node: `user_data` without the kind.
@@ -106,6 +108,7 @@ pub(super) fn kind_of(user_data: u64) -> Option<Kind> {
         1 => Some(Kind::Cancel),
         2 => Some(Kind::Wake),
         3 => Some(Kind::Ignored),
+        4 => Some(Kind::Posted),
         _ => None,
     }
 }

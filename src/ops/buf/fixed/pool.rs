@@ -203,9 +203,9 @@ enum Stage {
 }
 
 impl TakeFixed {
-    /// Leaves the line. What was promised is the next one's.
-    fn leave(&mut self) {
-        let Stage::Waiting(number) = mem::replace(&mut self.stage, Stage::Ended) else { return };
+    /// Leaves the line, with its waker. What was promised is the next one's.
+    fn leave(&mut self) -> Option<Waker> {
+        let Stage::Waiting(number) = mem::replace(&mut self.stage, Stage::Ended) else { return None };
         let mut state = self.pool.state();
         let (left, woken) = match state.place(number) {
             Some(at) => (state.waiting.remove(at), None),
@@ -215,8 +215,8 @@ impl TakeFixed {
             }
         };
         drop(state);
-        contain(|| drop(left)); // a foreign waker's drop is user code (I7)
         wake(woken);
+        left.map(|(_, waker)| waker)
     }
 }
 
@@ -270,13 +270,14 @@ impl Future for TakeFixed {
 impl Operation for TakeFixed {
     fn request_cancel(mut self: Pin<&mut Self>) {
         if self.stage != Stage::Ended {
-            self.leave();
+            let waker = self.leave();
             self.stage = Stage::Cancelled;
+            wake(waker);
         }
     }
 
     fn poll_discard(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
-        self.leave();
+        drop(self.leave());
         self.stage = Stage::Ended;
         Poll::Ready(())
     }
@@ -288,7 +289,7 @@ impl Operation for TakeFixed {
 
 impl Drop for TakeFixed {
     fn drop(&mut self) {
-        self.leave();
+        drop(self.leave());
     }
 }
 
