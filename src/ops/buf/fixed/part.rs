@@ -45,8 +45,8 @@ use super::region::Region;
 ///
 /// // The same bytes to two pipes at once.
 /// let head = Arc::new(head);
-/// let (one, two) = (std::io::pipe()?, std::io::pipe()?);
-/// let ((a, head), (b, _)) = (ops::write(&one.1.into(), head.clone()) & ops::write(&two.1.into(), head)).await;
+/// let ((_r1, one), (_r2, two)) = (std::io::pipe()?, std::io::pipe()?);
+/// let ((a, head), (b, _)) = (ops::write(one, head.clone()) & ops::write(two, head)).await;
 /// assert_eq!((a?, b?), (n, n));
 ///
 /// let head = Arc::into_inner(head).expect("the ops have given theirs back");
