@@ -1,7 +1,9 @@
 //! `Select`: arms that stay.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,8 +11,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
 use futures::executor::block_on;
+use millstream::channel::{self, TryPopError};
 use millstream::combinators::Select;
-use millstream::{channel, ops};
+use millstream::ops;
 
 /// A waker that counts.
 #[derive(Default)]
@@ -176,4 +179,36 @@ fn a_ring_op_is_made_anew_each_time() {
             assert_eq!((key, received.expect("received"), buffer), (bytes, 4, vec![n; 4]));
         }
     });
+}
+
+#[test]
+fn an_arm_that_panics_stays_in_the_set() {
+    let ((ready_tx, ready), (tx, rx)) = (channel::bounded(1), channel::bounded(1));
+    ready_tx.try_push(1).unwrap();
+    let panics = Cell::new(true);
+    let mut select = Select::new();
+    let panicking = select.add(|| {
+        assert!(!panics.take(), "the arm panics");
+        ready.pop()
+    });
+    let popping = select.add(|| rx.pop());
+    let poll_next = |select: &mut Select<'_, u32>| poll(select.next(), Waker::noop());
+    let panicked = catch_unwind(AssertUnwindSafe(|| poll_next(&mut select)));
+    assert!(panicked.is_err());
+    tx.try_push(2).unwrap();
+    assert_eq!(poll_next(&mut select), Poll::Ready(Some((popping, 2))), "it was marked first");
+    assert_eq!(poll_next(&mut select), Poll::Ready(Some((panicking, 1))), "and the other after it");
+}
+
+#[test]
+fn no_peer_completes_a_push_that_waits_in_a_set() {
+    let (tx, rx) = channel::bounded(1);
+    tx.try_push(6).unwrap();
+    let mut select = Select::new();
+    select.add_once(tx.push(7));
+    assert!(poll(select.next(), Waker::noop()).is_pending());
+    assert_eq!(rx.try_pop(), Ok(6));
+    assert_eq!(rx.try_pop(), Err(TryPopError::Empty), "no turn has said that it took effect");
+    assert!(poll(select.next(), Waker::noop()).is_ready());
+    assert_eq!(rx.try_pop(), Ok(7));
 }

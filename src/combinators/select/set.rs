@@ -6,7 +6,7 @@ use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 
 use pin_project_lite::pin_project;
 use slab::Slab;
@@ -223,7 +223,8 @@ impl<'a, T: 'a> Select<'a, T> {
     ///
     /// # Panics
     ///
-    /// None of its own; a panic of an arm's operation passes through.
+    /// None of its own; a panic of an arm's operation passes through. The arm stays in the set, and is polled again at a later
+    /// turn, after those that were woken before.
     #[allow(clippy::should_implement_trait, reason = "as `StreamExt::next` of futures, which is awaited too")]
     pub fn next(&mut self) -> Next<'_, 'a, T> {
         Next { select: self }
@@ -236,7 +237,10 @@ impl<'a, T: 'a> Select<'a, T> {
             for _ in 0..self.marks.gather() {
                 let Some(index) = self.marks.next() else { break };
                 let Some(arm) = self.arms.get_mut(index as usize) else { continue };
-                match arm.source.as_mut().poll(&mut Context::from_waker(&arm.waker)) {
+                let again = Again { marks: &self.marks, arm: &arm.waker };
+                let polled = arm.source.as_mut().poll(&mut Context::from_waker(&arm.waker));
+                mem::forget(again);
+                match polled {
                     Poll::Pending => {}
                     Poll::Ready(Some(output)) => {
                         self.marks.set(&arm.waker); // it begins anew, behind those that were woken before
@@ -256,6 +260,19 @@ impl<'a, T: 'a> Select<'a, T> {
                 return Poll::Pending;
             }
         }
+    }
+}
+
+/// Marks an arm again whose poll ends by a panic: it is polled once more at a later turn, rather than never.
+struct Again<'m> {
+    marks: &'m Marks,
+    arm: &'m Waker,
+}
+
+impl Drop for Again<'_> {
+    #[cold]
+    fn drop(&mut self) {
+        self.marks.set(self.arm);
     }
 }
 
