@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use futures::executor::block_on;
-use millstream::channel::{self, Receiver, Sender, Sharing};
+use millstream::channel::{self, Receiver, Sender, Sharing, TryPopError};
 use millstream::{Runtime, select, spawn, yield_now};
 
 use crate::support::{Rng, rounds};
@@ -338,5 +338,36 @@ fn a_loop_of_defaults_lets_the_ring_work() {
             select! { () = &mut timer => break, default => turns += 1 }
         }
         assert!(turns > 0);
+    });
+}
+
+/// A push that waits as an arm takes effect in a turn that says so, and never by the hand of a peer that pops meanwhile:
+/// wherever it stands, and with a guard as without.
+#[test]
+fn no_peer_completes_a_push_that_waits_as_an_arm() {
+    macro_rules! check {
+        (|$push:ident, $idle:ident, $yes:ident| $turn:expr) => {{
+            let (tx, rx) = channel::bounded(1);
+            let (_open, $idle) = channel::bounded::<u32>(1);
+            tx.try_push(6).unwrap();
+            let (mut $push, $yes) = (pin!(tx.push(7)), true);
+            let mut turn = pin!(async { $turn });
+            let mut poll = || turn.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(poll().is_pending());
+            assert_eq!(rx.try_pop(), Ok(6));
+            assert_eq!(rx.try_pop(), Err(TryPopError::Empty), "no turn has said that it took effect");
+            assert_eq!(poll(), Poll::Ready(true));
+            assert_eq!(rx.try_pop(), Ok(7));
+        }};
+    }
+    check!(|push, idle, _yes| select! { pushed = push.as_mut() => pushed.is_ok(), _ = idle.pop() => false });
+    check!(|push, idle, _yes| select! { _ = idle.pop() => false, pushed = push.as_mut() => pushed.is_ok() });
+    check!(|push, idle, yes| select! {
+        pushed = push.as_mut(), if yes => pushed.is_ok(),
+        _ = idle.pop() => false,
+    });
+    check!(|push, idle, yes| select! {
+        _ = idle.pop() => false,
+        pushed = push.as_mut(), if yes => pushed.is_ok(),
     });
 }
