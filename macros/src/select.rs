@@ -10,10 +10,16 @@
 //!     let guard0 = g;                                     // every guard, then every operation that is wanted
 //!     let mut op0 = When(if guard0 { Some(f()) } else { None });
 //!     let mut op1 = Always(h());
-//!     // First, arms that may be ready are tried where they are, without a context: most turns end here.
-//!     if op0.look() { hopeful |= 1 }
-//!     if op1.look() { hopeful |= 2 }
-//!     while hopeful != 0 { … match index { 0 => op0.attempt(), 1 => op1.attempt() } … }
+//!     // First, arms that may be ready are tried where they are, without a context: most turns end here. Where many are
+//!     // ready, one drawn at random mostly is, and no other is looked at.
+//!     loop {
+//!         let hopeful = match tries.step() {
+//!             Try::One(index) => 1 << index,
+//!             Try::All => op0.look() | op1.look() << 1,
+//!             Try::None => break,
+//!         };
+//!         while hopeful != 0 { … match index { 0 => op0.attempt(), 1 => op1.attempt() } … }
+//!     }
 //!     // Then, unless one resolved, all are pinned and raced.
 //!     let arms = pin!(Pair { left: op0.begin(), right: op1.begin() });
 //!     Turn::new(arms, …, |arms, index, cx| …).await       // `Outcome` of the winner
@@ -29,6 +35,8 @@ use syn::{Error, Expr, Pat, Result, Token};
 
 /// A mask of arms is a word.
 const MOST: usize = 64;
+/// Up to so many arms, it is not worth while to expect that none is ready.
+const FEW: usize = 8;
 
 /// What the declarative macro in the library passes on: `[path to the library's half] select`.
 struct Call {
@@ -205,6 +213,7 @@ impl Call {
         let Self { library, select } = self;
         let Select { biased, arms, default, complete } = select;
         let count = arms.len();
+        let count_of_arms = count as u32;
         let numbers = 0..count;
         // An item is seen by the user's blocks; nobody has a name like this.
         let outcome = ours("__MillstreamSelected");
@@ -226,7 +235,8 @@ impl Call {
         let tree = tree(&library, &begun);
 
         let [all, turn, index, cx] = ["arms", "turn", "index", "cx"].map(ours);
-        let [live, hopeful, first, now, rules] = ["live", "hopeful", "first", "now", "rules"].map(ours);
+        let [live, hopeful, before, now, rules] = ["live", "hopeful", "before", "now", "rules"].map(ours);
+        let [tries, looked] = ["tries", "looked"].map(ours);
         let maps: Vec<_> =
             arms.iter().map(|arm| ours(if arm.within_ok { "unless_ended" } else { "won" })).collect();
         let polls = maps.iter().zip(&variants).enumerate().map(|(n, (map, variant))| {
@@ -235,16 +245,23 @@ impl Call {
         });
         let attempts = maps.iter().zip(&variants).zip(&ops).enumerate().map(|(n, ((map, variant), op))| {
             let number = n as u32;
-            quote!(#number => #op.attempt().map(|polled| #library::#map(polled, #outcome::#variant)),)
+            quote!(#number => #op.attempt(#looked).map(|polled| #library::#map(polled, #outcome::#variant)),)
         });
-        // One branch each, rather than one expression: most are not taken, and cost nothing more.
+        // Of many arms, most have nothing: a branch each that says so, or each look would wait for the one before it.
+        let many = count > FEW;
         let looks = ops.iter().enumerate().map(|(n, op)| {
             let bit = 1_u64 << n;
-            quote!(if #op.look() { #hopeful |= #bit; })
+            let found = if many {
+                quote!(#hopeful = #library::found(#hopeful, #bit))
+            } else {
+                quote!(#hopeful |= #bit)
+            };
+            quote!(if #op.look() { #found; })
         });
         let give_up = default.is_some().then(|| quote! {
-            else if #live != 0 && #hopeful == 0 && #library::give_up() {
+            if #looked && #live != 0 && #hopeful == 0 && #library::give_up() {
                 #now = ::core::option::Option::Some(::core::result::Result::Err(#library::NoArm::NotReady));
+                break;
             }
         });
         let has_default = default.is_some();
@@ -281,37 +298,50 @@ impl Call {
                 #(let mut #ops = #leaves;)*
                 let #rules = #library::Rules { biased: #biased, default: #has_default };
                 let mut #live: u64 = #(#all_live)|*;
-                let mut #hopeful: u64 = 0;
-                #(#looks)*
-                let mut #first = ::core::option::Option::None;
+                let mut #before = #library::Before::Unasked;
                 let mut #now = ::core::option::Option::None;
-                if #(!#ops.is_inert())||* {} #give_up else {
-                    while #hopeful != 0 {
-                        let #index = #library::pick(#hopeful, #rules);
-                        #hopeful &= !(1 << #index);
-                        match match #index { #(#attempts)* _ => #library::never() } {
-                            ::core::option::Option::Some(#library::Polled::Won(won)) => {
-                                #now = ::core::option::Option::Some(::core::result::Result::Ok(won));
-                                break;
+                if #(#ops.is_inert())&&* {
+                    #before = #library::Before::NoneReady;
+                    let mut #tries = #library::Tries::new(#count_of_arms, #rules);
+                    'tries: loop {
+                        let (mut #hopeful, #looked): (u64, bool) = match #tries.step() {
+                            #library::Try::One(#index) => (1 << #index, false),
+                            #library::Try::All => {
+                                let mut #hopeful = 0;
+                                #(#looks)*
+                                (#hopeful, true)
                             }
-                            ::core::option::Option::Some(#library::Polled::Ended) => #live &= !(1 << #index),
-                            ::core::option::Option::Some(#library::Polled::Waits) => {}
-                            ::core::option::Option::None => {
-                                #first = ::core::option::Option::Some(#index);
-                                break;
+                            #library::Try::None => break,
+                        };
+                        #hopeful &= #live;
+                        #give_up
+                        while #hopeful != 0 {
+                            let #index = #library::pick(#hopeful, #count_of_arms, #rules);
+                            #hopeful &= !(1 << #index);
+                            match match #index { #(#attempts)* _ => #library::never() } {
+                                ::core::option::Option::Some(#library::Polled::Won(won)) => {
+                                    #now = ::core::option::Option::Some(::core::result::Result::Ok(won));
+                                    break 'tries;
+                                }
+                                ::core::option::Option::Some(#library::Polled::Ended) => #live &= !(1 << #index),
+                                ::core::option::Option::Some(#library::Polled::Waits) => {}
+                                ::core::option::Option::None => {
+                                    #before = #library::Before::First(#index);
+                                    break 'tries;
+                                }
                             }
                         }
                     }
                 }
                 match #now {
                     ::core::option::Option::Some(selected) => ::core::result::Result::Ok(selected),
-                    ::core::option::Option::None => ::core::result::Result::Err((#tree, #live, #rules, #first)),
+                    ::core::option::Option::None => ::core::result::Result::Err((#tree, #live, #rules, #before)),
                 }
             } {
                 ::core::result::Result::Ok(selected) => selected,
-                ::core::result::Result::Err((#all, #live, #rules, #first)) => {
+                ::core::result::Result::Err((#all, #live, #rules, #before)) => {
                     let #all = ::core::pin::pin!(#all);
-                    #library::Turn::new(#all, #live, #rules, #first, |#all, #index, #cx| match #index {
+                    #library::Turn::new(#all, #live, #rules, #before, |#all, #index, #cx| match #index {
                         #(#polls)*
                         _ => #library::never(),
                     })

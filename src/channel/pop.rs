@@ -70,7 +70,8 @@ impl<'a, T, S: Sharing> Untried<'a, T, S> {
         self.shared.is_stirred()
     }
 
-    /// What the pop's first poll would do, except to wait. `None`: the budget of the task's poll is spent.
+    /// What the pop's first poll would do, except to wait. Cheap also where nobody has looked whether there is anything.
+    /// `None`: the budget of the task's poll is spent.
     #[inline(always)]
     pub(crate) fn try_now(&mut self) -> Option<Poll<Result<T, PopError>>> {
         executor::try_spend().then(|| self.shared.pop_at_once().map_or(Poll::Pending, Poll::Ready))

@@ -328,7 +328,7 @@ impl<T, S: Sharing> Shared<T, S> {
         // Calmly: for a pop, a value less is nothing new.
         let mut engine = match self.engine.pop_or_lock_calmly() {
             Ok((value, _hold)) => return Some(Ok(value.value())),
-            Err(engine) => engine,
+            Err(engine) => engine?,
         };
         match engine.pop_now() {
             Some(value) => {

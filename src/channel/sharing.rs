@@ -127,10 +127,11 @@ pub trait Gate<T>: Sized {
         Err(self.lock())
     }
 
-    /// As [`pop_or_lock`](Self::pop_or_lock); the engine is taken calmly.
+    /// As [`pop_or_lock`](Self::pop_or_lock); the engine is taken calmly, and not at all if it is easily seen without that
+    /// there is nothing of interest.
     #[inline(always)]
-    fn pop_or_lock_calmly(&self) -> Result<Popped<'_, T, Self>, Self::Guard<'_>> {
-        Err(self.lock_calmly())
+    fn pop_or_lock_calmly(&self) -> Result<Popped<'_, T, Self>, Option<Self::Guard<'_>>> {
+        Err(Some(self.lock_calmly()))
     }
 
     /// Pops for a popper for which a value is counted; the engine, if that takes more than the head.

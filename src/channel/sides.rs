@@ -390,8 +390,9 @@ impl<T> Gate<T> for Sides<T> {
 
     #[inline]
     fn is_stirred(&self) -> bool {
-        // Free values are all that a side brings about alone, and all that there is of interest about them.
-        self.pushes.0.lock.is_stirred() || self.divided && self.free() > 0
+        // Free values are all that a side brings about alone, and all that there is of interest about them. (With one lock
+        // there are none.)
+        self.pushes.0.lock.is_stirred() || self.free() > 0
     }
 
     #[inline]
@@ -414,11 +415,11 @@ impl<T> Gate<T> for Sides<T> {
     }
 
     #[inline(always)]
-    fn pop_or_lock_calmly(&self) -> Result<Popped<'_, T, Self>, Guard<'_, T>> {
+    fn pop_or_lock_calmly(&self) -> Result<Popped<'_, T, Self>, Option<Guard<'_, T>>> {
         if self.divided {
-            self.pop_alone().ok_or_else(|| self.lock_calmly_as(true))
+            self.pop_alone().ok_or_else(|| self.is_stirred().then(|| self.lock_calmly_as(true)))
         } else {
-            Err(self.lock_calmly_as(false))
+            Err(Some(self.lock_calmly_as(false)))
         }
     }
 

@@ -171,6 +171,12 @@ pub(crate) fn try_spend() -> bool {
     left > 0
 }
 
+/// Whether nothing is left of the poll's budget.
+#[inline]
+pub(crate) fn is_spent() -> bool {
+    BUDGET.get() <= 0
+}
+
 #[cold]
 fn spend_more(cx: &mut Context<'_>, left: i64) -> bool {
     if left > -MOST_REFUSALS {

@@ -68,7 +68,7 @@ impl<'a, T, S: Sharing> Unpolled for Untried<'a, T, S> {
     }
 
     #[inline(always)]
-    fn attempt(&mut self) -> Option<Poll<Result<T, PopError>>> {
+    fn attempt(&mut self, _looked: bool) -> Option<Poll<Result<T, PopError>>> {
         self.try_now()
     }
 

@@ -22,7 +22,7 @@ pub mod __select {
     use core::task::Poll;
 
     pub use super::tree::{Guarded, Leaf, Pair};
-    pub use super::turn::{NoArm, Polled, Rules, Turn, give_up, pick};
+    pub use super::turn::{Before, NoArm, Polled, Rules, Tries, Try, Turn, found, give_up, pick};
     use crate::operation::{EndOfChannel, Operation};
 
     /// An operation that is to be an arm. Its method `arm` is chosen by its type: see [`Arm`].
@@ -106,8 +106,9 @@ pub mod __select {
         /// As [`Operation::is_inert`].
         fn is_inert(&self) -> bool;
 
-        /// As [`Operation::try_now`], or `Pending` if it would have to wait; `None`: it must be polled to know.
-        fn attempt(&mut self) -> Option<Poll<<Self::Op as Future>::Output>>;
+        /// As [`Operation::try_now`], or `Pending` if it would have to wait; `None`: it must be polled to know. `looked`: it has
+        /// been found that it may resolve.
+        fn attempt(&mut self, looked: bool) -> Option<Poll<<Self::Op as Future>::Output>>;
 
         /// The operation, to be pinned and polled.
         fn begin(self) -> Self::Op;
@@ -127,7 +128,10 @@ pub mod __select {
         }
 
         #[inline(always)]
-        fn attempt(&mut self) -> Option<Poll<O::Output>> {
+        fn attempt(&mut self, looked: bool) -> Option<Poll<O::Output>> {
+            if !looked && !self.op.may_resolve() {
+                return Some(Poll::Pending);
+            }
             self.op.try_now().map(Poll::Ready)
         }
 
@@ -151,7 +155,7 @@ pub mod __select {
         fn is_inert(&self) -> bool;
 
         /// As [`Unpolled::attempt`].
-        fn attempt(&mut self) -> Option<Poll<Self::Output>>;
+        fn attempt(&mut self, looked: bool) -> Option<Poll<Self::Output>>;
 
         /// To be pinned.
         fn begin(self) -> Self::Pinned;
@@ -176,8 +180,8 @@ pub mod __select {
         }
 
         #[inline(always)]
-        fn attempt(&mut self) -> Option<Poll<Self::Output>> {
-            self.0.attempt()
+        fn attempt(&mut self, looked: bool) -> Option<Poll<Self::Output>> {
+            self.0.attempt(looked)
         }
 
         #[inline(always)]
@@ -205,8 +209,8 @@ pub mod __select {
         }
 
         #[inline(always)]
-        fn attempt(&mut self) -> Option<Poll<Self::Output>> {
-            self.0.as_mut().and_then(Unpolled::attempt)
+        fn attempt(&mut self, looked: bool) -> Option<Poll<Self::Output>> {
+            self.0.as_mut().and_then(|arm| arm.attempt(looked))
         }
 
         #[inline(always)]
@@ -314,8 +318,9 @@ pub mod __select {
 /// # Cost
 ///
 /// No allocation. A turn looks at every arm once, without a lock, and polls only those that may be ready; only when there is
-/// none is every arm polled. For a number of arms known at run time there is [`Select`](crate::combinators::Select), whose
-/// cost does not grow with it. May change.
+/// none is every arm polled. Where most arms were ready the last time, an arm drawn at random is tried unseen: if it is ready
+/// it wins, which is as fair as to draw from those that are ready, and the others are not looked at. For a number of arms
+/// known at run time there is [`Select`](crate::combinators::Select), whose cost does not grow with it. May change.
 ///
 /// # Examples
 ///

@@ -1,9 +1,15 @@
 //! Chance, from known seeds.
 
+use core::cell::Cell;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
 use futures::executor::block_on;
 
 use crate::channel;
 use crate::combinators::adapters;
+use crate::operation::Operation;
 use crate::util::random;
 
 /// Chi-square of counts that should be equal: its mean is the degrees of freedom, its variance twice that. Six sigmas.
@@ -16,9 +22,10 @@ fn assert_equal_chances(counts: &[u32], what: &str) {
 
 #[test]
 fn every_ready_arm_is_as_likely_as_any_other() {
-    // Whichever are ready: arms behind idle ones do not inherit their chances.
-    for (seed, ready) in [&[0, 1, 2, 3, 4, 5, 6, 7][..], &[2, 5], &[0, 1, 7], &[6, 7]].into_iter().enumerate()
-    {
+    // Whichever are ready: arms behind idle ones do not inherit their chances. Where most are, arms are guessed.
+    let which =
+        [&[0, 1, 2, 3, 4, 5, 6, 7][..], &[2, 5], &[0, 1, 7], &[6, 7], &[0, 1, 2, 4, 7], &[1, 3, 4, 5, 6, 7]];
+    for (seed, ready) in which.into_iter().enumerate() {
         random::seed(seed as u64);
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..8).map(|_| channel::bounded(1)).unzip();
         let [a, b, c, d, e, f, g, h] = &receivers[..] else { unreachable!() };
@@ -38,6 +45,62 @@ fn every_ready_arm_is_as_likely_as_any_other() {
         let of_ready: Vec<_> = ready.iter().map(|&at| counts[at]).collect();
         assert_equal_chances(&of_ready, "by value");
     }
+}
+
+/// An arm that is always ready, and counts how often it is looked at.
+struct Counted<'a>(&'a Cell<u32>);
+
+impl Future for Counted<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
+        unreachable!("tried before it is polled")
+    }
+}
+
+impl Operation for Counted<'_> {
+    fn request_cancel(self: Pin<&mut Self>) {}
+
+    fn poll_discard(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
+    fn may_resolve(&self) -> bool {
+        self.0.set(self.0.get() + 1);
+        true
+    }
+
+    fn try_now(&mut self) -> Option<()> {
+        Some(())
+    }
+
+    fn is_inert(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn where_all_are_ready_a_turn_looks_at_one() {
+    let looks = &Cell::new(0);
+    let turn = || {
+        block_on(async {
+            crate::select! {
+                _ = Counted(looks) => (), _ = Counted(looks) => (), _ = Counted(looks) => (), _ = Counted(looks) => (),
+            }
+        });
+        looks.take()
+    };
+    turn();
+    assert_eq!([(); 4].map(|()| turn()), [1; 4]);
+    // Those of another `select!` are not: it looks at all, and so does the next one.
+    let (_tx, rx) = channel::bounded::<()>(1);
+    let idle = || {
+        block_on(async {
+            crate::select! { _ = rx.pop() => 0, _ = rx.pop() => 1, default => 2 }
+        })
+    };
+    assert_eq!(idle(), 2);
+    assert_eq!([turn(), turn()], [4, 1]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Knows: the tree of arms, chance, the poll budget. Does not know: what an arm's output becomes, which the macro's
 //! closure says.
 
+use core::cell::Cell;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
@@ -32,6 +33,17 @@ pub struct Rules {
     pub default: bool,
 }
 
+/// What came of the arms before they were pinned.
+#[derive(Clone, Copy, Debug)]
+pub enum Before {
+    /// Nobody was asked, or not everybody.
+    Unasked,
+    /// No arm was ready: all that is left is to wait.
+    NoneReady,
+    /// This arm was chosen, but it must be polled to know.
+    First(u32),
+}
+
 /// Why no arm won.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoArm {
@@ -59,8 +71,7 @@ pin_project! {
         // The arms that can still win.
         live: u64,
         rules: Rules,
-        // Who is asked before all others, if anybody: it was chosen already.
-        first: Option<u32>,
+        before: Before,
         phase: Phase<T>,
     }
 }
@@ -82,8 +93,8 @@ where
 {
     /// A race of the arms in the mask, each polled by `poll`.
     #[inline]
-    pub fn new(arms: Pin<&'a mut A>, live: u64, rules: Rules, first: Option<u32>, poll: P) -> Self {
-        Self { arms, poll, live, rules, first, phase: Phase::Fresh }
+    pub fn new(arms: Pin<&'a mut A>, live: u64, rules: Rules, before: Before, poll: P) -> Self {
+        Self { arms, poll, live, rules, before, phase: Phase::Fresh }
     }
 }
 
@@ -100,11 +111,19 @@ where
             Race { arms: this.arms.as_mut(), poll: this.poll, live: this.live, rules: *this.rules };
         let result = match this.phase {
             Phase::Fresh => {
+                // Mostly that is why the arm could not be tried at once. Then neither can it now, nor any other.
+                if matches!(this.before, Before::First(_)) && executor::is_spent() && !executor::spend(cx) {
+                    return Poll::Pending;
+                }
                 race.arms.as_mut().commit(*race.live);
                 *this.phase = Phase::Racing; // Fresh -> Racing
-                match this.first.and_then(|arm| race.ask(arm, cx)) {
-                    Some(step) => step,
-                    None => race.run(cx),
+                match *this.before {
+                    Before::Unasked => race.run(cx),
+                    Before::NoneReady => race.wait(cx),
+                    Before::First(arm) => match race.ask(arm, cx) {
+                        Some(step) => step,
+                        None => race.run(cx),
+                    },
                 }
             }
             Phase::Racing => race.run(cx),
@@ -160,7 +179,7 @@ impl<A: Tree, P> Race<'_, A, P> {
         // op is started, beside an arm that is ready.
         let mut hopeful = self.arms.look() & *self.live;
         while hopeful != 0 {
-            let arm = pick(hopeful, self.rules);
+            let arm = pick(hopeful, A::COUNT, self.rules);
             hopeful &= !(1 << arm);
             if let Some(step) = self.ask(arm, cx) {
                 return step;
@@ -236,11 +255,75 @@ pub fn give_up() -> bool {
     executor::try_spend()
 }
 
-/// One of the arms of the mask, which is not empty: the first, or any, each as likely as any other.
+/// How many arms are tried unseen where most are likely to be ready: with three of four ready, one in sixteen turns has to
+/// look at all.
+const GUESSES: u32 = 2;
+
+thread_local! {
+    /// When this thread last looked at all arms of a `select!`, most were ready, and every guess since then was right.
+    static CROWDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What is tried next of arms that have not been pinned.
+#[derive(Clone, Copy, Debug)]
+pub enum Try {
+    /// This one, unseen.
+    One(u32),
+    /// Those that look ready.
+    All,
+    /// Nothing more: no arm is ready.
+    None,
+}
+
+/// In which order the arms of a `select!` are tried before they are pinned.
+///
+/// A look at an arm of another thread fetches memory that this thread writes. Who draws from the arms that are ready has to
+/// look at all of them; who draws from all arms, and keeps what he drew only if it is ready, chooses among the ready ones
+/// just as fairly, and mostly looks at one only where most are ready.
+#[derive(Debug)]
+pub struct Tries {
+    arms: u32,
+    guesses: u32,
+    looked: bool,
+}
+
+impl Tries {
+    /// At so many arms.
+    #[inline]
+    pub fn new(arms: u32, rules: Rules) -> Self {
+        let crowded = arms > 1 && !rules.biased && CROWDED.get();
+        Self { arms, guesses: if crowded { GUESSES } else { 0 }, looked: false }
+    }
+
+    /// What comes next, where nothing has come of what was before.
+    #[inline]
+    pub fn step(&mut self) -> Try {
+        if self.guesses > 0 {
+            self.guesses -= 1;
+            return Try::One(random::below(self.arms));
+        }
+        if self.looked {
+            return Try::None;
+        }
+        self.looked = true;
+        CROWDED.set(false);
+        Try::All
+    }
+}
+
+/// Adds an arm to the mask.
+#[cold]
+#[inline(never)] // or it would be no branch, but a computation in which each look waits for the one before it
+pub fn found(arms: u64, arm: u64) -> u64 {
+    arms | arm
+}
+
+/// One of the arms of the mask, which is not empty, of so many: the first, or any, each as likely as any other.
 #[inline]
-pub fn pick(mut bits: u64, rules: Rules) -> u32 {
-    let count = bits.count_ones();
-    if count > 1 && !rules.biased {
+pub fn pick(mut bits: u64, arms: u32, rules: Rules) -> u32 {
+    if bits & (bits - 1) != 0 && !rules.biased {
+        let count = bits.count_ones();
+        CROWDED.set(count > arms / 2);
         for _ in 0..random::below(count) {
             bits &= bits - 1;
         }
