@@ -21,21 +21,25 @@ pub struct TimeoutMultishot {
     period: Duration,
     /// What the entry points to.
     spec: Timespec,
-    /// How many periods are still to be told; `None`: there is no end.
-    left: Option<u64>,
-    /// With single entries: when the period that is running ends.
-    next: Option<Instant>,
+    /// When the first period began.
+    began: Option<Instant>,
+    /// How many periods were told since then.
+    told: u64,
+    /// At how many it is over; `None`: there is no end.
+    count: Option<u64>,
 }
 
 impl TimeoutMultishot {
-    /// How many periods have passed, of one at least that has.
-    fn passed(&mut self) -> u64 {
-        let Some(next) = self.next else { return 1 };
-        let late = next.elapsed().as_nanos() / self.period.as_nanos();
-        let passed = 1 + late as u64;
-        let skip = u32::try_from(passed).ok().and_then(|passed| self.period.checked_mul(passed));
-        self.next = skip.and_then(|skip| next.checked_add(skip));
-        passed
+    /// How long the periods have lasted that begin with the first entry.
+    fn elapsed(&mut self) -> Duration {
+        self.began.get_or_insert_with(Instant::now).elapsed()
+    }
+
+    /// How long it is until the next one is over.
+    fn until_next(&mut self) -> Duration {
+        let due = self.period.as_nanos().saturating_mul(u128::from(self.told) + 1);
+        let left = due.saturating_sub(self.elapsed().as_nanos());
+        Duration::from_nanos(u64::try_from(left).unwrap_or(u64::MAX))
     }
 }
 
@@ -47,18 +51,16 @@ unsafe impl Source for TimeoutMultishot {
     const FEATURE: Feature = Feature::TimeoutMultishot;
 
     fn sqe(&mut self, shot: Shot) -> Sqe {
+        let until_next = self.until_next();
         let entry = match shot {
             Shot::Multi => {
-                self.next = None;
                 self.spec = timespec(self.period);
                 // 0 is without end. More than the kernel can count in one go is asked for in several.
-                let count = self.left.map_or(0, |left| u32::try_from(left).unwrap_or(u32::MAX));
-                opcode::Timeout::new(&raw const self.spec).count(count).flags(TimeoutFlags::MULTISHOT)
+                let left = self.count.map_or(0, |count| u32::try_from(count - self.told).unwrap_or(u32::MAX));
+                opcode::Timeout::new(&raw const self.spec).count(left).flags(TimeoutFlags::MULTISHOT)
             }
             Shot::Single => {
-                let now = Instant::now();
-                let next = *self.next.get_or_insert_with(|| now.checked_add(self.period).unwrap_or(now));
-                self.spec = timespec(next.saturating_duration_since(now));
+                self.spec = timespec(until_next);
                 opcode::Timeout::new(&raw const self.spec)
             }
         };
@@ -71,14 +73,16 @@ unsafe impl Source for TimeoutMultishot {
             Err(error) => return Came::Failed(error),
             Ok(_) => return Came::Nothing,
         }
-        let passed = self.passed();
-        let Some(left) = &mut self.left else { return Came::Item(passed) };
-        let told = passed.min(*left);
-        *left -= told;
-        match (told, *left) {
-            (0, _) => Came::End,
-            (_, 0) => Came::Last(told),
-            _ => Came::Item(told),
+        // By the clock: the kernel begins a period when it has noted the end of the one before, which may be late.
+        let elapsed = self.elapsed().as_nanos() / self.period.as_nanos();
+        let all = u64::try_from(elapsed).unwrap_or(u64::MAX).min(self.count.unwrap_or(u64::MAX));
+        let new = all.saturating_sub(self.told);
+        self.told += new;
+        match (new, self.count == Some(self.told)) {
+            (0, true) => Came::End,
+            (0, false) => Came::Nothing,
+            (new, true) => Came::Last(new),
+            (new, false) => Came::Item(new),
         }
     }
 
@@ -97,14 +101,15 @@ unsafe impl Source for TimeoutMultishot {
 /// Tells each time that a period has passed, measured by the kernel, until it is stopped.
 ///
 /// Every result is the number of periods that have passed since the last one: 1 for whoever keeps up, more for whoever does
-/// not, so that nothing piles up and no period is missed. The first period begins when the entry is submitted. A period of
-/// zero is one of a nanosecond. Give it a destination: see [`Multishot`]; for a timer in one task,
+/// not, so that nothing piles up and no period is missed. The first period begins with the first poll. The kernel begins each
+/// further one when the runtime has let it note the end of the one before: a thread that is busy for long is told late. But
+/// it is told how many, by the clock. A period of zero is one of a nanosecond. Give it a destination: see [`Multishot`]; for a timer in one task,
 /// [`time::interval`](crate::time::interval) costs no system call.
 ///
 /// # Kernel
 ///
-/// `IORING_OP_TIMEOUT` with `IORING_TIMEOUT_MULTISHOT`, Linux 6.4: one entry for any number of periods, without drift. Where
-/// the kernel lacks it, one entry for each, for what is left of its period, so that they do not drift either.
+/// `IORING_OP_TIMEOUT` with `IORING_TIMEOUT_MULTISHOT`, Linux 6.4: one entry for any number of periods. Where the kernel lacks
+/// it, one entry for each, for what is left of its period.
 ///
 /// # Errors
 ///
@@ -139,7 +144,7 @@ unsafe impl Source for TimeoutMultishot {
 #[doc(alias = "ticker")]
 pub fn timeout_multishot(period: Duration) -> Multishot<TimeoutMultishot> {
     let period = period.max(Duration::from_nanos(1));
-    Multishot::new(TimeoutMultishot { period, spec: Timespec::new(), left: None, next: None })
+    Multishot::new(TimeoutMultishot { period, spec: Timespec::new(), began: None, told: 0, count: None })
 }
 
 impl Multishot<TimeoutMultishot> {
@@ -149,7 +154,7 @@ impl Multishot<TimeoutMultishot> {
     ///
     /// Once it was polled.
     pub fn count(mut self, periods: u64) -> Self {
-        self.source_mut().left = Some(periods);
+        self.source_mut().count = Some(periods);
         self
     }
 }
