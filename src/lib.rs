@@ -105,6 +105,8 @@ mod prose {
     mod combinators {}
     #[doc = include_str!("../docs/guide/multishot.md")]
     mod multishot {}
+    #[doc = include_str!("../docs/guide/registered.md")]
+    mod registered {}
     #[doc = include_str!("../docs/guide/select.md")]
     mod select {}
 }

@@ -543,6 +543,8 @@ fn slots_do_not_count_against_the_limit_of_open_files() {
         let output = support::run_again(TEST, "poor");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{said}");
+        let counted = String::from_utf8_lossy(&output.stdout);
+        assert!(counted.contains("1 passed"), "the child ran nothing: {counted}");
         return;
     }
     Runtime::new().expect("a ring").block_on(async {
@@ -585,6 +587,36 @@ fn cancelled_by_request_each_gives_its_slot_back() {
         assert_eq!(never.await.expect_err("stopped").raw_os_error(), Some(libc::ECANCELED));
         drop(ops::pipe_direct(table.reserve().expect("free"), table.reserve().expect("free")));
         assert_available(&table, 3).await;
+    });
+    settled(&runtime);
+}
+
+/// On a kernel before 6.8 nothing makes a descriptor of what is in a slot: it stays there, for those who can take it.
+#[test]
+fn without_a_way_out_of_the_table_nothing_is_lost_in_it() {
+    let _watchdog = watchdog();
+    let runtime = Runtime::builder().without_features(Feature::FixedFdInstall.bit()).build().expect("a ring");
+    let (listener, address) = listen();
+    runtime.block_on(async {
+        let table = FdTable::new(2).expect("no table yet");
+        let file = ops::open_direct("Cargo.toml", table.reserve().expect("free")).await.expect("there");
+        let error = ops::fixed_fd_install(&file).await.expect_err("hidden");
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{error}");
+        drop(file);
+        assert_available(&table, 2).await;
+        let mut left = ops::accept_direct(&listener, table.reserve().expect("free"));
+        assert!(poll_once(&mut left).is_pending());
+        yield_now().await;
+        time::sleep(Duration::from_millis(1)).await;
+        let _first = client(address, 1);
+        time::sleep(Duration::from_millis(1)).await;
+        drop(left);
+        let _second = client(address, 2);
+        let connection = ops::accept(&listener).await.expect("the second client");
+        let (n, buf) = ops::recv(&connection, [0; 1]).await;
+        assert_eq!((n.expect("a connection"), buf[0]), (1, 2), "the first is in a slot");
+        let slot = ops::accept_direct(&listener, table.reserve().expect("free")).await.expect("it waits");
+        assert_eq!(number_of(&slot).await, 1);
     });
     settled(&runtime);
 }
