@@ -25,7 +25,7 @@ build() {
 
 if [ "$what" != bugs ]; then
     tests=$(build) && [ -n "$tests" ] || { cargo rustc --profile test --lib; exit 2; }
-    timeout "$limit" "$tests" loom lock::model bias::model cell::model biased::tests::model marks::model || failed=1
+    timeout "$limit" "$tests" loom lock::model bias::model cell::model biased::tests::model marks::model pool_ledger::model || failed=1
 fi
 
 if [ "$what" != models ]; then
@@ -122,6 +122,8 @@ watches-armed-without-fence channel::tests::spsc::loom::one_crosses_between_runt
 watches-armed-without-a-look channel::tests::spsc::loom::one_crosses_between_runtimes
 light-is-nothing channel::tests::spsc::loom::one_that_left_is_seen_leaving
 arms-for-one-that-left channel::tests::spsc::loom::one_that_left_is_armed_no_more
+pool-waits-on-an-old-look pool_ledger::model::a_buffer_that_comes_back_meanwhile_is_seen
+pool-turn-dies-with-its-place pool_ledger::model::who_gives_up_passes_its_turn_on
 marks-wait-on-an-old-look util::marks::model::no_wake_of_another_thread_is_lost
 marks-forget-a-second-wake util::marks::model::no_wake_of_another_thread_is_lost
 marks-wait-without-fence util::marks::model::no_wake_of_another_thread_is_lost

@@ -82,6 +82,12 @@ pub mod runtime;
 #[path = "runtime/inbox.rs"]
 mod inbox;
 
+/// The books of a pool of buffers, which other threads write in.
+#[cfg(any(millstream_loom, millstream_shuttle))]
+#[allow(dead_code, reason = "the models use a part of it")]
+#[path = "ops/buf/pool/ledger.rs"]
+mod pool_ledger;
+
 #[cfg(feature = "macros")]
 pub use millstream_macros::{main, test};
 pub use operation::{Operation, Results};

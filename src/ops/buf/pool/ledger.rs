@@ -360,3 +360,76 @@ impl Desk {
         Figures { available: ledger.available, lowest: ledger.lowest, disowned: ledger.disowned }
     }
 }
+
+#[cfg(all(test, millstream_loom))]
+mod model {
+    //! A wake-up between a refusal and the return of a buffer by another thread, in every order.
+
+    use std::future::poll_fn;
+
+    use loom::future::block_on;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    use super::{Desk, Place};
+
+    /// A pool of one buffer, which a user has.
+    fn used_up() -> Arc<Desk> {
+        let desk = Desk::new(1, 8, false);
+        assert!(desk.claim(0, 8, false).is_some());
+        Arc::new(desk)
+    }
+
+    /// As an op does that was refused: waits for its turn, asks, and finds that it needs no buffer.
+    fn wait(desk: &Desk) {
+        let mut place = Place::new();
+        if block_on(poll_fn(|cx| desk.poll_turn(cx, &mut place))).others {
+            desk.pass_on();
+        }
+        desk.leave(&mut place);
+    }
+
+    #[test]
+    fn a_buffer_that_comes_back_meanwhile_is_seen() {
+        loom::model(|| {
+            let desk = used_up();
+            let other = thread::spawn({
+                let desk = Arc::clone(&desk);
+                move || desk.give_back(0, 1, |_, _| {})
+            });
+            wait(&desk);
+            other.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn one_buffer_serves_two_who_wait() {
+        loom::model(|| {
+            let desk = used_up();
+            let others = [0, 1].map(|who| {
+                let desk = Arc::clone(&desk);
+                thread::spawn(move || if who == 0 { desk.give_back(0, 1, |_, _| {}) } else { wait(&desk) })
+            });
+            wait(&desk);
+            others.map(|other| other.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn who_gives_up_passes_its_turn_on() {
+        loom::model(|| {
+            let desk = used_up();
+            let mut place = Place::new();
+            // In line before anybody else, and never looked at again.
+            let pending =
+                block_on(poll_fn(|cx| std::task::Poll::Ready(desk.poll_turn(cx, &mut place).is_pending())));
+            assert!(pending);
+            let others = [0, 1].map(|who| {
+                let desk = Arc::clone(&desk);
+                thread::spawn(move || if who == 0 { desk.give_back(0, 1, |_, _| {}) } else { wait(&desk) })
+            });
+            desk.leave(&mut place);
+            others.map(|other| other.join().unwrap());
+        });
+    }
+}
