@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::future::{Future, poll_fn};
 use std::io::{self, Write};
+use std::net::UdpSocket;
 use std::ops::ControlFlow;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::pin::Pin;
@@ -586,6 +587,97 @@ fn an_end_right_behind_the_bytes_is_seen() -> Outcome {
                 _ => a.shutdown(std::net::Shutdown::Write)?,
             }
             assert_eq!(drain(results, 1).await?, 10);
+        }
+        Ok(())
+    })
+}
+
+/// Addresses, descriptors, what is too long, and what nobody took.
+#[test]
+fn messages_come_with_what_is_beside_them() -> Outcome {
+    let without = [0, Feature::RecvmsgMultishot.bit()];
+    for without in without {
+        Runtime::builder().without_features(without).build()?.block_on(async {
+            let pool = BufPool::new(2, 200)?;
+            let (a, b) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
+            a.connect(b.local_addr()?)?;
+            let b = Fd::from(b);
+            let mut messages = ops::recvmsg_multishot(&b, &pool);
+            for len in [5, 0, 72, 73, 1] {
+                a.send(&vec![len; usize::from(len)])?;
+                let ControlFlow::Continue((received, bytes)) = next(&mut messages).await else {
+                    panic!("ended")
+                };
+                assert_eq!(received.from.to_socket_addr()?, a.local_addr()?);
+                assert_eq!(bytes.to_vec(), vec![len; usize::from(len.min(72))]);
+                assert_eq!(received.flags & libc::MSG_TRUNC != 0, len > 72);
+            }
+            // Dropped with messages that nobody took: the next receive has them, with their addresses.
+            for at in 0..4 {
+                a.send(&[at; 3])?;
+            }
+            settle().await;
+            let ControlFlow::Continue((_, first)) = next(&mut messages).await else { panic!("ended") };
+            assert_eq!(&first[..], [0; 3]);
+            drop((messages, first));
+            settle().await;
+            let (received, bufs) = ops::recvmsg(&b, vec![vec![0; 10]]).await;
+            assert_eq!((received?.from.to_socket_addr()?, &bufs[0][..]), (a.local_addr()?, &[1; 3][..]));
+            let mut messages = ops::recvmsg_multishot(&b, &pool);
+            for at in 2..4 {
+                let ControlFlow::Continue((received, bytes)) = next(&mut messages).await else {
+                    panic!("ended")
+                };
+                assert_eq!((received.from.to_socket_addr()?, &bytes[..]), (a.local_addr()?, &[at; 3][..]));
+            }
+            drop(messages);
+            settle().await;
+            assert_eq!((pool.available(), pool.disowned()), (2, 0));
+
+            // Descriptors, and the end of a stream.
+            let (a, b) = UnixStream::pair()?;
+            let (reader, writer) = io::pipe()?;
+            let mut control = ops::Control::new();
+            control.push_fd(writer)?;
+            let a = Fd::from(a);
+            ops::sendmsg(&a, vec!["with"]).control(control).await.0?;
+            let mut control = ops::Control::new();
+            control.push_fd(File::open("/dev/null")?)?;
+            ops::sendmsg(&a, vec!["and with"]).control(control).await.0?;
+            drop(a);
+            let mut messages =
+                ops::recvmsg_multishot(Fd::from(b), &pool).control_room(ops::Control::space_for_fds(1));
+            let ControlFlow::Continue((mut received, bytes)) = next(&mut messages).await else {
+                panic!("ended")
+            };
+            assert_eq!((&bytes[..], received.control.fds().len()), (&b"with"[..], 1));
+            ops::write_all(&received.control.take_fds()[0], "through").await.0?;
+            let through = ops::read(reader, vec![0; 16]).await;
+            assert_eq!(through.0?, 7);
+            drop((received, bytes));
+            let ControlFlow::Continue((received, _)) = next(&mut messages).await else { panic!("ended") };
+            assert_eq!(received.control.fds().len(), 1, "closed with the message");
+            drop(received);
+            assert!(matches!(next(&mut messages).await, ControlFlow::Break(Ok(()))));
+            drop(messages);
+            assert_eq!(pool.available(), 2);
+            Outcome::Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn messages_need_buffers_that_have_room_for_them() -> Outcome {
+    Runtime::new()?.block_on(async {
+        let mut pools = vec![BufPool::new(1, 128)?];
+        pools.extend(BufPool::builder().buffers(1).size(1000).incremental(true).build().ok());
+        for pool in pools {
+            let (_a, b) = pair()?;
+            let ControlFlow::Break(Err(error)) = next(&mut ops::recvmsg_multishot(&b, &pool)).await else {
+                panic!("not refused")
+            };
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         }
         Ok(())
     })

@@ -73,7 +73,8 @@ pub use fsync::fsync;
 pub(crate) use link_timeout::{LinkTimer, link_timer};
 pub use mailbox::{Mail, MailAddress, Mailbox, Receive, message, pass_fd};
 pub use multishot::{
-    Multishot, accept_multishot, poll_multishot, read_multishot, recv_multishot, timeout_multishot,
+    Multishot, accept_multishot, poll_multishot, read_multishot, recv_multishot, recvmsg_multishot,
+    timeout_multishot,
 };
 pub use nop::nop;
 pub use op::Op;
@@ -111,7 +112,8 @@ pub mod requests {
     pub use super::mailbox::{PassFd, SendMessage};
     pub use super::message::{Addressed, Message, Several, Single};
     pub use super::multishot::{
-        AcceptMultishot, FillMultishot, PollMultishot, ReadMultishot, RecvMultishot, Source, TimeoutMultishot,
+        AcceptMultishot, FillMultishot, PollMultishot, ReadMultishot, RecvMultishot, RecvmsgMultishot,
+        Source, TimeoutMultishot,
     };
     pub use super::nop::Nop;
     pub use super::open::Open;

@@ -38,6 +38,7 @@
 
 mod accept;
 mod arm;
+mod message;
 mod poll;
 mod pooled;
 mod source;
@@ -62,6 +63,7 @@ use arm::{Arm, Ended, Why};
 
 pub(super) use accept::after_accept;
 pub use accept::{AcceptMultishot, accept_multishot};
+pub use message::{RecvmsgMultishot, recvmsg_multishot};
 pub use poll::{PollMultishot, poll_multishot};
 pub use pooled::{FillMultishot, ReadMultishot, RecvMultishot, read_multishot, recv_multishot};
 pub use source::Source;

@@ -13,7 +13,7 @@ use io_uring::squeue::Flags;
 use super::Multishot;
 use super::source::{Came, Shot, Source, Then};
 use crate::ops::buf::{BufPool, Bundle, Claim, Hungry, Pool, PoolBuf};
-use crate::ops::fd::salvage::{Place, Take};
+use crate::ops::fd::salvage::{Envelope, Place, Take};
 use crate::ops::fd::{AnyFd, Fd, IntoFd};
 use crate::ops::features::{self, Feature};
 use crate::ops::pooled::{Ask, AskRead, AskRecv, BUNDLE, Filled};
@@ -51,12 +51,33 @@ pub struct From<F: AnyFd> {
     tenant: F::Tenant,
 }
 
+impl<F: AnyFd> From<F> {
+    pub(super) fn new(fd: F) -> Self {
+        let tenant = fd.tenant();
+        Self { fd, tenant }
+    }
+
+    pub(super) fn fd(&self) -> &F {
+        &self.fd
+    }
+
+    /// As [`Hold::abandon_message`](crate::ops::fd::Hold::abandon_message), of the file that was there.
+    pub(super) fn leave_message(
+        &self,
+        bytes: &[u8],
+        envelope: Option<Envelope>,
+        orphaned: bool,
+        place: Option<Place>,
+    ) {
+        self.fd.abandon_message(self.tenant, bytes, envelope, orphaned, place);
+    }
+}
+
 impl<A: Ask, F: AnyFd, T: Filled> Multishot<FillMultishot<A, F, T>> {
     fn filling(ask: A, fd: F, hungry: Hungry) -> Self {
-        let tenant = fd.tenant();
         Self::new(FillMultishot {
             ask,
-            from: From { fd, tenant },
+            from: From::new(fd),
             hungry,
             flags: 0,
             starved: false,
