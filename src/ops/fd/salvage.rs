@@ -150,6 +150,9 @@ fn after(place: Place, len: usize) -> Place {
     place.saturating_add(len as u64)
 }
 
+/// What was received at once: where it stood, its bytes, and what came beside them.
+pub(crate) type Message = (Place, Box<[u8]>, Envelope);
+
 /// How a read takes what waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Take {
@@ -225,7 +228,7 @@ impl Salvage {
         keeps_boundaries: impl FnOnce() -> bool,
         take: Take,
         asked: usize,
-    ) -> Poll<Option<(Place, Box<[u8]>, Envelope)>> {
+    ) -> Poll<Option<Message>> {
         let mut waker = Some(cx.waker().clone()); // cloned and dropped outside of the lock (I7)
         self.update(|sides| {
             let side = &mut sides.reads;

@@ -93,7 +93,7 @@ impl BufferTable {
         }
         with_core(|core| {
             core.inflight.register_buffer_slots(slots).map_err(explain)?;
-            let regions = vec![Weak::new(); slots as usize];
+            let regions = (0..slots).map(|_| Weak::new()).collect();
             Ok(Self::made(core, slots, (0..slots as u16).rev().collect(), regions))
         })
     }
