@@ -18,7 +18,7 @@ use crate::operation::Operation;
 ///
 /// [`PopError::Lagged`] with the number of values that were overwritten since this receiver's last pop;
 /// [`PopError::Closed`] once the channel is closed and this receiver has everything; [`PopError::Cancelled`] if the pop
-/// was asked to stop before.
+/// was asked to stop before its first poll, or while it waited and no value was there.
 ///
 /// # Cancel safety
 ///
@@ -35,6 +35,8 @@ pub struct Pop<'a, T> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
+    /// Never polled.
+    Fresh,
     Waiting,
     Cancelled,
     Finished,
@@ -42,7 +44,7 @@ enum Stage {
 
 impl<'a, T> Pop<'a, T> {
     pub(super) fn new(receiver: &'a mut Receiver<T>) -> Self {
-        Self { receiver, stage: Stage::Waiting }
+        Self { receiver, stage: Stage::Fresh }
     }
 }
 
@@ -53,13 +55,11 @@ impl<T: Clone> Future for Pop<'_, T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let polled = match this.stage {
-            Stage::Waiting => this.receiver.poll_pop(cx),
+            Stage::Fresh | Stage::Waiting => this.receiver.poll_pop(cx),
             Stage::Cancelled => Poll::Ready(Err(PopError::Cancelled)),
             Stage::Finished => panic!("a pop was polled after it had resolved"),
         };
-        if polled.is_ready() {
-            this.stage = Stage::Finished;
-        }
+        this.stage = if polled.is_ready() { Stage::Finished } else { Stage::Waiting };
         polled
     }
 }
@@ -67,7 +67,8 @@ impl<T: Clone> Future for Pop<'_, T> {
 impl<T: Clone> Operation for Pop<'_, T> {
     fn request_cancel(self: Pin<&mut Self>) {
         let this = self.get_mut();
-        if this.stage == Stage::Waiting {
+        // With a value there it is too late to stop, as for a pop of any channel that waits and has a value counted.
+        if this.stage == Stage::Fresh || this.stage == Stage::Waiting && this.receiver.is_empty() {
             this.stage = Stage::Cancelled;
             deliver(this.receiver.leave_line()); // its last poll promised a wake
         }

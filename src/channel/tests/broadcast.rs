@@ -266,6 +266,23 @@ fn a_stream_keeps_its_place_and_leaves_it_for_other_pops() {
 }
 
 #[test]
+fn a_cancelled_pop_that_waits_beside_a_value_delivers_it() {
+    let (tx, mut rx) = broadcast(2, Overflow::Lag);
+    let mut pop = Box::pin(rx.pop());
+    assert!(poll(pop.as_mut()).is_pending());
+    tx.try_push(1).unwrap();
+    pop.as_mut().request_cancel();
+    assert_eq!(poll(pop.as_mut()), Poll::Ready(Ok(1)));
+    drop(pop);
+    tx.try_push(2).unwrap();
+    let mut pop = Box::pin(rx.pop());
+    pop.as_mut().request_cancel();
+    assert_eq!(poll(pop.as_mut()), Poll::Ready(Err(PopError::Cancelled)), "it never started");
+    drop(pop);
+    assert_eq!(rx.try_pop(), Ok(2));
+}
+
+#[test]
 fn a_cancelled_pop_changes_nothing() {
     let (tx, mut rx) = broadcast(2, Overflow::Lag);
     let (bell, waker) = Bell::new();

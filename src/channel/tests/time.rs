@@ -195,6 +195,22 @@ fn a_cancelled_pop_resolves_and_is_woken_and_takes_nothing() {
 }
 
 #[test]
+fn a_cancelled_pop_whose_instant_has_come_delivers_it() {
+    let _alone = alone();
+    let instant = Instant::now() + Duration::from_millis(5);
+    let mut receiver = at(instant);
+    let mut pop = receiver.pop();
+    if poll(Pin::new(&mut pop)).is_pending() {
+        thread::sleep(instant.saturating_duration_since(Instant::now()));
+        Pin::new(&mut pop).request_cancel();
+        assert_eq!(poll(Pin::new(&mut pop)), Poll::Ready(Ok(instant)));
+    }
+    while timer_thread::armed() > 0 {
+        thread::yield_now(); // its thread may be about to fire it
+    }
+}
+
+#[test]
 fn a_pop_that_is_given_up_leaves_no_timer() {
     let _alone = alone();
     let mut receiver = tick(HOUR);

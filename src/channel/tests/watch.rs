@@ -117,10 +117,16 @@ fn a_cancelled_pop_has_seen_nothing() {
     tx.push(1).unwrap();
     assert_eq!(bell.rings(), 1);
     pop.as_mut().request_cancel();
-    assert_eq!(poll(pop.as_mut()), Poll::Ready(Err(PopError::Cancelled)));
+    assert_eq!(poll(pop.as_mut()), Poll::Ready(Ok(1)), "it waited, and the value is there");
+    drop(pop);
+
+    tx.push(2).unwrap();
+    let mut pop = Box::pin(rx.pop());
+    pop.as_mut().request_cancel();
+    assert_eq!(poll(pop.as_mut()), Poll::Ready(Err(PopError::Cancelled)), "it never started");
     assert!(catch_unwind(AssertUnwindSafe(|| poll(pop.as_mut()))).is_err());
     drop(pop);
-    assert_eq!(rx.try_pop(), Ok(1));
+    assert_eq!(rx.try_pop(), Ok(2));
 
     let mut pop = Box::pin(rx.pop());
     assert!(poll_with(pop.as_mut(), &waker).is_pending());

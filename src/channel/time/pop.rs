@@ -19,8 +19,8 @@ use crate::operation::Operation;
 ///
 /// # Errors
 ///
-/// [`PopError::Closed`] once the channel is closed and nothing is due; [`PopError::Cancelled`] if the pop was asked to stop before it
-/// resolved, even if the value is due by then: it stays for the next pop.
+/// [`PopError::Closed`] once the channel is closed and nothing is due; [`PopError::Cancelled`] if the pop was asked to
+/// stop before its first poll, or while it waited and no value was due.
 ///
 /// # Cancel safety
 ///
@@ -39,6 +39,8 @@ pub struct Pop<'a> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
+    /// Never polled.
+    Fresh,
     Waiting,
     Cancelled,
     Finished,
@@ -46,7 +48,7 @@ enum State {
 
 impl<'a> Pop<'a> {
     pub(super) fn new(receiver: &'a mut Receiver) -> Self {
-        Self { receiver, state: State::Waiting }
+        Self { receiver, state: State::Fresh }
     }
 }
 
@@ -55,7 +57,10 @@ impl Future for Pop<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let popped = match self.state {
-            State::Waiting => std::task::ready!(self.receiver.poll_pop(cx)),
+            State::Fresh | State::Waiting => {
+                self.state = State::Waiting;
+                std::task::ready!(self.receiver.poll_pop(cx))
+            }
             State::Cancelled => Err(PopError::Cancelled),
             State::Finished => panic!("a pop was polled after it had resolved"),
         };
@@ -66,7 +71,8 @@ impl Future for Pop<'_> {
 
 impl Operation for Pop<'_> {
     fn request_cancel(mut self: Pin<&mut Self>) {
-        if self.state == State::Waiting {
+        // With an instant that has come it is too late to stop, as for a pop of any channel that waits and has a value counted.
+        if self.state == State::Fresh || self.state == State::Waiting && !self.receiver.is_due() {
             self.state = State::Cancelled;
             deliver(self.receiver.leave()); // its last poll promised a wake
         }

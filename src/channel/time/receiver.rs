@@ -318,6 +318,11 @@ impl Receiver {
         self.alarm.cancel()
     }
 
+    /// Whether a pop would find a value now.
+    pub(super) fn is_due(&self) -> bool {
+        self.due().is_some()
+    }
+
     /// The next value, if its instant has come, and what the clock says.
     fn due(&self) -> Option<(Instant, Instant)> {
         let (next, now) = (self.next?, Instant::now());

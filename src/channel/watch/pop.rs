@@ -17,7 +17,7 @@ use crate::operation::Operation;
 /// # Errors
 ///
 /// [`PopError::Closed`] once the channel is closed and the last value seen; [`PopError::Cancelled`] if the pop was asked
-/// to stop before.
+/// to stop before its first poll, or while it waited and no value was there.
 ///
 /// # Cancel safety
 ///
@@ -34,6 +34,8 @@ pub struct Pop<'a, T> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
+    /// Never polled.
+    Fresh,
     Waiting,
     Cancelled,
     Finished,
@@ -41,7 +43,7 @@ enum Stage {
 
 impl<'a, T> Pop<'a, T> {
     pub(super) fn new(receiver: &'a mut Receiver<T>) -> Self {
-        Self { receiver, stage: Stage::Waiting }
+        Self { receiver, stage: Stage::Fresh }
     }
 }
 
@@ -52,13 +54,13 @@ impl<T: Clone> Future for Pop<'_, T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let polled = match this.stage {
-            Stage::Waiting => this.receiver.poll_pop(cx).map(|value| value.ok_or(PopError::Closed)),
+            Stage::Fresh | Stage::Waiting => {
+                this.receiver.poll_pop(cx).map(|value| value.ok_or(PopError::Closed))
+            }
             Stage::Cancelled => Poll::Ready(Err(PopError::Cancelled)),
             Stage::Finished => panic!("a pop was polled after it had resolved"),
         };
-        if polled.is_ready() {
-            this.stage = Stage::Finished;
-        }
+        this.stage = if polled.is_ready() { Stage::Finished } else { Stage::Waiting };
         polled
     }
 }
@@ -66,7 +68,8 @@ impl<T: Clone> Future for Pop<'_, T> {
 impl<T: Clone> Operation for Pop<'_, T> {
     fn request_cancel(self: Pin<&mut Self>) {
         let this = self.get_mut();
-        if this.stage == Stage::Waiting {
+        // With a value there it is too late to stop, as for a pop of any channel that waits and has a value counted.
+        if this.stage == Stage::Fresh || this.stage == Stage::Waiting && !this.receiver.has_changed() {
             this.stage = Stage::Cancelled;
             deliver(this.receiver.leave_line()); // its last poll promised a wake
         }
