@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use super::buf::{Buf, BufExt, Slice};
-use super::fd::Fd;
+use super::fd::{AnyFd, Fd, IntoFd};
 use super::op::Op;
 use super::send::{Send, send};
 use super::send_zc::{SendZc, send_rest};
@@ -18,23 +18,23 @@ use crate::operation::Operation;
 
 /// Ops one after the other, each for what the ones before have left of a buffer: [`send_all`], [`send_all_zc`] and [`write_all`].
 #[must_use = "an op does nothing until it is awaited"]
-pub struct All<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin> {
-    fd: Fd,
+pub struct All<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin, F: AnyFd = Fd> {
+    fd: F,
     options: Options,
-    make: fn(&Fd, &Options, Slice<B>) -> O,
+    make: fn(F, &Options, Slice<B>) -> O,
     state: State<B, O>,
     done: usize,
     cancelled: bool,
 }
 
 /// The future of [`send_all`].
-pub type SendAll<B> = All<B, Op<Send<Slice<B>>>>;
+pub type SendAll<B, F = Fd> = All<B, Op<Send<Slice<B>, F>>, F>;
 
 /// The future of [`send_all_zc`].
-pub type SendAllZc<B> = All<B, SendZc<Slice<B>>>;
+pub type SendAllZc<B, F = Fd> = All<B, SendZc<Slice<B>, F>, F>;
 
 /// The future of [`write_all`].
-pub type WriteAll<B> = All<B, Op<Write<Slice<B>>>>;
+pub type WriteAll<B, F = Fd> = All<B, Op<Write<Slice<B>, F>>, F>;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Options {
@@ -49,7 +49,7 @@ enum State<B, O> {
     Finished,
 }
 
-impl<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin> All<B, O> {
+impl<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin, F: AnyFd> All<B, O, F> {
     /// How many bytes have gone so far: exact once it has resolved, and after it was asked to stop.
     pub fn done(&self) -> usize {
         self.done
@@ -61,9 +61,9 @@ impl<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin> All<B
     }
 }
 
-impl<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin> Unpin for All<B, O> {}
+impl<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin, F: AnyFd> Unpin for All<B, O, F> {}
 
-impl<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin> Future for All<B, O> {
+impl<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin, F: AnyFd> Future for All<B, O, F> {
     type Output = (io::Result<usize>, B);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -100,12 +100,14 @@ impl<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin> Futur
                 return Poll::Ready((Err(io::Error::from_raw_os_error(libc::ECANCELED)), buf));
             }
             this.options.done = this.done;
-            this.state = State::Busy((this.make)(&this.fd, &this.options, buf.slice(this.done..)));
+            this.state = State::Busy((this.make)(this.fd.clone(), &this.options, buf.slice(this.done..)));
         }
     }
 }
 
-impl<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin> Operation for All<B, O> {
+impl<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin, F: AnyFd> Operation
+    for All<B, O, F>
+{
     fn request_cancel(mut self: Pin<&mut Self>) {
         self.cancelled = true;
         if let State::Busy(op) = &mut self.state {
@@ -122,7 +124,9 @@ impl<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin> Opera
     }
 }
 
-impl<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin> fmt::Debug for All<B, O> {
+impl<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin, F: AnyFd> fmt::Debug
+    for All<B, O, F>
+{
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("All").field("fd", &self.fd).field("done", &self.done).finish_non_exhaustive()
     }
@@ -149,9 +153,9 @@ impl<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin> fmt::
 /// # Examples
 ///
 /// See [`recv`](super::recv).
-pub fn send_all<B: Buf>(fd: impl Into<Fd>, buf: B) -> SendAll<B> {
+pub fn send_all<F: IntoFd, B: Buf>(fd: F, buf: B) -> SendAll<B, F::Fd> {
     All {
-        fd: fd.into(),
+        fd: fd.into_fd(),
         options: Options::default(),
         make: |fd, options, rest| send(fd, rest).flags(options.flags),
         state: State::Idle(buf),
@@ -201,9 +205,9 @@ pub fn send_all<B: Buf>(fd: impl Into<Fd>, buf: B) -> SendAll<B> {
 /// # })
 /// # }
 /// ```
-pub fn send_all_zc<B: Buf>(fd: impl Into<Fd>, buf: B) -> SendAllZc<B> {
+pub fn send_all_zc<F: IntoFd, B: Buf>(fd: F, buf: B) -> SendAllZc<B, F::Fd> {
     All {
-        fd: fd.into(),
+        fd: fd.into_fd(),
         options: Options::default(),
         make: |fd, options, rest| send_rest(fd, rest, options.flags),
         state: State::Idle(buf),
@@ -212,7 +216,7 @@ pub fn send_all_zc<B: Buf>(fd: impl Into<Fd>, buf: B) -> SendAllZc<B> {
     }
 }
 
-impl<B: Buf> SendAllZc<B> {
+impl<B: Buf, F: AnyFd> SendAllZc<B, F> {
     /// `MSG_*`, for each of the sends.
     ///
     /// # Panics
@@ -224,7 +228,7 @@ impl<B: Buf> SendAllZc<B> {
     }
 }
 
-impl<B: Buf> SendAll<B> {
+impl<B: Buf, F: AnyFd> SendAll<B, F> {
     /// `MSG_*`, for each of the sends.
     ///
     /// # Panics
@@ -257,9 +261,9 @@ impl<B: Buf> SendAll<B> {
 /// # Examples
 ///
 /// See [`fsync`](super::fsync).
-pub fn write_all<B: Buf>(fd: impl Into<Fd>, buf: B) -> WriteAll<B> {
+pub fn write_all<F: IntoFd, B: Buf>(fd: F, buf: B) -> WriteAll<B, F::Fd> {
     All {
-        fd: fd.into(),
+        fd: fd.into_fd(),
         options: Options::default(),
         make: |fd, options, rest| match options.offset {
             Some(offset) => write(fd, rest).at(offset.saturating_add(options.done as u64)),
@@ -271,7 +275,7 @@ pub fn write_all<B: Buf>(fd: impl Into<Fd>, buf: B) -> WriteAll<B> {
     }
 }
 
-impl<B: Buf> WriteAll<B> {
+impl<B: Buf, F: AnyFd> WriteAll<B, F> {
     /// Writes at `offset` in the file, and leaves its position alone.
     ///
     /// # Panics

@@ -173,6 +173,6 @@ impl<B: Buf, F: AnyFd, D: Delivery<Vec<B>>> SendMsgZc<B, F, D> {
 }
 
 /// A whole buffer is the work of several sends: see [`send_all_zc`](super::send_all_zc).
-pub(super) fn send_rest<B: Buf>(fd: &Fd, rest: Slice<B>, flags: i32) -> SendZc<Slice<B>> {
+pub(super) fn send_rest<F: IntoFd, B: Buf>(fd: F, rest: Slice<B>, flags: i32) -> SendZc<Slice<B>, F::Fd> {
     send_zc(fd, rest).flags(flags | libc::MSG_WAITALL)
 }

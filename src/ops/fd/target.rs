@@ -20,7 +20,7 @@ use crate::runtime::driver::Sqe;
 )]
 pub trait IntoFd {
     /// The kind of hold that the op has.
-    type Fd: AnyFd;
+    type Fd: AnyFd + IntoFd<Fd = Self::Fd>;
 
     /// The hold.
     fn into_fd(self) -> Self::Fd;

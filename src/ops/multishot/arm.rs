@@ -89,6 +89,10 @@ impl<S: Source> Arm<S> {
                 Some((_, last)) => self.source.join(last, item).err(),
                 None => Some(item),
             };
+            if self.waiting.capacity() == 0 {
+                // Room for one: where each is taken as it comes there is never another, and idle connections keep it.
+                self.waiting.reserve_exact(1);
+            }
             self.waiting.extend(new.map(|item| (None, item)));
         }
         end
