@@ -1,12 +1,14 @@
-//! The example `echo_server`, driven by plain blocking sockets.
+//! The examples `echo_server` and `echo_multishot`, driven by plain blocking sockets: what they promise alike.
 
 #[path = "support/example.rs"]
 mod example;
+#[path = "support/server.rs"]
+mod server;
 mod support;
 
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -15,42 +17,32 @@ use support::Watchdog;
 /// Long enough that only something that never happens has not happened by then.
 const NEVER: &str = "3600";
 
-struct Server {
-    child: Child,
-    stdout: BufReader<ChildStdout>,
-    address: SocketAddr,
-}
+/// One of the examples.
+struct Server(server::Server);
 
 impl Server {
-    fn start(options: &[&str]) -> io::Result<Self> {
-        let mut child = Command::new(example::path("echo_server"))
-            .args(["--addr", "127.0.0.1:0"])
-            .args(options)
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let mut line = String::new();
-        stdout.read_line(&mut line)?;
-        let address = line.trim().strip_prefix("listening on ").and_then(|address| address.parse().ok());
-        Ok(Self { child, stdout, address: address.unwrap_or_else(|| panic!("no address in {line:?}")) })
+    fn start(example: &str, options: &[&str]) -> io::Result<Self> {
+        server::Server::start(example, options).map(Self)
     }
 
     fn connect(&self) -> io::Result<TcpStream> {
-        TcpStream::connect(self.address)
+        self.0.connect()
     }
 
     fn interrupt(&self) -> io::Result<()> {
-        let status = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status()?;
-        assert!(status.success());
-        Ok(())
+        self.0.interrupt()
     }
 
-    /// Waits for a server that was interrupted.
-    fn stopped(mut self) -> io::Result<()> {
-        let mut rest = String::new();
-        self.stdout.read_to_string(&mut rest)?;
-        assert_eq!(rest, "stopped\n");
-        assert!(self.child.wait()?.success());
+    fn stopped(self) -> io::Result<()> {
+        let said = self.0.stopped()?;
+        let rest = said.strip_prefix("stopped").expect("it says that it has stopped").trim_start_matches(';');
+        // One of them says how many of its buffers are back, which must be all.
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        match words[..] {
+            [] => {}
+            [back, "of", all, "buffers", ..] if back == all => {}
+            _ => panic!("{said:?}"),
+        }
         Ok(())
     }
 
@@ -60,11 +52,33 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill(); // a failed test leaves no server behind
-        let _ = self.child.wait();
-    }
+/// A module for each example, with a test for each of these functions.
+macro_rules! tests_of_both {
+    ($($name:ident)*) => {
+        tests_of_both!(echo_server: $($name)*);
+        tests_of_both!(echo_multishot: $($name)*);
+    };
+    ($example:ident: $($name:ident)*) => {
+        mod $example {
+            $(#[test]
+            fn $name() -> std::io::Result<()> {
+                super::$name(stringify!($example))
+            })*
+        }
+    };
+}
+
+tests_of_both! {
+    what_is_sent_comes_back_on_every_connection
+    a_client_that_has_said_all_gets_all_of_it_back
+    a_slow_client_gets_every_byte_and_delays_nobody
+    a_reset_ends_its_own_session_only
+    clients_over_the_limit_wait_for_a_permit
+    a_silent_client_is_dismissed
+    a_client_that_takes_nothing_is_dismissed
+    an_interrupt_ends_idle_sessions_and_the_server
+    an_interrupt_ends_a_server_at_its_limit
+    options_that_make_no_sense_are_refused
 }
 
 #[track_caller]
@@ -80,10 +94,9 @@ fn watchdog() -> Watchdog {
     Watchdog::new(Duration::from_secs(60))
 }
 
-#[test]
-fn what_is_sent_comes_back_on_every_connection() -> io::Result<()> {
+fn what_is_sent_comes_back_on_every_connection(example: &str) -> io::Result<()> {
     let _watchdog = watchdog();
-    let server = Server::start(&["--idle", NEVER])?;
+    let server = Server::start(example, &["--idle", NEVER])?;
     let mut conns = (0..50).map(|_| server.connect()).collect::<io::Result<Vec<_>>>()?;
     for round in 0..10 {
         for (i, conn) in conns.iter_mut().enumerate() {
@@ -93,10 +106,9 @@ fn what_is_sent_comes_back_on_every_connection() -> io::Result<()> {
     server.stop()
 }
 
-#[test]
-fn a_client_that_has_said_all_gets_all_of_it_back() -> io::Result<()> {
+fn a_client_that_has_said_all_gets_all_of_it_back(example: &str) -> io::Result<()> {
     let _watchdog = watchdog();
-    let server = Server::start(&["--idle", NEVER])?;
+    let server = Server::start(example, &["--idle", NEVER])?;
     let mut conn = server.connect()?;
     conn.write_all(b"the last words")?;
     conn.shutdown(Shutdown::Write)?;
@@ -106,10 +118,9 @@ fn a_client_that_has_said_all_gets_all_of_it_back() -> io::Result<()> {
     server.stop()
 }
 
-#[test]
-fn a_slow_client_gets_every_byte_and_delays_nobody() -> io::Result<()> {
+fn a_slow_client_gets_every_byte_and_delays_nobody(example: &str) -> io::Result<()> {
     let _watchdog = watchdog();
-    let server = Server::start(&["--idle", NEVER])?;
+    let server = Server::start(example, &["--idle", NEVER])?;
     let mut slow = server.connect()?;
     let sent: Vec<u8> = (0..8_u32 << 20).map(|i| (i % 251) as u8).collect();
     let writer = {
@@ -126,10 +137,9 @@ fn a_slow_client_gets_every_byte_and_delays_nobody() -> io::Result<()> {
     server.stop()
 }
 
-#[test]
-fn a_reset_ends_its_own_session_only() -> io::Result<()> {
+fn a_reset_ends_its_own_session_only(example: &str) -> io::Result<()> {
     let _watchdog = watchdog();
-    let server = Server::start(&["--idle", NEVER, "--connections", "2"])?;
+    let server = Server::start(example, &["--idle", NEVER, "--connections", "2"])?;
     let mut other = server.connect()?;
     assert_echoes(&mut other, "before")?;
     for _ in 0..20 {
@@ -144,10 +154,9 @@ fn a_reset_ends_its_own_session_only() -> io::Result<()> {
     server.stop()
 }
 
-#[test]
-fn clients_over_the_limit_wait_for_a_permit() -> io::Result<()> {
+fn clients_over_the_limit_wait_for_a_permit(example: &str) -> io::Result<()> {
     let _watchdog = watchdog();
-    let server = Server::start(&["--idle", NEVER, "--connections", "2"])?;
+    let server = Server::start(example, &["--idle", NEVER, "--connections", "2"])?;
     let (mut first, mut second) = (server.connect()?, server.connect()?);
     assert_echoes(&mut first, "1")?;
     assert_echoes(&mut second, "2")?;
@@ -165,20 +174,18 @@ fn clients_over_the_limit_wait_for_a_permit() -> io::Result<()> {
     server.stop()
 }
 
-#[test]
-fn a_silent_client_is_dismissed() -> io::Result<()> {
+fn a_silent_client_is_dismissed(example: &str) -> io::Result<()> {
     let _watchdog = watchdog();
-    let server = Server::start(&["--idle", "0.2"])?;
+    let server = Server::start(example, &["--idle", "0.2"])?;
     let mut conn = server.connect()?;
     assert_echoes(&mut conn, "hello")?;
     assert_eq!(conn.read(&mut [0; 1])?, 0, "the server closes");
     server.stop()
 }
 
-#[test]
-fn a_client_that_takes_nothing_is_dismissed() -> io::Result<()> {
+fn a_client_that_takes_nothing_is_dismissed(example: &str) -> io::Result<()> {
     let _watchdog = watchdog();
-    let server = Server::start(&["--idle", "0.2", "--connections", "1"])?;
+    let server = Server::start(example, &["--idle", "0.2", "--connections", "1"])?;
     let mut greedy = server.connect()?;
     // Never reads, and writes until the server, stuck with what it cannot send, has closed.
     let error = loop {
@@ -191,10 +198,9 @@ fn a_client_that_takes_nothing_is_dismissed() -> io::Result<()> {
     server.stop()
 }
 
-#[test]
-fn an_interrupt_ends_idle_sessions_and_the_server() -> io::Result<()> {
+fn an_interrupt_ends_idle_sessions_and_the_server(example: &str) -> io::Result<()> {
     let _watchdog = watchdog();
-    let server = Server::start(&["--idle", NEVER, "--connections", "4"])?;
+    let server = Server::start(example, &["--idle", NEVER, "--connections", "4"])?;
     let mut conns = (0..3).map(|_| server.connect()).collect::<io::Result<Vec<_>>>()?;
     for conn in &mut conns {
         assert_echoes(conn, "x")?;
@@ -206,20 +212,18 @@ fn an_interrupt_ends_idle_sessions_and_the_server() -> io::Result<()> {
     server.stopped()
 }
 
-#[test]
-fn an_interrupt_ends_a_server_at_its_limit() -> io::Result<()> {
+fn an_interrupt_ends_a_server_at_its_limit(example: &str) -> io::Result<()> {
     let _watchdog = watchdog();
-    let server = Server::start(&["--idle", NEVER, "--connections", "1"])?;
+    let server = Server::start(example, &["--idle", NEVER, "--connections", "1"])?;
     let mut conn = server.connect()?;
     assert_echoes(&mut conn, "x")?;
     server.stop()
 }
 
-#[test]
-fn options_that_make_no_sense_are_refused() -> io::Result<()> {
+fn options_that_make_no_sense_are_refused(example: &str) -> io::Result<()> {
     let _watchdog = watchdog();
     for option in ["--connections=0", "--connections=70000", "--idle=-1", "--idle=nan", "--idle=1e20"] {
-        let output = Command::new(example::path("echo_server")).arg(option).output()?;
+        let output = Command::new(crate::example::path(example)).arg(option).output()?;
         assert_eq!(output.status.code(), Some(2), "{option}: {output:?}");
         assert!(output.stdout.is_empty(), "{option}: it listens before it looks");
     }

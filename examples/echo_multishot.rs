@@ -1,0 +1,154 @@
+//! An echo server that lets the kernel do what it can by itself: accept one connection after the other, receive whatever
+//! comes into buffers that no connection holds while it is silent, and pause when somebody does not keep up.
+//!
+//! ```text
+//! cargo run --release --example echo_multishot -- --addr 127.0.0.1:7000
+//! ```
+//!
+//! Connections are accepted into the ring's own table of descriptors, and each becomes a task; when the table is full, clients
+//! wait in the kernel's backlog. Of each connection, one entry in the ring receives: what comes goes through a channel to the
+//! task that sends it back, and the buffers return to the pool when they are sent. A client that takes nothing back fills its
+//! channel; then its receive pauses, its socket fills, and the client has to stop sending. So the memory in use is what the
+//! pool has, whatever clients do.
+//!
+//! Ctrl-C closes the *cancel slot*, a channel nobody ever pushes to. The server is done when the last session has let go of
+//! its end of another one.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is how the program talks")]
+
+use std::error::Error;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::num::NonZero;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use clap::Parser;
+use millstream::channel::{self, Receiver, Sender};
+use millstream::combinators::{OneOf2, ResultsExt};
+use millstream::ops::{self, BufPool, Fd, FdTable, FixedFd, IntoResult};
+use millstream::{race, spawn, time};
+use signal_hook::consts::SIGINT;
+
+/// Send back whatever comes in
+#[derive(Parser)]
+struct Arguments {
+    /// Where to listen; port 0 takes any that is free
+    #[arg(long, default_value = "127.0.0.1:0")]
+    addr: SocketAddr,
+
+    /// Connections served at once
+    #[arg(long, value_name = "N", default_value = "1024")]
+    connections: NonZero<u16>,
+
+    /// Seconds a client may neither send nor take anything
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    idle: Duration,
+
+    /// Buffers that all connections share, at most 32768
+    #[arg(long, value_name = "N", default_value = "256", value_parser = clap::value_parser!(u16).range(1..=32768))]
+    buffers: u16,
+
+    /// Bytes in each of them
+    #[arg(long, value_name = "BYTES", default_value = "4096")]
+    size: NonZero<u16>,
+
+    /// Messages that may wait between a connection's receiver and its sender
+    #[arg(long, value_name = "N", default_value = "4")]
+    capacity: NonZero<u16>,
+}
+
+fn seconds(text: &str) -> Result<Duration, Box<dyn Error + Send + Sync>> {
+    Ok(Duration::try_from_secs_f64(text.parse()?)?)
+}
+
+#[millstream::main]
+async fn main() -> io::Result<()> {
+    let arguments = Arguments::parse();
+    let pool = BufPool::new(arguments.buffers.into(), usize::from(arguments.size.get()))?;
+    let listener = ops::listen_tcp(arguments.addr)?;
+    no_delay(&listener)?;
+    println!("listening on {}", listener.local_addr()?);
+
+    let (stop, stopped) = channel::bounded::<()>(1);
+    spawn(close_on_interrupt(interrupts()?, stop)).detach();
+    let terms = Terms {
+        pool: pool.clone(),
+        capacity: arguments.capacity.get().into(),
+        idle: arguments.idle,
+        stopped,
+    };
+    serve(&listener, arguments.connections.get().into(), terms).await?;
+    println!(
+        "stopped; {} of {} buffers are back, {} at the fewest",
+        pool.available(),
+        pool.capacity(),
+        pool.lowest()
+    );
+    Ok(())
+}
+
+/// Switches Nagle's algorithm off, for every connection that will be accepted: an answer of several sends would wait for the
+/// client's delayed acknowledgement. The option is one of connections for std, so this borrows one's name.
+fn no_delay(listener: &Fd) -> io::Result<()> {
+    TcpStream::from(listener.as_fd().try_clone_to_owned()?).set_nodelay(true)
+}
+
+/// What every session is told.
+#[derive(Clone)]
+struct Terms {
+    pool: BufPool,
+    capacity: usize,
+    idle: Duration,
+    stopped: Receiver<()>,
+}
+
+/// Accepts until stopped, then waits for the sessions.
+async fn serve(listener: &Fd, limit: u32, terms: Terms) -> io::Result<()> {
+    let stopped = terms.stopped.clone();
+    let table = FdTable::new(limit)?;
+    let (alive, all_ended) = channel::local::<()>(1);
+    let sessions = ops::accept_direct_multishot(listener, &table).will_spawn(move |conn| {
+        let (alive, terms) = (alive.clone(), terms.clone());
+        async move {
+            let _ = session(conn, terms).await; // a client that breaks off is no news
+            drop(alive);
+        }
+    });
+    if let OneOf2::B(accepted) = race!(stopped.pop() || sessions).await {
+        accepted.into_result()?;
+    }
+    let _ = all_ended.pop().await; // closed by whoever ends last
+    Ok(())
+}
+
+/// Sends back what comes in. What has gone into the channel is sent even when the server stops meanwhile.
+async fn session(conn: FixedFd, terms: Terms) -> io::Result<()> {
+    let Terms { pool, capacity, idle, stopped } = terms;
+    let (received_tx, received) = channel::local(capacity);
+    let receiving = ops::recv_multishot(&conn, &pool).bundled().backlog(capacity).will_push(received_tx);
+    spawn(async move { race!(stopped.pop() || receiving).await }).detach(); // closes the channel, whichever ends it
+
+    // No message for too long, or none any more: the client has said all, and has had all of it back.
+    while let Ok(Ok(message)) = time::timeout(idle, received.pop()).await {
+        for bytes in message {
+            let Ok(sent) = time::timeout(idle, ops::send_all(&conn, bytes)).await else {
+                return Ok(()); // it does not take what it asked for
+            };
+            sent.into_result()?;
+        }
+    }
+    Ok(())
+}
+
+/// A socket that a byte arrives on when Ctrl-C is pressed.
+fn interrupts() -> io::Result<UnixStream> {
+    let (interrupts, sender) = UnixStream::pair()?;
+    signal_hook::low_level::pipe::register(SIGINT, sender)?;
+    Ok(interrupts)
+}
+
+async fn close_on_interrupt(interrupts: UnixStream, stop: Sender<()>) {
+    let _ = ops::recv(Fd::from(interrupts), [0; 1]).await;
+    stop.close();
+}
