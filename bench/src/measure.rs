@@ -63,6 +63,10 @@ pub(crate) const OURS_LOCAL: &str = "millstream-local";
 pub(crate) const OURS_SPSC: &str = "millstream-spsc";
 /// With `no_spin()`, where spinning costs CPU time.
 pub(crate) const OURS_SLEEPY: &str = "millstream no_spin";
+/// With multishot ops, a pool of buffers and direct descriptors.
+pub(crate) const OURS_MULTISHOT: &str = "millstream multishot";
+/// The same with a channel between who receives and who sends.
+pub(crate) const OURS_CHANNEL: &str = "millstream channel";
 /// The name of the hand-written loop.
 pub(crate) const FLOOR: &str = "floor";
 /// The one with multishot ops, a ring of buffers and the ring's own descriptors.
@@ -108,7 +112,7 @@ impl Case {
     pub(crate) fn with(self, who: &str, round: impl Fn(&Plan) -> io::Result<Sample> + 'static) -> Case {
         let kind = match who {
             FLOOR | FLOOR_MULTISHOT => Kind::Floor,
-            OURS | OURS_SLEEPY => Kind::Ours,
+            OURS | OURS_SLEEPY | OURS_MULTISHOT | OURS_CHANNEL => Kind::Ours,
             _ => Kind::Apart,
         };
         self.with_kind(who, kind, round)

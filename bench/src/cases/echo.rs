@@ -7,13 +7,17 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
 use clap::{Args, ValueEnum};
-use millstream::Runtime;
-use millstream::ops::{self, Fd, IntoResult};
+use futures::StreamExt;
+use millstream::combinators::ResultsExt;
+use millstream::ops::{self, BufPool, Fd, FdTable, FixedFd, IntoResult};
+use millstream::{Runtime, channel};
 
 use super::{default_runtime, sleepy_runtime};
 use crate::clock::{self, Sample};
 use crate::floor;
-use crate::measure::{self, Case, Clock, FLOOR, FLOOR_MULTISHOT, OURS, OURS_SLEEPY, Plan, Target};
+use crate::measure::{
+    self, Case, Clock, FLOOR, FLOOR_MULTISHOT, OURS, OURS_CHANNEL, OURS_MULTISHOT, OURS_SLEEPY, Plan, Target,
+};
 use crate::peers::{compio, glommio, monoio, tokio};
 
 /// How many connections there are; from `MANY` on the CPU time per request has targets.
@@ -40,10 +44,19 @@ fn many(size: usize, connections: usize) -> Case {
     let case = if connections < MANY {
         Case::new(name, Clock::Cpu, Target::None)
     } else {
-        Case::new(name, Clock::Cpu, Target::Of(1.04, FLOOR)).target(OURS, Target::Best(1.0, measure::PEERS))
+        Case::new(name, Clock::Cpu, Target::Of(1.04, FLOOR))
+            .target(OURS, Target::Best(1.0, measure::PEERS))
+            .target(OURS_MULTISHOT, Target::Of(1.04, FLOOR_MULTISHOT))
+            .target(OURS_MULTISHOT, Target::Best(1.0, measure::PEERS))
     };
-    let case = case.with(FLOOR, round(Kind::Floor)).with(FLOOR_MULTISHOT, round(Kind::FloorMultishot));
-    with_peers(case.with(OURS, round(Kind::Millstream)).with(OURS_SLEEPY, round(Kind::Sleepy)), round)
+    let case = case
+        .with(FLOOR, round(Kind::Floor))
+        .with(FLOOR_MULTISHOT, round(Kind::FloorMultishot))
+        .with(OURS, round(Kind::Millstream))
+        .with(OURS_SLEEPY, round(Kind::Sleepy))
+        .with(OURS_MULTISHOT, round(Kind::Multishot))
+        .with(OURS_CHANNEL, round(Kind::Channel));
+    with_peers(case, round)
 }
 
 /// One connection, the load always awake: what a request takes when nobody has to be woken for it, if the server is awake too.
@@ -74,6 +87,8 @@ enum Kind {
     FloorMultishot,
     Millstream,
     Sleepy,
+    Multishot,
+    Channel,
     Monoio,
     Tokio,
     Compio,
@@ -111,15 +126,18 @@ type Serve = Box<dyn FnOnce(TcpListener, usize) -> io::Result<()>>;
 impl Kind {
     /// What is made before the thread is pinned: one of ours on a thread that has a single CPU would not spin.
     fn ready(self) -> io::Result<Serve> {
-        let ours = |runtime: Runtime| -> Serve {
-            Box::new(move |listener, connections| runtime.block_on(serve(listener, connections)))
-        };
         Ok(match self {
             Kind::Floor => Box::new(|listener, n| floor::echo::serve(&listener, n, false)),
             Kind::FloorAwake => Box::new(|listener, n| floor::echo::serve(&listener, n, true)),
             Kind::FloorMultishot => Box::new(|listener, n| floor::echo_multishot::serve(&listener, n)),
-            Kind::Millstream => ours(default_runtime()?),
-            Kind::Sleepy => ours(sleepy_runtime()?),
+            Kind::Millstream => ours(default_runtime()?, serve),
+            Kind::Sleepy => ours(sleepy_runtime()?, serve),
+            Kind::Multishot => ours(default_runtime()?, async |listener, n| {
+                serve_multishot(listener, n, received_at_once).await
+            }),
+            Kind::Channel => ours(default_runtime()?, async |listener, n| {
+                serve_multishot(listener, n, received_through_a_channel).await
+            }),
             Kind::Monoio => Box::new(monoio::serve),
             Kind::Tokio => Box::new(tokio::serve),
             Kind::Compio => Box::new(compio::serve),
@@ -129,6 +147,10 @@ impl Kind {
             }
         })
     }
+}
+
+fn ours(runtime: Runtime, serve: impl AsyncFnOnce(TcpListener, usize) -> io::Result<()> + 'static) -> Serve {
+    Box::new(move |listener, connections| runtime.block_on(serve(listener, connections)))
 }
 
 async fn serve(listener: TcpListener, connections: usize) -> io::Result<()> {
@@ -156,6 +178,46 @@ async fn session(connection: Fd) -> io::Result<()> {
             return Err(io::Error::other("a reply did not fit into an empty socket buffer"));
         }
     }
+}
+
+/// With what the ring has for it: as the second floor, in our words.
+async fn serve_multishot(
+    listener: TcpListener,
+    connections: usize,
+    session: impl AsyncFn(FixedFd, BufPool) -> io::Result<()> + Copy + 'static,
+) -> io::Result<()> {
+    let pool = BufPool::new(floor::echo_multishot::buffers(connections), floor::echo::BUFFER)?;
+    let table = FdTable::new(connections as u32)?;
+    let mut accepted = ops::accept_direct_multishot(Fd::from(listener), &table).stream();
+    let mut sessions = Vec::with_capacity(connections);
+    while sessions.len() < connections {
+        let connection = accepted.next().await.expect("accepts until it is dropped")?;
+        let pool = pool.clone();
+        sessions.push(millstream::spawn(async move { session(connection, pool).await }));
+    }
+    for session in sessions {
+        session.await.map_err(|error| io::Error::other(format!("{error:?}")))??;
+    }
+    Ok(())
+}
+
+/// What is received is sent by the task that takes it.
+async fn received_at_once(connection: FixedFd, pool: BufPool) -> io::Result<()> {
+    let mut received = ops::recv_multishot(&connection, &pool).stream();
+    while let Some(bytes) = received.next().await {
+        ops::send_all(&connection, bytes?).await.into_result()?;
+    }
+    Ok(())
+}
+
+/// What is received goes into a channel, and another task sends it.
+async fn received_through_a_channel(connection: FixedFd, pool: BufPool) -> io::Result<()> {
+    let (tx, received) = channel::local(4);
+    millstream::spawn(ops::recv_multishot(&connection, &pool).will_push(tx)).detach();
+    while let Ok(bytes) = received.pop().await {
+        ops::send_all(&connection, bytes).await.into_result()?;
+    }
+    Ok(())
 }
 
 /// Sends requests over a number of connections, one at a time on each.
