@@ -115,4 +115,6 @@ mod prose {
     mod registered {}
     #[doc = include_str!("../docs/guide/select.md")]
     mod select {}
+    #[doc = include_str!("../docs/guide/zero_copy.md")]
+    mod zero_copy {}
 }

@@ -277,7 +277,8 @@ fn cancelled_they_give_back_what_they_held() -> Outcome {
         let mut recv = ops::recvmsg(OwnedFd::from(UnixDatagram::unbound()?), vec![[0; 9]]);
         assert!(poll_once(&mut recv).await.is_none());
         settle().await?;
-        Ok::<_, Box<dyn std::error::Error>>(drop(recv))
+        drop(recv);
+        Ok::<_, Box<dyn std::error::Error>>(())
     })?;
     drop(runtime);
     before.assert_same();
