@@ -103,6 +103,8 @@ mod prose {
     mod readme {}
     #[doc = include_str!("../docs/guide.md")]
     mod guide {}
+    #[doc = include_str!("../docs/guide/buffers.md")]
+    mod buffers {}
     #[doc = include_str!("../docs/guide/chains.md")]
     mod chains {}
     #[doc = include_str!("../docs/guide/channels.md")]
