@@ -53,6 +53,7 @@ release-without-barrier channel::lock::model::three_threads_do_too
 owner-without-barrier channel::bias::model::an_owner_and_who_ends_its_ownership
 revokes-without-barrier channel::bias::model::an_owner_and_who_ends_its_ownership
 revokes-at-once channel::bias::model::an_owner_and_who_ends_its_ownership
+owners-share-a-chair channel::bias::model::an_owner_does_not_disturb_the_next_one
 parks-on-an-old-look channel::tests::loom::one_crosses_through_a_slot
 value-dies-with-its-pop channel::tests::loom::a_dropped_pop_passes_its_value_on
 grant-dies-with-its-push channel::tests::loom::a_dropped_arm_passes_its_slot_on

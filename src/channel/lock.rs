@@ -46,6 +46,10 @@ mod modelled {
 
         pub(in super::super) fn calm(&self) {}
 
+        pub(in super::super) fn seems_near(&self) -> bool {
+            true
+        }
+
         pub(in super::super) fn keep(guard: Guard<'_, T>) -> Kept<'_, T> {
             Kept(Some(guard))
         }
@@ -81,7 +85,7 @@ mod real {
     use core::ops::{Deref, DerefMut};
 
     use super::raw::RawLock;
-    use crate::channel::bias::Bias;
+    use crate::channel::bias::{Bias, Entry, Record};
     use crate::sync::atomic::{AtomicBool, Ordering};
     use crate::util::thread_number;
 
@@ -91,7 +95,8 @@ mod real {
         /// [`Gate`](super::super::sharing::Gate).
         stirred: AtomicBool,
         /// How the lock was taken that is held without a guard. Used by who holds it.
-        kept_own: Cell<bool>,
+        kept_entry: Cell<Entry>,
+        record: Record,
         data: UnsafeCell<T>,
         bias: Bias,
     }
@@ -106,7 +111,8 @@ mod real {
             Self {
                 raw: RawLock::new(),
                 stirred: AtomicBool::new(true),
-                kept_own: Cell::new(false),
+                kept_entry: Cell::new(Entry::ORDINARY),
+                record: Record::new(),
                 data: UnsafeCell::new(value),
                 bias: Bias::new(),
             }
@@ -122,12 +128,12 @@ mod real {
 
         #[inline]
         pub(in super::super) fn lock_calmly(&self) -> Guard<'_, T> {
-            let own = self.bias.enter(thread_number::if_any());
-            if !own {
+            let entry = self.bias.enter(thread_number::if_any());
+            if entry == Entry::ORDINARY {
                 self.raw.acquire();
-                self.bias.taken(thread_number::current);
+                self.bias.taken(&self.record, thread_number::current());
             }
-            Guard { lock: self, own, _exclusive: PhantomData }
+            Guard { lock: self, entry, _exclusive: PhantomData }
         }
 
         #[inline]
@@ -147,19 +153,24 @@ mod real {
             self.stirred.store(false, Ordering::Relaxed); // ORDERING: as in `lock`
         }
 
+        /// Whether it was this thread that took the lock last, as far as can be seen without it.
+        pub(in super::super) fn seems_near(&self) -> bool {
+            self.record.is_last(thread_number::current())
+        }
+
         #[inline]
-        fn give_back(&self, own: bool) {
-            if own {
-                self.bias.leave();
-            } else {
+        fn give_back(&self, entry: Entry) {
+            if entry == Entry::ORDINARY {
                 self.raw.release();
+            } else {
+                self.bias.leave(entry);
             }
         }
 
         /// Leaves the lock held, to be [released](Self::release) by whoever has what this returns.
         #[inline]
         pub(in super::super) fn keep(guard: Guard<'_, T>) -> Kept<'_, T> {
-            guard.lock.kept_own.set(guard.own);
+            guard.lock.kept_entry.set(guard.entry);
             mem::forget(guard);
             Kept(PhantomData)
         }
@@ -180,7 +191,7 @@ mod real {
         /// As for [`inside`](Self::inside).
         #[inline]
         pub(in super::super) unsafe fn release(&self, _kept: &mut Kept<'_, T>) {
-            self.give_back(self.kept_own.get());
+            self.give_back(self.kept_entry.get());
         }
     }
 
@@ -198,8 +209,7 @@ mod real {
     /// Holds the lock, also through an unwinding.
     pub struct Guard<'a, T> {
         lock: &'a Lock<T>,
-        /// Taken as this thread's own.
-        own: bool,
+        entry: Entry,
         _exclusive: PhantomData<&'a mut T>,
     }
 
@@ -224,7 +234,7 @@ mod real {
     impl<T> Drop for Guard<'_, T> {
         #[inline]
         fn drop(&mut self) {
-            self.lock.give_back(self.own);
+            self.lock.give_back(self.entry);
         }
     }
 }
@@ -234,7 +244,7 @@ mod real {
 mod raw {
     use super::os::{Futex, heavy_barrier, light_barrier};
     use crate::sync::atomic::{AtomicU32, Ordering};
-    use crate::sync::hint;
+    use crate::sync::{hint, thread};
 
     const FREE: u32 = 0;
     const HELD: u32 = 1;
@@ -242,9 +252,12 @@ mod raw {
     /// Pauses before the first new look at a held lock; doubled, up to `MAX_PAUSES`, each time it is still held.
     const FIRST_PAUSES: u32 = if cfg!(millstream_loom) { 1 } else { 8 };
     const MAX_PAUSES: u32 = 64;
-    /// Pauses in all before sleeping. The holder is usually done long before: it takes longer only if it was
-    /// preempted. Looking more often makes the cache line bounce and everybody slower.
+    /// Pauses in all before something else is tried. The holder is usually done long before: it takes longer only if it
+    /// was preempted. Looking more often makes the cache line bounce and everybody slower.
     const PAUSE_BUDGET: u32 = if cfg!(millstream_loom) { 1 } else { 300 };
+    /// How often the processor is left to others before sleeping: the holder may be waiting for it, and all that it has to
+    /// do is what is left of ten nanoseconds.
+    const YIELDS: u32 = if cfg!(millstream_loom) { 0 } else { 8 };
 
     /// Mutual exclusion on a futex.
     ///
@@ -291,6 +304,12 @@ mod raw {
                 }
                 left = left.saturating_sub(pauses);
                 pauses = (pauses * 2).min(MAX_PAUSES);
+            }
+            for _ in 0..YIELDS {
+                thread::yield_now();
+                if self.word.load(Ordering::Relaxed) == FREE && self.try_acquire() {
+                    return;
+                }
             }
             self.sleepers.fetch_add(1, Ordering::Relaxed);
             // ORDERING: pairs with `light_barrier` in `release`: either that load of `sleepers` comes after this
