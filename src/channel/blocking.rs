@@ -100,9 +100,13 @@ impl Drop for Lent {
     }
 }
 
-/// Pauses before parking: at most some tens of microseconds, the cost of a park and an unpark.
+/// Pauses before parking: at most some ten microseconds, less than a park and an unpark cost.
 const MAX_SPIN: u32 = if cfg!(any(millstream_loom, millstream_shuttle, miri)) { 0 } else { 1024 };
-const MIN_SPIN: u32 = MAX_SPIN / 64;
+/// At least as long as another thread that is awake takes to answer. With less, a thread that has once been kept waiting
+/// would go on to park for every value.
+const MIN_SPIN: u32 = MAX_SPIN / 8;
+/// How often the processor is left to others after that: what ends the wait may be up to a thread that has none.
+const YIELDS: u32 = 8;
 
 std::thread_local! {
     /// How long this thread spins: more while wakes come in that time, less while they do not.
@@ -120,11 +124,13 @@ pub(super) fn spin(done: impl FnMut() -> bool) -> bool {
     spin_with(1, 1, done)
 }
 
-/// As [`spin`], for a look that takes a lock: ever longer pauses between, so that those who hold it get on.
+/// As [`spin`], for who looks at a channel: where that has many slots, with ever longer pauses between, so that the other
+/// side gets on.
 ///
-/// Who waits in line is served one value at a time, each with a wake. Who only looks finds a number of them at once.
-pub(super) fn spin_apart(done: impl FnMut() -> bool) -> bool {
-    spin_with(8, 128, done)
+/// Who waits in line is served one value at a time, each with a wake. Who only looks finds a number of them at once, unless
+/// he looks so often that he finds each as it comes.
+pub(super) fn spin_at(capacity: usize, done: impl FnMut() -> bool) -> bool {
+    if capacity > 1 { spin_with(8, 128, done) } else { spin(done) }
 }
 
 /// How often a thread that only looks may find that somebody else was faster, before it stands in line like everybody:
@@ -138,16 +144,19 @@ fn spin_with(mut pauses: u32, most: u32, mut done: impl FnMut() -> bool) -> bool
     let limit = SPIN.get();
     let mut left = limit;
     while left > 0 {
+        (0..pauses.min(left)).for_each(|_| hint::spin_loop());
         if done() {
             SPIN.set((limit * 2).min(MAX_SPIN));
             return true;
         }
-        (0..pauses.min(left)).for_each(|_| hint::spin_loop());
         left = left.saturating_sub(pauses);
         pauses = (pauses * 2).min(most);
     }
     SPIN.set((limit / 2).max(MIN_SPIN));
-    false
+    (0..YIELDS).any(|_| {
+        thread::yield_now();
+        done()
+    })
 }
 
 /// Runs `future` to its end on this thread, parking while it is pending.

@@ -136,13 +136,13 @@ impl<T, S: Sharing> Receiver<T, S> {
     pub fn pop_blocking(&self) -> Result<T, PopError> {
         blocking::assert_plain_thread("pop_blocking", "pop().await");
         for _ in 0..blocking::TRIES {
-            match self.try_pop() {
+            match self.shared().try_pop_or_look() {
                 Ok(value) => return Ok(value),
-                Err(TryPopError::Closed) => return Err(PopError::Closed),
-                Err(TryPopError::Empty) => blocking::assert_not_alone::<S>("pop_blocking"),
+                Err(Some(closed)) => return Err(closed),
+                Err(None) => blocking::assert_not_alone::<S>("pop_blocking"),
             }
             // Where values pass from hand to hand, two that only look never meet.
-            if self.capacity() <= 1 || !blocking::spin_apart(|| !self.shared.looks_empty()) {
+            if self.capacity() <= 1 || !blocking::spin_at(self.capacity(), || !self.shared.looks_empty()) {
                 break;
             }
         }

@@ -124,19 +124,21 @@ impl<T, S: Sharing> Sender<T, S> {
     #[doc(alias = "blocking_send")]
     pub fn push_blocking(&self, value: T) -> Result<(), PushError<T>> {
         blocking::assert_plain_thread("push_blocking", "push(..).await");
-        let mut value = value;
+        let mut value = Some(value);
         for _ in 0..blocking::TRIES {
-            value = match self.try_push(value) {
-                Ok(()) => return Ok(()),
-                Err(TryPushError::Closed(value)) => return Err(PushError::Closed(value)),
-                Err(TryPushError::Full(value)) => value,
-            };
+            let outcome = self.shared().try_push_or_look(&mut value);
+            match (outcome, value.take()) {
+                (Err(Some(_)), Some(left)) => return Err(PushError::Closed(left)),
+                (Err(None), Some(left)) => value = Some(left),
+                (_, _) => return Ok(()),
+            }
             blocking::assert_not_alone::<S>("push_blocking");
             // As for pops.
-            if self.capacity() <= 1 || !blocking::spin_apart(|| !self.shared().looks_full()) {
+            if self.capacity() <= 1 || !blocking::spin_at(self.capacity(), || !self.shared().looks_full()) {
                 break;
             }
         }
+        let Some(value) = value else { return Ok(()) };
         blocking::wait(self.push(value))
     }
 

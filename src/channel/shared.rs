@@ -18,7 +18,8 @@ use super::ring::Ring;
 use super::sharing::{Count, Gate, Means, Sharing, Threads};
 use super::waiter::{State, Waiter};
 use super::wake::{Keep, contain, deliver, discard};
-use crate::util::executor;
+use crate::util::plain::Plain;
+use crate::util::{executor, lookout};
 
 /// One channel.
 pub(super) struct Shared<T, S: Sharing> {
@@ -50,6 +51,8 @@ impl<T, S: Sharing> Drop for Settling<'_, T, S> {
     }
 }
 
+/// How often an operation looks again before it stands in line.
+const LOOKS: u8 = 8;
 /// Waiters told about a close under one hold of the lock.
 const END_BATCH: usize = 16;
 
@@ -112,6 +115,25 @@ impl<T, S: Sharing> Shared<T, S> {
         }
     }
 
+    /// A push of a thread that will wait, and may look again before: `Err(None)`, and the value stays.
+    pub(super) fn try_push_or_look(&self, value: &mut Option<T>) -> Result<(), Option<Closed>> {
+        let mut engine = match self.engine.push_or_look(value, || true) {
+            Ok(()) => return Ok(()),
+            Err(None) => return Err(None),
+            Err(Some(engine)) => engine,
+        };
+        let outcome = engine.try_push(value);
+        drop(engine);
+        match outcome {
+            Ok(popper) => {
+                deliver(popper);
+                Ok(())
+            }
+            Err(Refused::Full) => Err(None),
+            Err(Refused::Closed) => Err(Some(Closed)),
+        }
+    }
+
     /// Polls a push.
     ///
     /// # Safety
@@ -130,11 +152,29 @@ impl<T, S: Sharing> Shared<T, S> {
         if !executor::spend(cx) {
             return Poll::Pending;
         }
+        // SAFETY: (I3) by this function's contract, and the waiter is idle.
+        unsafe { self.poll_idle_push(waiter, cx) }
+    }
+
+    /// [`poll_push`](Self::poll_push) of a push that never waited.
+    ///
+    /// # Safety
+    /// As for [`poll_push`](Self::poll_push).
+    #[inline(always)]
+    unsafe fn poll_idle_push(
+        &self,
+        waiter: &Waiter<Offer<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), PushError<T>>> {
         // SAFETY: (I3) never parked: the owner's alone.
         let value = &mut unsafe { waiter.payload() }.value;
-        let Some(mut engine) = self.engine.push_or_lock(value) else {
-            waiter.set(State::Finished);
-            return Poll::Ready(Ok(()));
+        let mut engine = match self.engine.push_or_look(value, || Self::may_look_again(waiter, cx)) {
+            Ok(()) => {
+                waiter.set(State::Finished);
+                return Poll::Ready(Ok(()));
+            }
+            Err(None) => return self.look_again(cx),
+            Err(Some(engine)) => engine,
         };
         if let Some(popper) = engine.push_now(value) {
             drop(engine);
@@ -157,9 +197,9 @@ impl<T, S: Sharing> Shared<T, S> {
     ) -> Poll<Result<(), PushError<T>>> {
         match waiter.state() {
             // SAFETY: (I3) by this function's contract.
-            State::Idle | State::Queued | State::Notified => unsafe {
-                self.attempt_push(self.engine.lock(), waiter, cx)
-            },
+            State::Idle => unsafe { self.poll_idle_push(waiter, cx) },
+            // SAFETY: (I3) by this function's contract.
+            State::Queued | State::Notified => unsafe { self.attempt_push(self.engine.lock(), waiter, cx) },
             State::Taken | State::Closed | State::Cancelled => {
                 // SAFETY: (I3) by this function's contract, and final.
                 Poll::Ready(unsafe { resolve(waiter) })
@@ -257,6 +297,24 @@ impl<T, S: Sharing> Shared<T, S> {
         }
     }
 
+    /// A pop of a thread that will wait, and may look again before: `Err(None)`.
+    pub(super) fn try_pop_or_look(&self) -> Result<T, Option<PopError>> {
+        let mut engine = match self.engine.pop_or_look(|| true) {
+            Ok((value, _hold)) => return Ok(value.value()),
+            Err(None) => return Err(None),
+            Err(Some(engine)) => engine,
+        };
+        match engine.try_pop() {
+            Ok((value, wakes)) => {
+                drop(engine);
+                wakes.deliver();
+                Ok(value)
+            }
+            Err(Refused::Full) => Err(None),
+            Err(Refused::Closed) => Err(Some(PopError::Closed)),
+        }
+    }
+
     /// Polls a pop.
     ///
     /// # Safety
@@ -275,12 +333,13 @@ impl<T, S: Sharing> Shared<T, S> {
         if !executor::spend(cx) {
             return Poll::Pending;
         }
-        let mut engine = match self.engine.pop_or_lock() {
+        let mut engine = match self.engine.pop_or_look(|| Self::may_look_again(waiter, cx)) {
             Ok((value, _hold)) => {
                 waiter.set(State::Finished);
                 return Poll::Ready(Ok(value.value()));
             }
-            Err(engine) => engine,
+            Err(None) => return self.look_again(cx),
+            Err(Some(engine)) => engine,
         };
         if let Some(value) = engine.pop_now() {
             waiter.set(State::Finished);
@@ -523,6 +582,22 @@ impl<T, S: Sharing> Shared<T, S> {
     }
 
     // ---- both ----
+
+    /// Whether an operation that found nothing to do may look again before it waits: if that costs no more than a poll, and
+    /// it has not done so too often.
+    #[cold]
+    fn may_look_again<P>(waiter: &Waiter<P>, cx: &Context<'_>) -> bool {
+        Plain::of(cx.waker()).is_some() && waiter.look_again(LOOKS)
+    }
+
+    #[cold]
+    fn look_again<R>(&self, cx: &Context<'_>) -> Poll<R> {
+        match Plain::of(cx.waker()) {
+            Some(task) => lookout::look_again(task, self.engine.peers_are_far()),
+            None => cx.waker().wake_by_ref(),
+        }
+        Poll::Pending
+    }
 
     /// Whether polling a push or a reservation might resolve it.
     #[inline]

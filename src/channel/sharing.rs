@@ -121,10 +121,36 @@ pub trait Gate<T>: Sized {
         Some(self.lock())
     }
 
+    /// As [`push_or_lock`](Self::push_or_lock), where it may pay to look again before one waits: if there is no more to it
+    /// than that the slots are full, and `again` agrees.
+    #[inline(always)]
+    fn push_or_look(
+        &self,
+        from: &mut Option<T>,
+        _again: impl FnOnce() -> bool,
+    ) -> Result<(), Option<Self::Guard<'_>>> {
+        self.push_or_lock(from).map_or(Ok(()), |guard| Err(Some(guard)))
+    }
+
     /// Pops a free value; the engine, if that takes more than the head.
     #[inline(always)]
     fn pop_or_lock(&self) -> Result<Popped<'_, T, Self>, Self::Guard<'_>> {
         Err(self.lock())
+    }
+
+    /// As [`pop_or_lock`](Self::pop_or_lock), where it may pay to look again before one waits: if there is no more to it
+    /// than that the slots are empty, and `again` agrees.
+    #[inline(always)]
+    fn pop_or_look(
+        &self,
+        _again: impl FnOnce() -> bool,
+    ) -> Result<Popped<'_, T, Self>, Option<Self::Guard<'_>>> {
+        self.pop_or_lock().map_err(Some)
+    }
+
+    /// Whether those at the other end seem to be on another thread.
+    fn peers_are_far(&self) -> bool {
+        false
     }
 
     /// As [`pop_or_lock`](Self::pop_or_lock); the engine is taken calmly, and not at all if it is easily seen without that

@@ -27,6 +27,11 @@
 //! that turn, which a runtime puts off to the end of the poll, are delivered: whoever waited then comes back while there is
 //! still work for the other side, and neither has to stop.
 //!
+//! Who comes to an end of that, while nobody waits, does not wait at once, where looking again costs little: on a runtime,
+//! which polls the task again when it has had its turn, and on a plain thread. To wait would take both locks, and a push or a
+//! pop that finds somebody waiting takes them as well; and it would make the locks everybody's that were each one thread's own
+//! (`bias`). Some looks later he stands in line like everybody, so nobody looks for ever.
+//!
 //! A channel with few slots has no use for two sides: too many of its pushes and pops meet somebody who waits. All of it is
 //! behind the pushes' lock.
 #![allow(unsafe_code, reason = "values are moved in and out of slots that two sides share")]
@@ -106,6 +111,8 @@ struct PopTerms<T> {
     assigned: usize,
     pops: bool,
     counted_pops: bool,
+    /// The channel is open, and nobody waits on either side.
+    nobody_waits: bool,
     /// That look delivers what was put off.
     owes: bool,
 }
@@ -230,17 +237,24 @@ impl<T> Sides<T> {
         (value, Hold { sides: self, pops, free })
     }
 
-    /// Pushes the value in `from`, if the pushes may; otherwise, the engine.
+    /// Pushes the value in `from`, if the pushes may; otherwise, the engine, unless that can wait and `again` agrees.
     #[inline(always)]
-    fn push_alone(&self, from: &mut Option<T>) -> Option<Guard<'_, T>> {
+    fn push_alone(
+        &self,
+        from: &mut Option<T>,
+        again: impl FnOnce() -> bool,
+    ) -> Result<(), Option<Guard<'_, T>>> {
         let mut guard = self.lock_pushes();
         if guard.room == 0 {
             guard = self.look_for_room(guard);
         }
         let terms = &mut *guard;
         let Some(value) = from.as_mut().filter(|_| terms.room > 0) else {
+            if terms.limit > 0 && again() {
+                return Err(None);
+            }
             self.pushes.0.lock.stir();
-            return Some(self.whole(guard));
+            return Err(Some(self.whole(guard)));
         };
         self.mark(terms.at);
         // SAFETY: (I3) there is room, so by the terms the slot is vacant, and this side's until it says otherwise; `from`
@@ -251,21 +265,21 @@ impl<T> Sides<T> {
         }
         terms.at = after(terms.at, terms.count);
         self.pushed(terms, 1);
-        None
+        Ok(())
     }
 
-    /// Pops a free value, if the pops may.
+    /// Pops a free value, if the pops may; otherwise, whether the engine can wait.
     #[inline(always)]
-    fn pop_alone(&self) -> Option<Popped<'_, T, Self>> {
+    fn pop_alone(&self) -> Result<Popped<'_, T, Self>, bool> {
         let mut guard = self.lock_pops();
         if guard.values == 0 {
             guard = self.look_for_values(guard);
             if guard.values == 0 {
-                return None;
+                return Err(guard.nobody_waits);
             }
         }
         // SAFETY: (I3) a free value is there.
-        Some(unsafe { self.leave(guard, 1) })
+        Ok(unsafe { self.leave(guard, 1) })
     }
 
     /// Pops a counted value, if the pops may.
@@ -365,6 +379,7 @@ impl<T> Gate<T> for Sides<T> {
             assigned: 0,
             pops: false,
             counted_pops: false,
+            nobody_waits: false,
             owes: false,
         };
         Self {
@@ -402,22 +417,37 @@ impl<T> Gate<T> for Sides<T> {
 
     #[inline(always)]
     fn push_or_lock(&self, from: &mut Option<T>) -> Option<Guard<'_, T>> {
-        if self.divided { self.push_alone(from) } else { Some(self.lock_as(false)) }
+        if self.divided { self.push_alone(from, || false).err().flatten() } else { Some(self.lock_as(false)) }
+    }
+
+    #[inline(always)]
+    fn push_or_look(
+        &self,
+        from: &mut Option<T>,
+        again: impl FnOnce() -> bool,
+    ) -> Result<(), Option<Guard<'_, T>>> {
+        if self.divided { self.push_alone(from, again) } else { Err(Some(self.lock_as(false))) }
     }
 
     #[inline(always)]
     fn pop_or_lock(&self) -> Result<Popped<'_, T, Self>, Guard<'_, T>> {
+        if self.divided { self.pop_alone().map_err(|_| self.lock_as(true)) } else { Err(self.lock_as(false)) }
+    }
+
+    #[inline(always)]
+    fn pop_or_look(&self, again: impl FnOnce() -> bool) -> Result<Popped<'_, T, Self>, Option<Guard<'_, T>>> {
         if self.divided {
-            self.pop_alone().ok_or_else(|| self.lock_as(true))
+            self.pop_alone()
+                .map_err(|can_wait| if can_wait && again() { None } else { Some(self.lock_as(true)) })
         } else {
-            Err(self.lock_as(false))
+            Err(Some(self.lock_as(false)))
         }
     }
 
     #[inline(always)]
     fn pop_or_lock_calmly(&self) -> Result<Popped<'_, T, Self>, Option<Guard<'_, T>>> {
         if self.divided {
-            self.pop_alone().ok_or_else(|| self.is_stirred().then(|| self.lock_calmly_as(true)))
+            self.pop_alone().map_err(|_| self.is_stirred().then(|| self.lock_calmly_as(true)))
         } else {
             Err(Some(self.lock_calmly_as(false)))
         }
@@ -462,6 +492,10 @@ impl<T> Gate<T> for Sides<T> {
         }
         drop(guard);
         if popped > 0 { Ok(self.free()) } else { Err(self.lock_as(true)) }
+    }
+
+    fn peers_are_far(&self) -> bool {
+        !(self.pushes.0.lock.seems_near() && self.pops.0.lock.seems_near())
     }
 
     fn looks_full(&self) -> bool {
@@ -548,6 +582,7 @@ impl<T> Guard<'_, T> {
         pops.assigned = terms.assigned;
         pops.pops = terms.pops;
         pops.counted_pops = terms.counted_pops;
+        pops.nobody_waits = terms.nobody_waits;
         pops.owes = pops.values > 0;
 
         pushes.slots = terms.slots;

@@ -39,6 +39,9 @@ pub(super) enum State {
     Finished,
 }
 
+/// An `Idle` one that has looked so many times less this.
+const LOOKED: u8 = 15;
+
 impl State {
     fn from_u8(raw: u8) -> Self {
         match raw {
@@ -48,7 +51,8 @@ impl State {
             3 => Self::Taken,
             4 => Self::Closed,
             5 => Self::Cancelled,
-            _ => Self::Finished,
+            6 => Self::Finished,
+            _ => Self::Idle, // looked before
         }
     }
 }
@@ -119,6 +123,17 @@ impl<P> Waiter<P> {
     #[inline]
     pub(super) fn is_idle(&self) -> bool {
         self.state.load(Ordering::Relaxed) == State::Idle as u8 // ORDERING: only its owner makes and ends this state
+    }
+
+    /// Counts how often an operation that has not begun to wait has looked; `false`: `most` times before.
+    pub(super) fn look_again(&self, most: u8) -> bool {
+        let raw = self.state.load(Ordering::Relaxed); // ORDERING: as in `is_idle`
+        let looks = raw.saturating_sub(LOOKED);
+        if looks >= most {
+            return false;
+        }
+        self.state.store(LOOKED + looks + 1, Ordering::Relaxed); // ORDERING: as above
+        true
     }
 
     /// Moves to `state`. Called by the owner of a waiter that is not linked, or under the lock.

@@ -134,6 +134,9 @@ impl Core {
     #[inline(never)]
     fn look_out(&self) {
         let busy = !self.tasks.is_idle();
+        if !busy {
+            self.lookout.pause();
+        }
         self.lookout.look(|waker| self.wake(waker));
         if busy {
             self.lookout.arm(|waker| self.wake(waker));

@@ -43,6 +43,13 @@ use crate::sync::Arc;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::{Ordering, fence};
+use crate::sync::hint;
+
+/// Some hundred nanoseconds: as long as it takes another processor to bring a handful of things.
+const PAUSES: u32 = if cfg!(any(millstream_loom, millstream_shuttle)) { 1 } else { 8 };
+
+/// As many as are polled in a turn.
+const GLANCES: usize = 64;
 
 /// As many as a word has bits.
 const SEATS: usize = 64;
@@ -91,6 +98,15 @@ pub(super) fn with<R>(f: impl FnOnce(Option<&Lookout>) -> R) -> R {
     f(HERE.with(Cell::get).map(|lookout| unsafe { lookout.as_ref() }))
 }
 
+/// Has the task polled once more that this waker is of, at the end of the turn: it looks again before it waits. `far`: for
+/// what another thread is to bring.
+pub(crate) fn look_again(task: Plain, far: bool) {
+    with(|lookout| match lookout {
+        Some(lookout) => lookout.note_glance(task, far),
+        None => task.waker().wake(),
+    });
+}
+
 /// One number for a side of a level. Levels are aligned to more than two bytes.
 #[inline]
 pub(super) fn key(level: &Level, side: Side) -> usize {
@@ -117,6 +133,11 @@ pub(crate) struct Lookout {
     taken: Cell<u64>,
     /// The seat to be given away next.
     next: Cell<u32>,
+    /// Tasks that look again: the first so many.
+    glances: [Cell<Option<Plain>>; GLANCES],
+    glance_count: Cell<usize>,
+    /// Also for what another thread is to bring.
+    far_glances: Cell<bool>,
     seats: [Seat; SEATS],
 }
 
@@ -129,6 +150,9 @@ impl Lookout {
             watches: Cell::new(0),
             taken: Cell::new(0),
             next: Cell::new(0),
+            glances: core::array::from_fn(|_| Cell::new(None)),
+            glance_count: Cell::new(0),
+            far_glances: Cell::new(false),
             seats: core::array::from_fn(|_| seat()),
         }
     }
@@ -216,6 +240,45 @@ impl Lookout {
     fn replace(&self, seat: usize, level: Option<Arc<Level>>) -> Option<Arc<Level>> {
         // SAFETY: (I7) one thread, and no reference from `at` is held while this runs.
         core::mem::replace(unsafe { &mut *self.seats[seat].level.get() }, level)
+    }
+
+    // ---- glances ----
+
+    fn note_glance(&self, task: Plain, far: bool) {
+        let count = self.glance_count.get();
+        let Some(place) = self.glances.get(count) else {
+            return task.waker().wake(); // it looks a little sooner
+        };
+        place.set(Some(task));
+        self.glance_count.set(count + 1);
+        self.far_glances.set(self.far_glances.get() | far);
+    }
+
+    #[inline]
+    fn has_glances(&self) -> bool {
+        self.glance_count.get() != 0
+    }
+
+    /// Leaves other threads a moment, if tasks [look again](look_again) for what these are to bring, and the thread has
+    /// nothing better to do: looked at without a pause, they would bring one thing at a time.
+    #[inline]
+    pub(crate) fn pause(&self) {
+        if self.far_glances.get() {
+            (0..PAUSES).for_each(|_| hint::spin_loop());
+        }
+    }
+
+    /// Wakes all tasks that look again. Whether there was one.
+    #[inline]
+    fn end_glances(&self, wake: &impl Fn(Waker)) -> bool {
+        let any = self.has_glances();
+        if any {
+            self.far_glances.set(false);
+            for place in &self.glances[..self.glance_count.replace(0)] {
+                place.take().into_iter().for_each(|task| wake(task.waker())); // plain: no code of the user's
+            }
+        }
+        any
     }
 
     // ---- changes ----
@@ -326,7 +389,7 @@ impl Lookout {
 
     #[inline]
     pub(crate) fn has_watches(&self) -> bool {
-        self.watches.get() != 0
+        self.watches.get() != 0 || self.has_glances()
     }
 
     pub(super) fn watch(&self, post: &mut Post, want: Want, plain: Plain, discard: fn(Waker)) -> Option<()> {
@@ -376,7 +439,7 @@ impl Lookout {
 
     /// Wakes whoever has what it waits for. Whether there was anybody.
     pub(crate) fn look(&self, wake: impl Fn(Waker)) -> bool {
-        let mut found = false;
+        let mut found = self.end_glances(&wake);
         let mut watches = self.watches.get();
         while watches != 0 {
             let seat = watches.trailing_zeros() as usize;
@@ -396,7 +459,7 @@ impl Lookout {
     /// there was anybody.
     #[cold]
     pub(crate) fn arm(&self, wake: impl Fn(Waker)) -> bool {
-        let mut found = false;
+        let mut found = self.end_glances(&wake);
         let mut armed = 0_u64;
         // Who left a watch had emptied its slot, so this stays empty and allocates nothing.
         let mut replaced = Vec::new();

@@ -32,6 +32,9 @@ pub(in crate::channel) struct Terms<T> {
     pub(in crate::channel) pops: bool,
     /// Pops of counted values.
     pub(in crate::channel) counted_pops: bool,
+    /// The channel is open, and nobody waits on either side: who finds nothing to do by these terms may look again
+    /// before he waits, and overtakes nobody.
+    pub(in crate::channel) nobody_waits: bool,
 }
 
 impl<T> Engine<T> {
@@ -56,6 +59,7 @@ impl<T> Engine<T> {
             limit: if pushes { self.capacity.saturating_sub(granted) } else { 0 },
             pops: !pushers,
             counted_pops: !self.closed || cfg!(millstream_bug = "counted-pops-end-alone"),
+            nobody_waits: !closed && !poppers && !pushers,
         }
     }
 

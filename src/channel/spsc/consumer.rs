@@ -150,7 +150,9 @@ impl<T> Consumer<T> {
                 Err(TryPopError::Empty) => {}
             }
             // Awake, it need not be woken: the producer's thread goes on without a system call.
-            if !blocking::spin(|| head.level().is_ready(Side::Popper, Want::Progress)) {
+            if !blocking::spin_at(head.level().capacity(), || {
+                head.level().is_ready(Side::Popper, Want::Progress)
+            }) {
                 return blocking::wait(Pop::new(Kind::Ring(head)));
             }
         }

@@ -141,7 +141,9 @@ impl<T> Producer<T> {
                 Err(TryPushError::Full(back)) => value = back,
             }
             // Awake, it need not be woken: the consumer's thread goes on without a system call.
-            if !blocking::spin(|| tail.level().is_ready(Side::Pusher, Want::Progress)) {
+            if !blocking::spin_at(tail.level().capacity(), || {
+                tail.level().is_ready(Side::Pusher, Want::Progress)
+            }) {
                 return blocking::wait(Push::new(Kind::Ring(tail), value));
             }
         }
