@@ -22,7 +22,8 @@
 //! One ring, a line of waiters on each side, and a gate: whoever has all of it may change any of it. Within a thread the
 //! gate is nothing at all (`sharing`); between threads it is a lock (`lock`), which is a plain store as long as one thread
 //! alone takes it (`bias`); and with many slots it is one lock for pushes and one for pops, which go about without each other as
-//! long as nobody waits (`sides`). A waiter is part of the future that waits; a value never
+//! long as nobody waits (`sides`). There, whoever finds no room or no value looks a few times more before he waits, as long as
+//! nobody else does: so that nobody waits who need not, nobody looks for ever, and nobody in line is overtaken. A waiter is part of the future that waits; a value never
 //! is in a pop, and is in a push only as long as it is not in the channel.
 //!
 //! ```text

@@ -22,6 +22,9 @@
 //!                             └────────────────────▶ SEATED, the slot is armed (or ready after all, and woken)
 //! ```
 //!
+//! A task that may look again for itself, before it waits for whatever it is, asks for one more poll at the end of the turn
+//! ([`look_again`]). If all that the thread has to do is that, for what another one is to bring, it pauses first.
+//!
 //! A side of a level takes one of a bounded number of seats at its first use here, and keeps it, so that a later use costs
 //! a comparison. A seat holds the level. The level knows its seat: a side that has moved to another thread sits there or
 //! nowhere, and what is left of it here arms nothing any more. Seats are given up when the side is gone, when it has
