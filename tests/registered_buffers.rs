@@ -191,6 +191,13 @@ fn what_cannot_be_registered_comes_back() {
         let (error, one) = table.replace(one, vec![3; 4]).expect_err("a part");
         assert_eq!(error.kind(), RegisterErrorKind::Shared);
         let held = one.join(two).expect("beside each other");
+        let (one, two) = held.split_at(3);
+        drop(two);
+        let held = table.register(table.unregister(one).expect("the last part")).expect("free");
+        assert_eq!((&held[..], held.capacity()), (&[1; 3][..], 8));
+        let (one, mut held) = held.split_at(4);
+        drop(one);
+        held.resize(4, 1);
         let (held, old) = table.replace(held, vec![3; 4]).expect("all of it");
         assert_eq!((old.into_vec(), &held[..], held.slot()), (vec![1; 8], &[3; 4][..], Some(0)));
         let (error, held) = table.replace(held, Vec::new()).expect_err("nothing in it");

@@ -85,7 +85,7 @@ impl CloseDirect {
 ///
 /// # Examples
 ///
-/// See [`open_direct`].
+/// See [`open_direct`](crate::ops::open_direct).
 pub fn close_direct(slot: impl Into<FixedFd>) -> Op<CloseDirect> {
     Op::new(CloseDirect { slot: slot.into(), tenant: 0 })
 }

@@ -76,14 +76,13 @@ impl FixedBuf {
         Self { region, start, len, capacity }
     }
 
-    /// The region, if there is no other part of it.
+    /// The region, if there is no other part of it, and where the contents of this one end in it.
     pub(super) fn into_region(self) -> Result<(Region, usize), Self> {
         let Self { region, start, len, capacity } = self;
         match Arc::try_unwrap(region) {
-            // Nothing but the only part can be all of it.
             Ok(region) => {
-                debug_assert!(region.memory().start() == start && region.memory().capacity() == capacity);
-                Ok((region, len))
+                let end = start.addr() - region.memory().start().addr() + len;
+                Ok((region, end))
             }
             Err(region) => Err(Self { region, start, len, capacity }),
         }

@@ -124,19 +124,20 @@ impl BufferTable {
         self.0.fill(lease, memory).map_err(|(error, _lease)| error)
     }
 
-    /// Takes the memory out of the table.
+    /// Takes the memory out of the table: all that was registered, if this is the last part of it. Its contents end where those
+    /// of the part do.
     ///
     /// # Errors
     ///
-    /// Gives the buffer back when it is not all of what was registered, or not in this table.
+    /// Gives the buffer back when there are other parts of what was registered, or it is not in this table.
     pub fn unregister(&self, buf: FixedBuf) -> Result<Memory, FixedBuf> {
         if !Arc::ptr_eq(buf.region().table(), &self.0) {
             return Err(buf);
         }
-        let (region, len) = buf.into_region()?;
+        let (region, end) = buf.into_region()?;
         let (mut memory, lease) = region.into_parts();
         drop(lease);
-        memory.set_len(len);
+        memory.set_len(end);
         Ok(memory)
     }
 
@@ -147,8 +148,8 @@ impl BufferTable {
     ///
     /// # Errors
     ///
-    /// As [`register`](Self::register), and the buffer comes back, too, as it was. `Shared` when there are other parts
-    /// of what was registered.
+    /// As [`register`](Self::register), and the buffer comes back, too. `Shared` when there are other parts of what was
+    /// registered.
     pub fn replace(
         &self,
         buf: FixedBuf,
@@ -160,12 +161,12 @@ impl BufferTable {
         if let Some(kind) = refused {
             return Err((RegisterError::new(kind, memory), buf));
         }
-        let (region, len) = match buf.into_region() {
+        let (region, end) = match buf.into_region() {
             Ok(whole) => whole,
             Err(buf) => return Err((RegisterError::new(RegisterErrorKind::Shared, memory), buf)),
         };
         let (mut old, lease) = region.into_parts();
-        old.set_len(len);
+        old.set_len(end);
         match self.0.fill(lease, memory) {
             Ok(buf) => Ok((buf, old)),
             Err((error, lease)) => {
