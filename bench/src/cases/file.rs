@@ -3,7 +3,7 @@
 //! Knows: the floor, millstream, the data file. Does not know: sockets.
 #![allow(unsafe_code, reason = "lends page-aligned memory of its own to the runtime")]
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
@@ -12,7 +12,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use millstream::Runtime;
-use millstream::ops::{self, Buf, BufMut, Fd, IntoResult, Visible};
+use millstream::ops::{
+    self, Buf, BufMut, BufferTable, Fd, FdTable, FixedBuf, FixedFd, IntoResult, Memory, Visible,
+};
 
 use super::{Shuffle, alone, cache_directory, default_runtime, on_millstream, sleepy_runtime, tasks};
 use crate::floor;
@@ -93,7 +95,54 @@ fn fixed(kind: &'static str, depth: usize) -> Case {
         let fd = data.file.as_raw_fd();
         floor::ops::read_fixed(fd, buffers, plan.units(estimate), move || data.offset())
     };
-    Case::new(format!("file/{kind}/{depth}/fixed"), Clock::Cpu, Target::Ratio(1.08)).with(FLOOR, floor)
+    let ours = move |plan: &Plan| {
+        let each = plan.units(estimate) / depth as u64;
+        let data = Rc::new(RefCell::new(Data::open(plan.quick, cached)?));
+        let registered = Rc::new(OnceCell::new());
+        on_millstream(default_runtime()?, each * depth as u64, move |units| {
+            let (data, registered) = (data.clone(), registered.clone());
+            async move {
+                if registered.get().is_none() {
+                    let _ = registered.set(Registered::new(data.borrow().file.try_clone()?, depth)?);
+                }
+                let count = units / depth as u64;
+                tasks(depth, move || reads_of_registered(registered.clone(), data.clone(), count)).await
+            }
+        })
+    };
+    Case::new(format!("file/{kind}/{depth}/fixed"), Clock::Cpu, Target::Ratio(1.08))
+        .with(FLOOR, floor)
+        .with(OURS, ours)
+}
+
+/// A file and a buffer for each task, in the tables of the runtime's ring.
+struct Registered {
+    file: FixedFd,
+    buffers: RefCell<Vec<FixedBuf>>,
+}
+
+impl Registered {
+    fn new(file: File, depth: usize) -> io::Result<Registered> {
+        let table = BufferTable::new(depth as u32)?;
+        let buffer = |_| table.register(Memory::aligned(BLOCK, BLOCK)).map_err(io::Error::other);
+        let buffers = RefCell::new((0..depth).map(buffer).collect::<io::Result<_>>()?);
+        Ok(Registered { file: FdTable::new(1)?.install(file)?, buffers })
+    }
+}
+
+async fn reads_of_registered(
+    registered: Rc<OnceCell<Registered>>,
+    data: Rc<RefCell<Data>>,
+    count: u64,
+) -> io::Result<()> {
+    let registered = registered.get().expect("set before the tasks were spawned");
+    let mut block = registered.buffers.borrow_mut().pop().expect("a buffer for each task");
+    for _ in 0..count {
+        let offset = data.borrow_mut().offset();
+        (_, block) = ops::read(&registered.file, block).at(offset).await.into_result()?;
+    }
+    registered.buffers.borrow_mut().push(block);
+    Ok(())
 }
 
 async fn reads(file: Fd, data: Rc<RefCell<Data>>, count: u64) -> io::Result<()> {
