@@ -55,9 +55,6 @@ impl Default for Envelope {
     }
 }
 
-/// What a receive takes: where it stood, the bytes, and what came beside them.
-pub(crate) type Message = (Place, Box<[u8]>, Envelope);
-
 #[derive(Default)]
 struct Sides {
     reads: Side<(Box<[u8]>, Envelope)>,
