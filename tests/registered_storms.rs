@@ -237,7 +237,10 @@ fn listener(number: u64) -> io::Result<(UnixListener, SocketAddr)> {
 
 /// Opens something into a slot, or closes or installs what is in one.
 async fn one_into(table: &FdTable, rng: &mut Rng, number: u64) -> io::Result<()> {
-    let Ok(slot) = table.reserve() else { return Ok(yield_now().await) };
+    let Ok(slot) = table.reserve() else {
+        yield_now().await;
+        return Ok(());
+    };
     match rng.below(8) {
         0 | 1 => {
             let (listener, address) = listener(number)?;
