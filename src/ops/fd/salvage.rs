@@ -150,6 +150,9 @@ fn after(place: Place, len: usize) -> Place {
     place.saturating_add(len as u64)
 }
 
+/// What was received at once: where it stood, its bytes, and what came beside them.
+pub(crate) type Message = (Place, Box<[u8]>, Envelope);
+
 /// How a read takes what waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Take {
