@@ -117,7 +117,7 @@ impl BufPoolBuilder {
     ///
     /// `InvalidInput` for a count or size out of bounds. `Unsupported` when it is to be incremental and the kernel cannot:
     /// ask for one that is not. `ENOMEM` when there is no memory of this size, or the process may lock no more of it (the
-    /// ring itself, 16 bytes for each buffer). `QuotaExceeded` when the runtime has 65,536 pools.
+    /// ring itself, 16 bytes for each buffer). `QuotaExceeded` when the runtime has 65,472 pools.
     ///
     /// # Panics
     ///
@@ -215,7 +215,7 @@ impl Pool {
     fn new(core: &Core, buffers: u32, size: u32, incremental: bool) -> io::Result<Self> {
         let memory = Memory::new(buffers, size)?;
         let group = core.groups.take().ok_or_else(|| {
-            io::Error::new(io::ErrorKind::QuotaExceeded, "the runtime has 65536 groups of buffers already")
+            io::Error::new(io::ErrorKind::QuotaExceeded, "the runtime has 65472 groups of buffers already")
         })?;
         // SAFETY: (I1) a mapping of its own with that many entries; the pool keeps it until it has taken the group back or the
         // ring is gone. Its buffers are memory of the same mapping, given out again only by the ledger.
