@@ -213,7 +213,8 @@ fn flood(clients: &mut [Client], pattern: &Pattern) -> io::Result<()> {
     let (mut waiting, mut whose) = (Vec::new(), Vec::new());
     loop {
         let now = Instant::now();
-        (waiting.clear(), whose.clear());
+        waiting.clear();
+        whose.clear();
         for (index, client) in clients.iter().enumerate() {
             let Some(socket) = &client.socket else { continue };
             let write = if client.may_write() { libc::POLLOUT } else { 0 };

@@ -66,7 +66,7 @@ pub unsafe trait Source: Sized + Unpin + 'static {
     /// Where results go that nobody will get: mostly the descriptor.
     type Home: Clone + Unpin + 'static;
 
-    /// What the kernel must have for [`Shot::Multi`].
+    /// What the kernel must have for an entry that goes on completing.
     const FEATURE: Feature;
 
     /// Whether the kernel may be asked now. Pending: later, and the context's task is woken. An item: what is to be had
