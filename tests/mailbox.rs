@@ -189,9 +189,8 @@ fn an_end_that_is_gone_is_an_error() {
         let runtime = Runtime::new().expect("a ring");
         let outlives = runtime.block_on(async {
             let mailbox = Mailbox::new(1).expect("a descriptor");
-            sender
-                .send((mailbox.address(), Mailbox::new(1).expect("a descriptor").address()))
-                .expect("it listens");
+            let dead = Mailbox::new(1).expect("a descriptor").address();
+            sender.send((mailbox.address(), dead)).expect("it listens");
             while finish.try_recv().is_err() {
                 time::sleep(Duration::from_millis(1)).await;
             }

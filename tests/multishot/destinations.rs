@@ -16,7 +16,9 @@ use millstream::combinators::{Delivered, End, OneOf2, OperationExt, ResultsExt};
 use millstream::ops::{self, Fd, IntoResult};
 use millstream::{JoinHandle, Runtime, race, spawn, time};
 
-use crate::support::{accept_plainly, begin, both, clients, errno, listener, own_ports, ports, settle};
+use crate::support::{
+    accept_plainly, begin, both, clients, errno, listener, own_ports, ports, settle, until,
+};
 
 /// What a test needs of a receiving end, whichever it is.
 trait Out: 'static {
@@ -156,11 +158,12 @@ fn dropped_with_a_full_channel_it_loses_no_connection() {
             let all = clients(address, 20);
             let op = ops::accept_multishot(&fd).backlog(4).will_push(tx);
             if lost_race {
-                let winner = adapters::future(settle());
+                let full = async { until(|| rx.len() == 2).await };
+                let winner = adapters::future(full);
                 assert!(matches!(race!(op || winner).await, OneOf2::B(_)));
             } else {
                 let task = spawn(op);
-                settle().await;
+                until(|| rx.len() == 2).await;
                 task.cancel();
                 assert!(task.await.is_err());
             }

@@ -74,6 +74,13 @@ pub(crate) async fn poll_once<R: Results<End: std::fmt::Debug>>(results: &mut R)
     .await
 }
 
+/// Waits for what is bound to come.
+pub(crate) async fn until(done: impl Fn() -> bool) {
+    while !done() {
+        time::sleep(Duration::from_micros(200)).await;
+    }
+}
+
 /// Lets the kernel do what it can do now.
 pub(crate) async fn settle() {
     time::sleep(Duration::from_millis(3)).await;

@@ -73,7 +73,7 @@ impl RegisterError {
     }
 }
 
-const PAGE: usize = 4096;
+pub(super) const PAGE: usize = 4096;
 
 /// How many bytes a user may lock; `None` for any number.
 fn locked_memory_limit() -> Option<u64> {

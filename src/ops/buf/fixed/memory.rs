@@ -53,12 +53,17 @@ impl Memory {
         let layout = Layout::from_size_align(len, align);
         let layout =
             layout.unwrap_or_else(|_| panic!("no memory is {len} bytes long and aligned to {align}"));
-        if len == 0 {
-            return Self { start: NonNull::dangling(), len: 0, layout: Layout::new::<()>() };
+        Self::zeroed(layout).unwrap_or_else(|| alloc::handle_alloc_error(layout))
+    }
+
+    /// The same; `None` when there is not so much.
+    pub(super) fn zeroed(layout: Layout) -> Option<Self> {
+        if layout.size() == 0 {
+            return Some(Self { start: NonNull::dangling(), len: 0, layout: Layout::new::<()>() });
         }
         // SAFETY: (local) the size is not zero.
-        let start = NonNull::new(unsafe { alloc::alloc_zeroed(layout) });
-        Self { start: start.unwrap_or_else(|| alloc::handle_alloc_error(layout)), len, layout }
+        let start = NonNull::new(unsafe { alloc::alloc_zeroed(layout) })?;
+        Some(Self { start, len: layout.size(), layout })
     }
 
     /// The memory as a vector: without a copy, unless it was made aligned.

@@ -9,6 +9,7 @@
 //! ```
 #![allow(unsafe_code, reason = "implements the unsafe buffer traits by those of a part")]
 
+use std::alloc::Layout;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
@@ -20,6 +21,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::super::{Buf, BufMut, Visible};
+use super::error::PAGE;
+use super::table::MAX_BYTES;
 use super::{BufferTable, FixedBuf, Memory, RegisterError, RegisterErrorKind};
 use crate::operation::Operation;
 use crate::util::contain::contain;
@@ -79,12 +82,13 @@ impl FixedPool {
     ///
     /// As [`BufferTable::register`]. The memory that comes with the error is what was made for the pool.
     pub fn new(table: &BufferTable, count: usize, size: usize) -> Result<Self, RegisterError> {
-        let page = 4096;
-        let bytes = count.checked_mul(size).filter(|&bytes| bytes <= isize::MAX as usize - page);
-        let Some(bytes) = bytes else {
-            return Err(RegisterError::new(RegisterErrorKind::TooLong, Memory::from(Vec::new())));
-        };
-        let mut rest = table.register(Memory::aligned(bytes, page))?;
+        let refuse = |kind| RegisterError::new(kind, Memory::from(Vec::new()));
+        // Before anything is allocated.
+        let bytes = count.checked_mul(size).filter(|&bytes| bytes <= MAX_BYTES);
+        let layout = bytes.and_then(|bytes| Layout::from_size_align(bytes, PAGE).ok());
+        let layout = layout.ok_or_else(|| refuse(RegisterErrorKind::TooLong))?;
+        let memory = Memory::zeroed(layout).ok_or_else(|| refuse(RegisterErrorKind::Kernel(libc::ENOMEM)))?;
+        let mut rest = table.register(memory)?;
         let mut free = Vec::with_capacity(count);
         for _ in 1..count {
             let (mut part, next) = rest.split_at(size);

@@ -18,7 +18,7 @@ use crate::runtime::core::Core;
 const MAX_SLOTS: u32 = 1 << 14;
 
 /// The most bytes in one slot: the kernel's limit.
-const MAX_BYTES: usize = 1 << 30;
+pub(super) const MAX_BYTES: usize = 1 << 30;
 
 /// A runtime's table of registered buffers.
 ///
