@@ -150,6 +150,11 @@ struct Model {
 }
 
 impl Model {
+    /// How many values wait for this receiver.
+    fn ahead(&self, receiver: usize) -> usize {
+        self.log.len() - self.positions[&receiver].max(self.head)
+    }
+
     fn len(&self) -> usize {
         self.log.len() - self.head
     }
@@ -451,8 +456,8 @@ impl World {
                 let task = &mut self.receivers[at];
                 if let Rx::Popping(pop) = &mut task.rx {
                     pop.future().request_cancel();
-                    task.asked = true;
-                    if self.model.poppers.contains(&task.name) {
+                    task.asked |= self.model.ahead(task.name) == 0; // beside a value it is too late
+                    if task.asked && self.model.poppers.contains(&task.name) {
                         self.model.poppers.retain(|other| *other != task.name);
                         self.model.woken.push(task.name);
                     }
@@ -647,7 +652,7 @@ impl World {
         }
         for task in &self.receivers {
             if let Rx::Idle(rx) = &task.rx {
-                let ahead = model.log.len() - model.positions[&task.name].max(model.head);
+                let ahead = model.ahead(task.name);
                 assert_eq!((rx.len(), rx.is_empty()), (ahead, ahead == 0), "values that wait for a receiver");
                 assert_eq!((rx.is_closed(), rx.capacity()), (model.closed, model.capacity));
                 assert_eq!((rx.sender_count(), rx.receiver_count()), counts, "ends that exist");

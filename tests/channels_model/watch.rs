@@ -200,8 +200,8 @@ impl World {
                 let task = &mut self.receivers[at];
                 if let Rx::Popping(pop) = &mut task.rx {
                     pop.future().request_cancel();
-                    task.asked = true;
-                    if std::mem::take(&mut task.waits) {
+                    task.asked |= task.seen == self.version; // beside a value it is too late
+                    if task.asked && std::mem::take(&mut task.waits) {
                         self.expected.push((task.name, task.generation));
                     }
                 }
