@@ -161,7 +161,8 @@ fn files_go_from_table_to_table() {
         }
         // Everybody has closed it.
         assert_eq!(theirs.read(&mut [0; 1]).expect("the end"), 0);
-        let refused = sending(Mailbox::new(1).expect("a descriptor").address(), async |to, own| {
+        let gone = Mailbox::new(1).expect("a descriptor").address();
+        let refused = sending(gone, async |to, own| {
             let file = ops::open_direct("Cargo.toml", own.reserve().expect("free")).await.expect("there");
             ops::pass_fd(&to, file).await.0.expect_err("gone, and no table").kind()
         });

@@ -83,9 +83,10 @@ impl Record {
         Self { last: AtomicU64::new(0), patience: AtomicU64::new(0) }
     }
 
-    /// Whether it was this thread. For who does not have the lock, a hint.
-    pub(super) fn is_last(&self, thread: u64) -> bool {
-        self.last.load(Ordering::Relaxed) / (TIMES + 1) == thread
+    /// Whether it was this thread, or nobody yet. For who does not have the lock, a hint.
+    pub(super) fn is_no_other(&self, thread: u64) -> bool {
+        let last = self.last.load(Ordering::Relaxed) / (TIMES + 1);
+        last == thread || last == 0
     }
 }
 

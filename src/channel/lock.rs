@@ -153,9 +153,9 @@ mod real {
             self.stirred.store(false, Ordering::Relaxed); // ORDERING: as in `lock`
         }
 
-        /// Whether it was this thread that took the lock last, as far as can be seen without it.
+        /// Whether no other thread took the lock last, as far as can be seen without it.
         pub(in super::super) fn seems_near(&self) -> bool {
-            self.record.is_last(thread_number::current())
+            self.record.is_no_other(thread_number::current())
         }
 
         #[inline]

@@ -168,7 +168,7 @@ impl<T, S: Sharing> Shared<T, S> {
     ) -> Poll<Result<(), PushError<T>>> {
         // SAFETY: (I3) never parked: the owner's alone.
         let value = &mut unsafe { waiter.payload() }.value;
-        let mut engine = match self.engine.push_or_look(value, || Self::may_look_again(waiter, cx)) {
+        let mut engine = match self.engine.push_or_look(value, || self.may_look_again(waiter, cx)) {
             Ok(()) => {
                 waiter.set(State::Finished);
                 return Poll::Ready(Ok(()));
@@ -333,7 +333,7 @@ impl<T, S: Sharing> Shared<T, S> {
         if !executor::spend(cx) {
             return Poll::Pending;
         }
-        let mut engine = match self.engine.pop_or_look(|| Self::may_look_again(waiter, cx)) {
+        let mut engine = match self.engine.pop_or_look(|| self.may_look_again(waiter, cx)) {
             Ok((value, _hold)) => {
                 waiter.set(State::Finished);
                 return Poll::Ready(Ok(value.value()));
@@ -583,17 +583,17 @@ impl<T, S: Sharing> Shared<T, S> {
 
     // ---- both ----
 
-    /// Whether an operation that found nothing to do may look again before it waits: if that costs no more than a poll, and
-    /// it has not done so too often.
+    /// Whether an operation that found nothing to do may look again before it waits: for what another thread is to bring, if
+    /// that costs no more than a poll, and not too often. On one thread it would only keep the other side waiting.
     #[cold]
-    fn may_look_again<P>(waiter: &Waiter<P>, cx: &Context<'_>) -> bool {
-        Plain::of(cx.waker()).is_some() && waiter.look_again(LOOKS)
+    fn may_look_again<P>(&self, waiter: &Waiter<P>, cx: &Context<'_>) -> bool {
+        Plain::of(cx.waker()).is_some() && self.engine.peers_are_far() && waiter.look_again(LOOKS)
     }
 
     #[cold]
     fn look_again<R>(&self, cx: &Context<'_>) -> Poll<R> {
         match Plain::of(cx.waker()) {
-            Some(task) => lookout::look_again(task, self.engine.peers_are_far()),
+            Some(task) => lookout::look_again(task),
             None => cx.waker().wake_by_ref(),
         }
         Poll::Pending

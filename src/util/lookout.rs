@@ -101,11 +101,11 @@ pub(super) fn with<R>(f: impl FnOnce(Option<&Lookout>) -> R) -> R {
     f(HERE.with(Cell::get).map(|lookout| unsafe { lookout.as_ref() }))
 }
 
-/// Has the task polled once more that this waker is of, at the end of the turn: it looks again before it waits. `far`: for
-/// what another thread is to bring.
-pub(crate) fn look_again(task: Plain, far: bool) {
+/// Has the task polled once more that this waker is of, at the end of the turn: it looks again, for what another thread is to
+/// bring, before it waits.
+pub(crate) fn look_again(task: Plain) {
     with(|lookout| match lookout {
-        Some(lookout) => lookout.note_glance(task, far),
+        Some(lookout) => lookout.note_glance(task),
         None => task.waker().wake(),
     });
 }
@@ -139,8 +139,6 @@ pub(crate) struct Lookout {
     /// Tasks that look again: the first so many.
     glances: [Cell<Option<Plain>>; GLANCES],
     glance_count: Cell<usize>,
-    /// Also for what another thread is to bring.
-    far_glances: Cell<bool>,
     seats: [Seat; SEATS],
 }
 
@@ -155,7 +153,6 @@ impl Lookout {
             next: Cell::new(0),
             glances: core::array::from_fn(|_| Cell::new(None)),
             glance_count: Cell::new(0),
-            far_glances: Cell::new(false),
             seats: core::array::from_fn(|_| seat()),
         }
     }
@@ -247,14 +244,13 @@ impl Lookout {
 
     // ---- glances ----
 
-    fn note_glance(&self, task: Plain, far: bool) {
+    fn note_glance(&self, task: Plain) {
         let count = self.glance_count.get();
         let Some(place) = self.glances.get(count) else {
             return task.waker().wake(); // it looks a little sooner
         };
         place.set(Some(task));
         self.glance_count.set(count + 1);
-        self.far_glances.set(self.far_glances.get() | far);
     }
 
     #[inline]
@@ -266,7 +262,7 @@ impl Lookout {
     /// nothing better to do: looked at without a pause, they would bring one thing at a time.
     #[inline]
     pub(crate) fn pause(&self) {
-        if self.far_glances.get() {
+        if self.has_glances() {
             (0..PAUSES).for_each(|_| hint::spin_loop());
         }
     }
@@ -276,7 +272,6 @@ impl Lookout {
     fn end_glances(&self, wake: &impl Fn(Waker)) -> bool {
         let any = self.has_glances();
         if any {
-            self.far_glances.set(false);
             for place in &self.glances[..self.glance_count.replace(0)] {
                 place.take().into_iter().for_each(|task| wake(task.waker())); // plain: no code of the user's
             }
