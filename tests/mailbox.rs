@@ -5,7 +5,7 @@
 mod support;
 
 use std::future::Future;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
@@ -116,6 +116,29 @@ fn sending<T: Send + 'static>(
         settled(&runtime);
         outcome
     })
+}
+
+/// The runtime's very first op is in flight, and somebody else's waker waits for it; the first message has the same numbers.
+#[test]
+fn a_message_is_not_taken_for_the_end_of_an_op() {
+    let _watchdog = watchdog();
+    let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+    let runtime = Runtime::new().expect("a ring");
+    runtime.block_on(async {
+        let mut recv = ops::recv(ours, vec![0; 8]);
+        assert!(poll_once(&mut recv).is_pending());
+        let mut mailbox = Mailbox::new(1).expect("a descriptor");
+        let sender = sending(mailbox.address(), async |to, _| ops::message(&to, 7).await);
+        match when_any((mailbox.receive(), time::sleep(Duration::from_secs(20)))).await {
+            OneOf2::A(Ok(Mail::Message(7))) => {}
+            other => panic!("it did not come: {other:?}"),
+        }
+        sender.join().expect("no panic").expect("it listens");
+        assert!(poll_once(&mut recv).is_pending());
+        theirs.write_all(b"flour").expect("open");
+        let (n, buf) = recv.await.into_result().expect("open");
+        assert_eq!(&buf[..n], b"flour");
+    });
 }
 
 #[test]

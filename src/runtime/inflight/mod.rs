@@ -422,7 +422,12 @@ impl Inflight {
     fn complete(&self, tasks: &impl Wakes, completion: Completion) -> bool {
         // op-flow 6/8: CQE dispatched. The key says whose it is; the generation in it, whether it is still awaited.
         let user_data = completion.user_data;
-        let Some(node) = self.pool.at(Key::from_user_data(user_data)) else { return false };
+        let key = Key::from_user_data(user_data);
+        // Of any other kind it may look like the life of a node that is done, or marked.
+        if user_data != key.user_data(Kind::Op) {
+            return false;
+        }
+        let Some(node) = self.pool.at(key) else { return false };
         // SAFETY: (I5) `at` gave an initialised node; shared access only.
         let head = unsafe { node.as_ref() };
         if !head.is_plainly_queued_for(user_data) || completion.outcome.has_more() {
