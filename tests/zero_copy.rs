@@ -529,9 +529,10 @@ fn the_kernel_says_whether_it_copied() -> Outcome {
         let reader = thread::spawn(move || check(&mut peer, 4096));
         let ((n, usage), _) = ops::send_zc(&ours, pattern(4096)).report_usage().await.into_result()?;
         assert_eq!(n, 4096);
-        // The loopback device is one that needs a copy. Before Linux 6.2 nobody says.
-        let expected = if kernel_version() >= (6, 2) { Usage::Copied } else { Usage::Unknown };
-        assert_eq!(usage, expected);
+        // The loopback device is one that needs a copy. Before Linux 6.2 nobody need say; distributions have brought it back to
+        // older kernels.
+        let may_be_silent = kernel_version() < (6, 2) && usage == Usage::Unknown;
+        assert!(usage == Usage::Copied || may_be_silent, "{usage:?}");
         reader.join().expect("no panic")?;
         Ok(())
     })

@@ -254,6 +254,7 @@ fn at_its_limit_it_is_stopped_and_leaves_the_rest() {
             });
             server.limit(4).with_cancel(stopped)
         });
+        until(|| kept.borrow().len() == 4).await;
         settle().await;
         assert_eq!(kept.borrow().len(), 4);
         drop(stop);
