@@ -1,52 +1,31 @@
 #!/usr/bin/env bash
 # Runs the loom models, then each of them once more with the bug planted that it is there to find: a model that passes
-# with its bug proves nothing, and is reported as a failure.
+# with its bug proves nothing, and is reported as a failure. So is a bug that no row below names, and a row whose bug is
+# not in the source.
 #
-#   ci/loom.sh            everything
-#   ci/loom.sh models     the models only
-#   ci/loom.sh bugs       the planted bugs only
+#   ci/loom.sh                everything
+#   ci/loom.sh models         the models only
+#   ci/loom.sh bugs [REGEX]   the planted bugs only, or those whose row matches
+#
+# One build serves all of it: `planted!` asks the environment which bug is in place. LOOM_MAX_PREEMPTIONS bounds the
+# search (3 if not said); JOBS says how many models run at once (as many as there are processors).
 set -u
 cd "$(dirname "$0")/.." || exit 2
+[[ ${1:-} != -h && ${1:-} != --help ]] || { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; exit 0; }
 
 export RUSTFLAGS="--cfg millstream_loom"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" # other flags would rebuild everything there and back
 export CARGO_PROFILE_DEV_OPT_LEVEL=2 CARGO_PROFILE_TEST_OPT_LEVEL=2
 export CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0
 export LOOM_MAX_PREEMPTIONS="${LOOM_MAX_PREEMPTIONS:-3}"
-limit=300 # seconds for all models together, and for each planted bug
+export limit=300 # seconds for all models together, and for each planted bug
+jobs=${JOBS:-$(nproc)}
 what="${1:-all}"
 failed=0
 
-# The unit tests of the library, built with the given bug planted in this crate only; prints the executable.
-build() {
-    cargo rustc --quiet --profile test --lib --message-format json -- "$@" 2>/dev/null |
-        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
-}
-
-if [ "$what" != bugs ]; then
-    tests=$(build) && [ -n "$tests" ] || { cargo rustc --profile test --lib; exit 2; }
-    timeout "$limit" "$tests" loom lock::model bias::model cell::model biased::tests::model marks::model pool_ledger::model || failed=1
-fi
-
-if [ "$what" != models ]; then
-    while read -r bug model; do
-        tests=$(build --cfg "millstream_bug=\"$bug\"")
-        [ -n "$tests" ] || { echo "BROKEN $bug: does not build"; failed=1; continue; }
-        output=$(timeout "$limit" "$tests" "$model" 2>&1)
-        status=$?
-        if grep -q "running 0 tests" <<<"$output"; then
-            echo "BROKEN $bug: there is no model $model"
-            failed=1
-        elif [ $status -eq 0 ]; then
-            echo "MISSED $bug: $model passes with the bug in place"
-            failed=1
-        elif [ $status -eq 124 ]; then
-            echo "HANGS  $bug: $model"
-            failed=1
-        else
-            echo "found  $bug by $model"
-        fi
-    done <<'BUGS'
+# The planted bugs, each with the models that must fail under it.
+bugs() {
+    cat <<'BUGS'
 release-wakes-nobody channel::lock::model::three_threads_do_too
 release-is-relaxed channel::lock::model::two_threads_exclude_each_other
 release-without-barrier channel::lock::model::three_threads_do_too
@@ -129,6 +108,71 @@ marks-wait-on-an-old-look util::marks::model::no_wake_of_another_thread_is_lost
 marks-forget-a-second-wake util::marks::model::no_wake_of_another_thread_is_lost
 marks-wait-without-fence util::marks::model::no_wake_of_another_thread_is_lost
 BUGS
+}
+
+# The unit tests of the library; a failed build says why.
+tests=$(cargo rustc --quiet --profile test --lib --message-format json 2>/dev/null |
+    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+[ -n "$tests" ] || { cargo rustc --profile test --lib; exit 2; }
+export tests
+
+# The names in the source and those in the rows are the same.
+while read -r one; do
+    echo "BROKEN $one: planted in the source, and no row names it"
+    failed=1
+done < <(comm -23 <(grep -rhoE 'planted!\("[a-z0-9-]+"' src | cut -d'"' -f2 | sort -u) <(bugs | cut -d' ' -f1 | sort -u))
+while read -r one; do
+    echo "BROKEN $one: has a row, and is not in the source"
+    failed=1
+done < <(comm -13 <(grep -rhoE 'planted!\("[a-z0-9-]+"' src | cut -d'"' -f2 | sort -u) <(bugs | cut -d' ' -f1 | sort -u))
+
+# One model, alone: loom explores on one thread, so processes are what runs side by side.
+run_model() {
+    local output status
+    output=$(timeout "$limit" "$tests" --exact "$1" 2>&1)
+    status=$?
+    if grep -q "running 0 tests" <<<"$output"; then
+        echo "BROKEN there is no model $1"
+    elif [ $status -eq 124 ]; then
+        echo "HANGS  $1"
+    elif [ $status -ne 0 ]; then
+        printf 'FAILED %s\n%s\n' "$1" "$output"
+    else
+        echo "holds  $1"
+        return 0
+    fi
+    return 1
+}
+
+# One model with its bug in place.
+run_bug() {
+    local output status
+    output=$(MILLSTREAM_BUG=$1 timeout "$limit" "$tests" --exact "$2" 2>&1)
+    status=$?
+    if grep -q "running 0 tests" <<<"$output"; then
+        echo "BROKEN $1: there is no model $2"
+    elif [ $status -eq 0 ]; then
+        echo "MISSED $1: $2 passes with the bug in place"
+    elif [ $status -eq 124 ]; then
+        echo "HANGS  $1: $2"
+    elif [ $status -ne 101 ] && [ $status -ne 134 ]; then # a panic, or one while another unwinds
+        printf 'BROKEN %s: %s ended with %s\n%s\n' "$1" "$2" "$status" "$output"
+    elif grep -q "exceeded maximum number of" <<<"$output"; then
+        echo "BROKEN $1: $2 came to the end of what loom can look at, which is no answer"
+    else
+        echo "found  $1 by $2"
+        return 0
+    fi
+    return 1
+}
+export -f run_model run_bug
+
+if [ "$what" != bugs ]; then
+    "$tests" --list 2>/dev/null | sed -n 's/: test$//p' | grep -E 'loom|::model::' |
+        xargs -P "$jobs" -I{} bash -c 'run_model {}' || failed=1
+fi
+if [ "$what" != models ]; then
+    bugs | grep -E -- "${2:-.}" | xargs -P "$jobs" -L1 bash -c 'run_bug "$0" "$1"' || failed=1
 fi
 
 [ $failed -eq 0 ] && echo "loom: all as expected"

@@ -63,6 +63,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("millstream is built on io_uring and needs Linux");
 
+#[macro_use]
 mod sync;
 mod util;
 

@@ -1,7 +1,34 @@
-//! The one place that names atomics, locks and threads, so that loom and shuttle can stand in for std.
+//! The one place that names atomics, locks and threads, so that loom and shuttle can stand in for std; and the bugs that
+//! are planted to see that a model finds them.
 //!
 //! Knows: std, loom (`--cfg millstream_loom`), shuttle (`--cfg millstream_shuttle`). Does not know: any other
 //! module of the crate. The cfg names are our own because a global `--cfg loom` breaks other crates.
+
+/// Whether the bug of this name is in place: `if planted!("…") { wrong } else { right }`.
+///
+/// `false`, the constant, unless the crate is built for loom, for shuttle or with `--cfg millstream_bug`. There the
+/// variable `MILLSTREAM_BUG` of the environment names the one bug of the process, so that a single build serves all of
+/// them. `ci/loom.sh` knows every name, with the model that must fail under it.
+#[cfg(any(millstream_loom, millstream_shuttle, millstream_bug))]
+macro_rules! planted {
+    ($name:literal) => {
+        $crate::sync::is_planted($name)
+    };
+}
+
+#[cfg(not(any(millstream_loom, millstream_shuttle, millstream_bug)))]
+macro_rules! planted {
+    ($name:literal) => {
+        false
+    };
+}
+
+/// What [`planted!`] asks.
+#[cfg(any(millstream_loom, millstream_shuttle, millstream_bug))]
+pub(crate) fn is_planted(name: &str) -> bool {
+    static BUG: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    BUG.get_or_init(|| std::env::var("MILLSTREAM_BUG").ok()).as_deref() == Some(name)
+}
 
 #[cfg(millstream_loom)]
 pub(crate) use loom_side::*;

@@ -122,7 +122,7 @@ impl Bias {
         let entry = Entry((owner % CHAIRS) as u8);
         // ORDERING: the barrier below puts it before the look.
         self.inside(entry).store(true, Ordering::Relaxed);
-        if !cfg!(millstream_bug = "owner-without-barrier") {
+        if !planted!("owner-without-barrier") {
             // ORDERING: pairs with `heavy` in `revoke`: that thread sees us inside, or we see that we are not the owner.
             barrier::verified_light();
         }
@@ -136,7 +136,7 @@ impl Bias {
 
     #[inline]
     fn inside(&self, entry: Entry) -> &AtomicBool {
-        let chair = if cfg!(millstream_bug = "owners-share-a-chair") { 0 } else { entry.0 };
+        let chair = if planted!("owners-share-a-chair") { 0 } else { entry.0 };
         &self.0.inside[usize::from(chair) % CHAIRS as usize]
     }
 
@@ -200,14 +200,14 @@ impl Bias {
     /// Makes nobody's what was another thread's own, and waits until that thread is out.
     fn revoke(&self, owner: u64) {
         self.0.owner.store(NOBODY, Ordering::Relaxed); // ORDERING: the barrier puts it before the look
-        if !cfg!(millstream_bug = "revokes-without-barrier") {
+        if !planted!("revokes-without-barrier") {
             // ORDERING: pairs with `verified_light` in `enter_own`.
             barrier::heavy();
         }
         let inside = self.inside(Entry((owner % CHAIRS) as u8));
         let mut looks = 0;
         // ORDERING: pairs with the `Release` in `leave`.
-        while inside.load(Ordering::Acquire) && !cfg!(millstream_bug = "revokes-at-once") {
+        while inside.load(Ordering::Acquire) && !planted!("revokes-at-once") {
             looks += 1;
             if looks < LOOKS {
                 hint::spin_loop();

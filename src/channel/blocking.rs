@@ -56,7 +56,7 @@ impl Wake for Parker {
     fn wake_by_ref(self: &Arc<Self>) {
         // ORDERING: pairs with `take`.
         self.woken.store(true, Ordering::Release);
-        if !cfg!(millstream_bug = "wake-forgets-to-unpark") {
+        if !planted!("wake-forgets-to-unpark") {
             self.thread.unpark();
         }
     }

@@ -96,7 +96,9 @@ impl<T> Held<T> {
         let holders = unsafe { &node.as_ref().holders };
         // ORDERING: `Release` ends this holder's looking at the value; `Acquire` pairs with that of the others, so the
         // last one moves the value after all have looked. Whoever finds itself alone stays so, and need not count.
-        if holders.load(Ordering::Acquire) != 1 && holders.fetch_sub(1, LAST) != 1 {
+        let last =
+            if planted!("cell-moves-before-all-have-looked") { Ordering::Relaxed } else { Ordering::AcqRel };
+        if holders.load(Ordering::Acquire) != 1 && holders.fetch_sub(1, last) != 1 {
             return None;
         }
         // SAFETY: (local) the last holder: the value is there, and the place nobody else's.
@@ -116,12 +118,6 @@ impl<T> Held<T> {
         }
     }
 }
-
-const LAST: Ordering = if cfg!(millstream_bug = "cell-moves-before-all-have-looked") {
-    Ordering::Relaxed
-} else {
-    Ordering::AcqRel
-};
 
 impl<T> Drop for Held<T> {
     fn drop(&mut self) {

@@ -30,16 +30,11 @@ pub(super) unsafe fn poll_until<E, P, W, R>(
     note: fn(&mut P, W),
 ) -> Poll<R> {
     let mut spare = None;
-    #[cfg(millstream_bug = "condition-parks-on-an-old-look")]
-    let mut old_look = None;
+    let mut old_look = None; // used by a planted bug alone
     loop {
         let mut guard = lock.lock();
         let engine = &mut *guard;
-        #[cfg(not(millstream_bug = "condition-parks-on-an-old-look"))]
-        let attempted = attempt(engine);
-        #[cfg(millstream_bug = "condition-parks-on-an-old-look")]
-        let attempted = old_look.take().map_or_else(|| attempt(engine), Err);
-        let awaited = match attempted {
+        let awaited = match old_look.take().map_or_else(|| attempt(engine), Err) {
             Ok(outcome) => {
                 let own = match waiter.state() {
                     // SAFETY: (I3) `Queued` under the lock is linked in its line.
@@ -74,8 +69,9 @@ pub(super) unsafe fn poll_until<E, P, W, R>(
             }
             break;
         }
-        #[cfg(millstream_bug = "condition-parks-on-an-old-look")]
-        old_look.replace(awaited);
+        if planted!("condition-parks-on-an-old-look") {
+            old_look = Some(awaited);
+        }
         drop(guard);
         spare = Some(cx.waker().clone()); // the user's code: not under the lock (I7)
     }

@@ -262,7 +262,7 @@ impl<T> Engine<T> {
             State::Notified => {
                 self.granted -= 1;
                 waiter.set(State::Cancelled);
-                let dies = cfg!(millstream_bug = "grant-dies-with-its-push");
+                let dies = planted!("grant-dies-with-its-push");
                 Withdrawn { own: None, wakes: if dies { Wakes::default() } else { self.settle() } }
             }
             _ => Withdrawn::default(),
@@ -377,8 +377,9 @@ impl<T> Engine<T> {
             }
             State::Idle | State::Taken | State::Cancelled | State::Finished => {}
         }
-        #[cfg(millstream_bug = "parks-on-an-old-look")]
-        if let Some(waker) = keep.take() {
+        if planted!("parks-on-an-old-look")
+            && let Some(waker) = keep.take()
+        {
             // SAFETY: (I3) as below.
             return Step::Parked(unsafe { self.park_pop(waiter, waker) });
         }
@@ -440,7 +441,7 @@ impl<T> Engine<T> {
             State::Notified => {
                 self.assigned -= 1;
                 waiter.set(State::Cancelled);
-                let dies = cfg!(millstream_bug = "value-dies-with-its-pop");
+                let dies = planted!("value-dies-with-its-pop");
                 Withdrawn {
                     own: None,
                     wakes: Wakes { popper: if dies { None } else { self.assign() }, pusher: None },
@@ -505,18 +506,18 @@ impl<T> Engine<T> {
     }
 
     fn end_one(&mut self) -> Option<Waker> {
-        if !cfg!(millstream_bug = "close-forgets-pushers")
+        if !planted!("close-forgets-pushers")
             && let Some(((), waker)) = self.pushers.finish_front(State::Closed, |_| ())
         {
             return Some(waker);
         }
         if self.ring.is_empty()
-            && !cfg!(millstream_bug = "close-forgets-poppers")
+            && !planted!("close-forgets-poppers")
             && let Some(((), waker)) = self.poppers.finish_front(State::Closed, |()| ())
         {
             return Some(waker);
         }
-        if cfg!(millstream_bug = "close-forgets-watchers") {
+        if planted!("close-forgets-watchers") {
             return None;
         }
         self.watchers.finish_front(State::Closed, |()| ()).map(|((), waker)| waker)
@@ -545,7 +546,7 @@ unsafe fn refresh<P, R>(waiter: &Waiter<P>, keep: &mut Keep<'_>) -> Step<R> {
     let current = unsafe { waiter.waker() };
     if !current.will_wake(keep.waker) {
         let Some(newer) = keep.take() else { return Step::NeedsWaker };
-        if !cfg!(millstream_bug = "keeps-its-first-waker") {
+        if !planted!("keeps-its-first-waker") {
             keep.clone = Some(core::mem::replace(current, newer));
         }
     }

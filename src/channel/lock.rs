@@ -326,16 +326,14 @@ mod raw {
         #[inline]
         pub(super) fn release(&self) {
             // ORDERING: pairs with the `Acquire` in `try_acquire`.
-            self.word.store(FREE, RELEASE);
+            let release = if planted!("release-is-relaxed") { Ordering::Relaxed } else { Ordering::Release };
+            self.word.store(FREE, release);
             light_barrier();
-            if self.sleepers.load(Ordering::Relaxed) != 0 && !cfg!(millstream_bug = "release-wakes-nobody") {
+            if self.sleepers.load(Ordering::Relaxed) != 0 && !planted!("release-wakes-nobody") {
                 self.futex.wake_one(&self.word);
             }
         }
     }
-
-    const RELEASE: Ordering =
-        if cfg!(millstream_bug = "release-is-relaxed") { Ordering::Relaxed } else { Ordering::Release };
 }
 
 /// What the lock needs from the machine.
@@ -398,7 +396,7 @@ mod os {
     }
 
     pub(super) fn light_barrier() {
-        if !cfg!(millstream_bug = "release-without-barrier") {
+        if !planted!("release-without-barrier") {
             fence(Ordering::SeqCst);
         }
     }

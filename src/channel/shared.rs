@@ -515,7 +515,7 @@ impl<T, S: Sharing> Shared<T, S> {
             waiter.set(State::Finished);
             match popped {
                 Ok((value, others_ended)) => {
-                    if others_ended && !cfg!(millstream_bug = "the-end-is-not-passed-on") {
+                    if others_ended && !planted!("the-end-is-not-passed-on") {
                         self.end_waiters();
                     }
                     Ok(value)
@@ -571,7 +571,7 @@ impl<T, S: Sharing> Shared<T, S> {
                 if waiter.state() == State::Queued {
                     // SAFETY: (I3) by this function's contract; a waiter in line has nothing to pass on.
                     own = unsafe { engine.withdraw_pop(waiter) }.own;
-                } else if cfg!(millstream_bug = "cancel-keeps-the-value") {
+                } else if planted!("cancel-keeps-the-value") {
                     waiter.set(State::Cancelled);
                 }
                 drop(engine);
@@ -728,11 +728,13 @@ impl<T, S: Sharing> Shared<T, S> {
         if !self.receivers.decrement() {
             return;
         }
-        #[cfg(not(millstream_bug = "drains-before-it-closes"))]
-        self.close();
+        if !planted!("drains-before-it-closes") {
+            self.close();
+        }
         let mut queued = self.engine.lock().take_ring();
-        #[cfg(millstream_bug = "drains-before-it-closes")]
-        self.close();
+        if planted!("drains-before-it-closes") {
+            self.close();
+        }
         while let Some(value) = queued.pop_front() {
             contain(|| drop(value)); // the rest is dropped whatever this one does
         }

@@ -304,34 +304,26 @@ impl Count for AtomicUsize {
     }
 
     fn increment_if_any(&self) -> bool {
-        #[cfg(millstream_bug = "upgrade-looks-then-counts")]
-        {
+        if planted!("upgrade-looks-then-counts") {
             let any = self.load(Ordering::SeqCst) > 0;
             if any {
                 self.increment();
             }
-            any
+            return any;
         }
         // ORDERING: as for `increment`; what the new end sees of the channel it sees through its lock.
-        #[cfg(not(millstream_bug = "upgrade-looks-then-counts"))]
-        {
-            self.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count > 0).then_some(count + 1))
-                .is_ok()
-        }
+        self.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count > 0).then_some(count + 1))
+            .is_ok()
     }
 
     fn decrement(&self) -> bool {
-        #[cfg(millstream_bug = "ends-counted-apart")]
-        {
+        if planted!("ends-counted-apart") {
             let before = self.load(Ordering::SeqCst);
             self.store(before - 1, Ordering::SeqCst);
-            before == 1
+            return before == 1;
         }
         // ORDERING: `AcqRel` chains the ends' drops, so the last one comes after everything the others did.
-        #[cfg(not(millstream_bug = "ends-counted-apart"))]
-        {
-            self.fetch_sub(1, Ordering::AcqRel) == 1
-        }
+        self.fetch_sub(1, Ordering::AcqRel) == 1
     }
 }
 

@@ -125,12 +125,6 @@ unsafe impl<T: Send> Send for PopTerms<T> {}
 type PushGuard<'a, T> = lock::Guard<'a, PushTerms<T>>;
 type PopGuard<'a, T> = lock::Guard<'a, PopTerms<T>>;
 
-/// What the other side reads: the slots that a number covers have been filled, or emptied.
-const PUSHED: Ordering =
-    if cfg!(millstream_bug = "sides-push-relaxed") { Ordering::Relaxed } else { Ordering::Release };
-const POPPED: Ordering =
-    if cfg!(millstream_bug = "sides-pop-relaxed") { Ordering::Relaxed } else { Ordering::Release };
-
 /// The slot after `at`.
 #[inline(always)]
 fn after(at: usize, count: usize) -> usize {
@@ -179,7 +173,7 @@ impl<T> Sides<T> {
 
     fn update_room(&self, terms: &mut PushTerms<T>) {
         if terms.limit > 0 {
-            // ORDERING: pairs with `POPPED`: the slots below have been emptied.
+            // ORDERING: pairs with `popped`: the slots below have been emptied.
             let taken = self.pops.0.taken.0.load(Ordering::Acquire);
             let tail = self.pushes.0.tail.0.load(Ordering::Relaxed); // ORDERING: its lock is held
             terms.room = terms.limit.saturating_sub(tail.wrapping_sub(taken));
@@ -200,7 +194,7 @@ impl<T> Sides<T> {
 
     fn update_values(&self, terms: &mut PopTerms<T>) {
         if terms.pops {
-            // ORDERING: pairs with `PUSHED`: the slots below have been filled.
+            // ORDERING: pairs with `pushed`: the slots below have been filled.
             let tail = self.pushes.0.tail.0.load(Ordering::Acquire);
             let taken = self.pops.0.taken.0.load(Ordering::Relaxed); // ORDERING: its lock is held
             terms.values = tail.wrapping_sub(taken);
@@ -212,7 +206,9 @@ impl<T> Sides<T> {
     fn pushed(&self, terms: &mut PushTerms<T>, count: usize) {
         terms.room -= count;
         let tail = self.pushes.0.tail.0.load(Ordering::Relaxed); // ORDERING: its lock is held
-        self.pushes.0.tail.0.store(tail.wrapping_add(count), PUSHED); // ORDERING: pairs with `update_values`
+        // ORDERING: pairs with `update_values`: the slots that the number covers have been filled.
+        let filled = if planted!("sides-push-relaxed") { Ordering::Relaxed } else { Ordering::Release };
+        self.pushes.0.tail.0.store(tail.wrapping_add(count), filled);
     }
 
     /// Says that `count` values are there no more.
@@ -220,7 +216,9 @@ impl<T> Sides<T> {
     fn popped(&self, terms: &mut PopTerms<T>, count: usize) {
         terms.values -= count;
         let taken = self.pops.0.taken.0.load(Ordering::Relaxed); // ORDERING: its lock is held
-        self.pops.0.taken.0.store(taken.wrapping_add(count), POPPED); // ORDERING: pairs with `update_room`
+        // ORDERING: pairs with `update_room`: the slots that the number covers have been emptied.
+        let emptied = if planted!("sides-pop-relaxed") { Ordering::Relaxed } else { Ordering::Release };
+        self.pops.0.taken.0.store(taken.wrapping_add(count), emptied);
     }
 
     /// The value at the head, which leaves.

@@ -300,8 +300,7 @@ impl<P> Line<P> {
                 let body = waiter.as_ref().body.get();
                 if accept(&(*body).payload) {
                     let waker = self.remove(waiter.as_ref());
-                    #[cfg(millstream_bug = "told-before-pulled")]
-                    {
+                    if planted!("told-before-pulled") {
                         waiter.as_ref().set(outcome);
                         crate::sync::thread::yield_now();
                     }

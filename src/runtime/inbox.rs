@@ -108,7 +108,7 @@ impl<M> Inbox<M> {
             return false; // the tenant never had such a slot: an id from before
         };
         let bit = 1 << (slot % 64);
-        if cfg!(millstream_bug = "inbox-summary-first") {
+        if planted!("inbox-summary-first") {
             let signal = self.raise(1 << (index & 31));
             word.fetch_or(bit, Ordering::AcqRel);
             return signal;
@@ -216,7 +216,7 @@ impl<M> Inbox<M> {
     /// Announces that the owner is about to sleep. `false`: there is work, do not.
     #[must_use]
     pub(crate) fn try_sleep(&self) -> bool {
-        if cfg!(millstream_bug = "inbox-sleeps-without-a-look") {
+        if planted!("inbox-sleeps-without-a-look") {
             self.line.word.store(SLEEPING, Ordering::Release);
             return true;
         }

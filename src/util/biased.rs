@@ -130,7 +130,7 @@ impl<T> Inner<T> {
             let new = ((handles - left) * ONE) | if left == 0 { MERGED } else { 0 };
             // Before QUEUED is cleared: of an owner that is gone, `local` goes to who sets it next.
             self.local.set(left);
-            if cfg!(millstream_bug = "fold-overwrites") {
+            if planted!("fold-overwrites") {
                 self.shared.store(new, Ordering::Release);
                 return Some(new);
             }
@@ -243,7 +243,7 @@ impl<T: Send + Sync, H: Home> Biased<T, H> {
         let shared = unsafe { &inner.as_ref().shared };
         let mut old = shared.load(Ordering::Relaxed);
         let new = loop {
-            let told = !cfg!(millstream_bug = "owner-is-not-told");
+            let told = !planted!("owner-is-not-told");
             let queue = old & (MERGED | QUEUED) == 0 && count(old) <= 0 && told;
             let new = if queue { old | QUEUED } else { old - ONE };
             // ORDERING: Release pairs with the Acquire of whoever frees; Acquire with that of `bind` and `settle`.
@@ -313,8 +313,7 @@ impl<T: Send + Sync, H: Home> Biased<T, H> {
         inner.local.set(0);
         // ORDERING: Acquire pairs with the Release of drops elsewhere. Nothing there: nobody else has a handle, so the
         // read-modify-write can be saved.
-        let order =
-            if cfg!(millstream_bug = "last-without-acquire") { Ordering::Relaxed } else { Ordering::Acquire };
+        let order = if planted!("last-without-acquire") { Ordering::Relaxed } else { Ordering::Acquire };
         let last =
             inner.shared.load(order) == 0 || count(inner.shared.fetch_or(MERGED, Ordering::AcqRel)) == 0;
         if last {

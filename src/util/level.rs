@@ -174,19 +174,16 @@ impl Level {
     #[inline]
     pub(crate) fn set_tail(&self, tail: usize) {
         // ORDERING: pairs with `tail`.
-        self.tail.count.store(
-            tail,
-            if cfg!(millstream_bug = "tail-is-relaxed") { Ordering::Relaxed } else { Ordering::Release },
-        );
+        self.tail
+            .count
+            .store(tail, if planted!("tail-is-relaxed") { Ordering::Relaxed } else { Ordering::Release });
     }
 
     #[inline]
     pub(crate) fn set_head(&self, head: usize) {
         // ORDERING: pairs with `head`.
-        self.head.store(
-            head,
-            if cfg!(millstream_bug = "head-is-relaxed") { Ordering::Relaxed } else { Ordering::Release },
-        );
+        self.head
+            .store(head, if planted!("head-is-relaxed") { Ordering::Relaxed } else { Ordering::Release });
     }
 
     /// Whether what the side wants is there. A hint, unless it is asked on the side's own thread after a fence.
@@ -227,7 +224,7 @@ impl Level {
     pub(crate) fn close_by_popper(&self) -> (bool, usize) {
         // ORDERING: pairs with `is_closed`.
         let first = !self.rest.closed.swap(true, Ordering::AcqRel);
-        if first && !cfg!(millstream_bug = "popper-closes-without-barrier") {
+        if first && !planted!("popper-closes-without-barrier") {
             // ORDERING: pairs with the `light` barrier after a push: the pusher sees `closed`, or we see its tail.
             barrier::heavy();
         }
@@ -301,7 +298,7 @@ impl Level {
     /// Arms the slot in the side's stead, if that is still seated there. A `SeqCst` fence and another look must follow.
     pub(crate) fn arm_from(&self, seat: usize, side: Side, waker: Plain) -> Option<Armed> {
         let at = &self.waiting(side).seat;
-        if cfg!(millstream_bug = "arms-for-one-that-left") {
+        if planted!("arms-for-one-that-left") {
             return Some(self.slot(side).arm_with(waker));
         }
         // ORDERING: pairs with the exchange in `sit`.

@@ -315,11 +315,11 @@ impl Lookout {
     /// sees of our changes.
     #[inline(never)]
     pub(crate) fn settle(&self, wake: impl Fn(Waker)) {
-        let mut fenced = cfg!(millstream_bug = "poll-ends-without-fence");
+        let mut fenced = planted!("poll-ends-without-fence");
         while self.has_notes() {
             let seat = self.notes.get().trailing_zeros() as usize;
             self.notes.set(self.notes.get() & !(1 << seat));
-            if !cfg!(millstream_bug = "noted-once-for-ever") {
+            if !planted!("noted-once-for-ever") {
                 self.renew_stamp();
             }
             let settled = self.at(seat, |level, side, number| {
@@ -479,7 +479,7 @@ impl Lookout {
                 None => {} // it has left
             }
         }
-        if !cfg!(millstream_bug = "watches-armed-without-fence") {
+        if !planted!("watches-armed-without-fence") {
             // ORDERING: pairs with the fence after a change: its thread sees the slot armed, or we see the change.
             fence(Ordering::SeqCst);
         }
@@ -490,7 +490,7 @@ impl Lookout {
             let watch = self.seats[seat].watch.take();
             if armed & 1 << seat != 0
                 && let Some((want, _)) = watch
-                && !cfg!(millstream_bug = "watches-armed-without-a-look")
+                && !planted!("watches-armed-without-a-look")
                 // Whoever is in the slot by now: it may have left since, and have armed the slot elsewhere.
                 && let Some(waker) = self.at(seat, |level, side, _| level.take_if_ready(side, want)).flatten()
             {

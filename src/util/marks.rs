@@ -162,7 +162,7 @@ impl Board {
             self.line_up(mark);
             // ORDERING: an exchange, so that it sees what came before the last wake that found the mark stacked and did
             // nothing: from here on the arm is looked at.
-            if cfg!(millstream_bug = "marks-forget-a-second-wake") {
+            if planted!("marks-forget-a-second-wake") {
                 mark.stacked.store(false, Ordering::Relaxed);
             } else {
                 mark.stacked.swap(false, Ordering::AcqRel);
@@ -320,11 +320,11 @@ impl Marks {
                 Armed::Yes(old) => drop(old),
                 Armed::BeingWoken => return false,
             }
-            if !cfg!(millstream_bug = "marks-wait-without-fence") {
+            if !planted!("marks-wait-without-fence") {
                 // ORDERING: pairs with the fence in `Mark::stack`.
                 fence(Ordering::SeqCst);
             }
-            if !cfg!(millstream_bug = "marks-wait-on-an-old-look") {
+            if !planted!("marks-wait-on-an-old-look") {
                 board.unstack();
             }
         }

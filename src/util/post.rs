@@ -114,7 +114,7 @@ impl Post {
     pub(crate) fn closed(&self) -> Option<Waker> {
         // ORDERING: pairs with the fence between arming and looking.
         fence(Ordering::SeqCst);
-        if cfg!(millstream_bug = "close-wakes-nobody") { None } else { self.take_other() }
+        if planted!("close-wakes-nobody") { None } else { self.take_other() }
     }
 
     /// Waits: the waker is called once what is wanted is there, unless it is there now. `wake` gets wakers to call and
@@ -170,11 +170,11 @@ impl Post {
                 return Wait::Pending(plain);
             }
         }
-        if !cfg!(millstream_bug = "arms-without-fence") {
+        if !planted!("arms-without-fence") {
             // ORDERING: pairs with the fence after a change: its thread sees the slot armed, or we see the change.
             fence(Ordering::SeqCst);
         }
-        if self.level.is_ready(self.side, want) && !cfg!(millstream_bug = "arms-without-a-look") {
+        if self.level.is_ready(self.side, want) && !planted!("arms-without-a-look") {
             self.level.slot(self.side).take().into_iter().for_each(discard);
             Wait::Ready
         } else {

@@ -110,7 +110,7 @@ impl WaitSlot {
         loop {
             match self.word.load(Ordering::Acquire) {
                 NOBODY => return Ok(None),
-                BUSY if cfg!(millstream_bug = "arms-while-it-is-woken") => return Ok(None),
+                BUSY if planted!("arms-while-it-is-woken") => return Ok(None),
                 BUSY => return Err(()),
                 STORED => {
                     if let Some(stored) = self.take_stored() {

@@ -230,7 +230,7 @@ impl<T> Engine<T> {
     /// A granted slot is given back.
     pub(super) fn return_grant(&mut self) -> After<T> {
         self.granted -= 1;
-        let dies = cfg!(millstream_bug = "broadcast-grant-dies-with-its-push");
+        let dies = planted!("broadcast-grant-dies-with-its-push");
         if dies { After::nothing() } else { self.after(None) }
     }
 
@@ -241,7 +241,7 @@ impl<T> Engine<T> {
     pub(super) fn take(&mut self, position: &mut u64) -> Result<(Taken<T>, After<T>), Missing> {
         let head = self.head();
         if *position < head {
-            let missed = head - *position - u64::from(cfg!(millstream_bug = "broadcast-lag-forgets-one"));
+            let missed = head - *position - u64::from(planted!("broadcast-lag-forgets-one"));
             *position = head;
             return Err(Missing::Lagged(missed));
         }
@@ -268,7 +268,7 @@ impl<T> Engine<T> {
             }
             Err(held) => Taken::Shared(held), // somebody is still cloning it
         };
-        let forgets = cfg!(millstream_bug = "broadcast-a-free-slot-pulls-nobody");
+        let forgets = planted!("broadcast-a-free-slot-pulls-nobody");
         Ok((taken, if forgets { After::nothing() } else { self.after(None) }))
     }
 
@@ -321,7 +321,7 @@ impl<T> Engine<T> {
             let oldest = self.slots.pop_front();
             garbage.extend(oldest.and_then(|oldest| self.retire(oldest.value)));
         }
-        let forgets = cfg!(millstream_bug = "broadcast-a-leaving-receiver-pulls-nobody");
+        let forgets = planted!("broadcast-a-leaving-receiver-pulls-nobody");
         (garbage, if forgets { After::nothing() } else { self.after(None) })
     }
 
@@ -344,7 +344,7 @@ impl<T> Engine<T> {
         let limit = self.tail;
         wakes.popper = tell_front(&mut self.poppers, limit);
         let more = self.can_settle() || self.poppers.front().is_some_and(|position| *position < limit);
-        After { wakes, garbage, more: more && !cfg!(millstream_bug = "broadcast-tells-one"), limit }
+        After { wakes, garbage, more: more && !planted!("broadcast-tells-one"), limit }
     }
 
     /// Whether the first in the line of pushes may go on.

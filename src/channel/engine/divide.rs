@@ -39,10 +39,10 @@ pub(in crate::channel) struct Terms<T> {
 
 impl<T> Engine<T> {
     pub(in crate::channel) fn divide(&mut self) -> Terms<T> {
-        let poppers = !self.poppers.is_empty() && !cfg!(millstream_bug = "sides-part-with-poppers");
-        let pushers = !self.pushers.is_empty() && !cfg!(millstream_bug = "sides-part-with-pushers");
-        let closed = self.closed && !cfg!(millstream_bug = "sides-part-when-closed");
-        let granted = if cfg!(millstream_bug = "sides-forget-permits") { 0 } else { self.granted };
+        let poppers = !self.poppers.is_empty() && !planted!("sides-part-with-poppers");
+        let pushers = !self.pushers.is_empty() && !planted!("sides-part-with-pushers");
+        let closed = self.closed && !planted!("sides-part-when-closed");
+        let granted = if planted!("sides-forget-permits") { 0 } else { self.granted };
         let len = self.ring.len();
         let (slots, count, head) = self.ring.parts();
         // A push goes by the free values alone. Whatever else is in the ring needs slots beyond the capacity: with
@@ -58,7 +58,7 @@ impl<T> Engine<T> {
             assigned: self.assigned,
             limit: if pushes { self.capacity.saturating_sub(granted) } else { 0 },
             pops: !pushers,
-            counted_pops: !self.closed || cfg!(millstream_bug = "counted-pops-end-alone"),
+            counted_pops: !self.closed || planted!("counted-pops-end-alone"),
             nobody_waits: !closed && !poppers && !pushers,
         }
     }

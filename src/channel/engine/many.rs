@@ -144,7 +144,7 @@ impl<T> Engine<T> {
         pop: impl Fn(&mut Self) -> Option<(T, Wakes)>,
     ) -> usize {
         loop {
-            if self.pushers.is_empty() || cfg!(millstream_bug = "a-batch-pulls-nobody") {
+            if self.pushers.is_empty() || planted!("a-batch-pulls-nobody") {
                 let count = self.free().min(most); // nobody waits for the slots
                 self.ring.pop_many(out, count);
                 most -= count;

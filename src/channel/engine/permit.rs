@@ -45,7 +45,7 @@ impl<T> Engine<T> {
     /// Puts the value of a permit at the tail. In a closed channel it stays in `slot`; the permit is used up all the same.
     pub(in crate::channel) fn redeem(&mut self, slot: &mut Option<T>) -> Result<Option<Waker>, Closed> {
         self.granted -= 1;
-        if cfg!(millstream_bug = "permit-tells-nobody") {
+        if planted!("permit-tells-nobody") {
             self.enqueue(slot);
             return Ok(None);
         }
@@ -55,7 +55,7 @@ impl<T> Engine<T> {
     /// Takes a permit back; the slot goes to the next in line.
     pub(in crate::channel) fn give_back(&mut self) -> Wakes {
         self.granted -= 1;
-        if cfg!(millstream_bug = "permit-dies-with-its-slot") { Wakes::default() } else { self.settle() }
+        if planted!("permit-dies-with-its-slot") { Wakes::default() } else { self.settle() }
     }
 
     /// One attempt of a reservation. After `Ok` the caller has a permit.

@@ -190,7 +190,7 @@ impl<T> End<T> {
         let was_seated = self.seated;
         let old = self.rise();
         // Told meanwhile: the other end is at the seat to fetch the old waker, and it is over.
-        let told = was_seated && old.is_none() && !cfg!(millstream_bug = "oneshot-sits-beside-the-sender");
+        let told = was_seated && old.is_none() && !planted!("oneshot-sits-beside-the-sender");
         discard(old);
         let refused = if told { Some(waker) } else { self.sit(waker).err() };
         let over = refused.is_some();
@@ -216,7 +216,7 @@ impl<T> End<T> {
         // ORDERING: `Release` publishes the waker, pairs with the `Acquire` in `end`; `Acquire` pairs with its
         // `Release`, since what it published may be used next.
         let before = self.shared().word.fetch_or(self.side.waits(), Ordering::AcqRel);
-        if before & self.side.awaited() != 0 && !cfg!(millstream_bug = "oneshot-parks-on-an-old-look") {
+        if before & self.side.awaited() != 0 && !planted!("oneshot-parks-on-an-old-look") {
             // SAFETY: (local) the other end was done before it could see this waker: nobody else's.
             return Err(unsafe { self.take_waker(self.side) });
         }
@@ -232,7 +232,7 @@ impl<T> End<T> {
         // ORDERING: `Acquire` pairs with the `Release` in `end`, as in `sit`. What this end wrote to the seat it may
         // read without help.
         let before = self.shared().word.fetch_and(!self.side.waits(), Ordering::Acquire);
-        if before & self.side.awaited() != 0 && !cfg!(millstream_bug = "oneshot-takes-its-waker-twice") {
+        if before & self.side.awaited() != 0 && !planted!("oneshot-takes-its-waker-twice") {
             return None;
         }
         // SAFETY: (local) the flag was cleared before the other end was done, so it will not look into the seat.
@@ -262,7 +262,9 @@ impl<T> End<T> {
             let after = before | done | more | if out { self.side.out() } else { 0 };
             // ORDERING: `Release` publishes the value, pairs with `word`, `sit` and `rise`; and, when out, everything
             // done here, pairs with `go`. `Acquire` pairs with `sit`, whose waker may be fetched.
-            match word.compare_exchange_weak(before, after, PUBLISH, Ordering::Relaxed) {
+            let publish =
+                if planted!("oneshot-publishes-nothing") { Ordering::Acquire } else { Ordering::AcqRel };
+            match word.compare_exchange_weak(before, after, publish, Ordering::Relaxed) {
                 Ok(_) => {
                     // SAFETY: (local) the flag was there when this end became done: the waker is this end's now.
                     let waker = told.then(|| unsafe { self.take_waker(self.side.other()) });
@@ -316,7 +318,7 @@ impl<T> End<T> {
     pub(super) unsafe fn push(&self, value: T) -> Result<Option<Waker>, T> {
         // SAFETY: (local) without VALUE the cell is the sender's.
         self.shared().value.with_mut(|cell| unsafe { (*cell).write(value) });
-        let unless = if cfg!(millstream_bug = "oneshot-pushes-into-a-closed-channel") { 0 } else { RX_DONE };
+        let unless = if planted!("oneshot-pushes-into-a-closed-channel") { 0 } else { RX_DONE };
         match self.end(VALUE, unless, true) {
             Some(ended) => {
                 if !ended.out {
@@ -337,9 +339,6 @@ impl<T> End<T> {
         self.shared().value.with(|cell| unsafe { (*cell).assume_init_read() })
     }
 }
-
-const PUBLISH: Ordering =
-    if cfg!(millstream_bug = "oneshot-publishes-nothing") { Ordering::Acquire } else { Ordering::AcqRel };
 
 struct Ended {
     waker: Option<Waker>,

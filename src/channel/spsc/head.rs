@@ -64,7 +64,7 @@ impl<T> Head<T> {
         self.filled = self.len();
         if self.filled == 0 && self.level().is_closed() {
             // By the pusher, since otherwise `last` would be set: the tail is its last, which we may have missed above.
-            if !cfg!(millstream_bug = "ends-at-the-first-look") {
+            if !planted!("ends-at-the-first-look") {
                 self.filled = self.len();
             }
             self.last = true;
@@ -165,7 +165,7 @@ impl<T> Head<T> {
 
 impl<T> Drop for Head<T> {
     fn drop(&mut self) {
-        if cfg!(millstream_bug = "consumer-drains-before-it-closes") {
+        if planted!("consumer-drains-before-it-closes") {
             self.filled = self.len();
         } else {
             self.close();
@@ -176,7 +176,7 @@ impl<T> Drop for Head<T> {
             contain(|| drop(value)); // the rest is dropped whatever this one does
         }
         self.level().set_head(self.head);
-        if cfg!(millstream_bug = "consumer-drains-before-it-closes") {
+        if planted!("consumer-drains-before-it-closes") {
             self.close();
         }
         self.level().leave(Side::Popper);

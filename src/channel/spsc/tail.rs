@@ -148,7 +148,7 @@ impl<T> Tail<T> {
     #[cold]
     fn settle_with_close(&mut self) -> usize {
         self.room = 0;
-        if cfg!(millstream_bug = "a-late-push-counts") {
+        if planted!("a-late-push-counts") {
             return 0;
         }
         self.tail.wrapping_sub(self.level().decide(self.tail))

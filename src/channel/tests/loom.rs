@@ -1,5 +1,5 @@
-//! Every interleaving of two or three threads around one channel. Each model names the planted bug (`ci/loom.sh` builds
-//! it with `--cfg millstream_bug="…"`) under which it must fail: by its own assertion, or by a thread that sleeps for
+//! Every interleaving of two or three threads around one channel. Each model names the planted bug (`planted!`
+//! in the source, a row in `ci/loom.sh`) under which it must fail: by its own assertion, or by a thread that sleeps for
 //! ever, which loom reports as a deadlock.
 
 mod ends;

@@ -93,7 +93,7 @@ impl<T> Sender<T> {
             let value = current.with(&mut next);
             let version = current.version;
             drop(current);
-            let replacing = (!cfg!(millstream_bug = "watch-update-overwrites")).then_some(version);
+            let replacing = (!planted!("watch-update-overwrites")).then_some(version);
             match self.shared.push(value, replacing) {
                 Ok(()) => return Ok(()),
                 Err(Refused::Closed(value)) => return Err(PushError::Closed(value)),

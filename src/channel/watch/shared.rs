@@ -131,7 +131,7 @@ impl<T> Shared<T> {
         drop(engine);
         deliver(popper);
         contain(|| drop(old));
-        if more && !cfg!(millstream_bug = "watch-tells-one") {
+        if more && !planted!("watch-tells-one") {
             self.tell_others(limit);
         }
         Ok(())
@@ -201,7 +201,7 @@ impl<T> Shared<T> {
     fn end_waiters(&self) {
         tell_all(&self.engine, |engine, wakers, _: &mut Option<()>| {
             wakers.iter_mut().all(|slot| {
-                let ended = if cfg!(millstream_bug = "watch-close-forgets-poppers") {
+                let ended = if planted!("watch-close-forgets-poppers") {
                     None
                 } else {
                     engine.poppers.finish_front(State::Notified, |_| ())
@@ -281,7 +281,7 @@ impl<T> Shared<T> {
 impl<T> Engine<T> {
     /// A hold on the value if its version is not `seen`; `None` if no other will come.
     fn find(&self, seen: u64) -> Poll<Option<(Held<T>, u64)>> {
-        let hidden = cfg!(millstream_bug = "watch-close-hides-the-last-value") && self.closed;
+        let hidden = planted!("watch-close-hides-the-last-value") && self.closed;
         if self.version > seen && !hidden {
             Poll::Ready(Some((self.current.share(), self.version)))
         } else if self.closed {

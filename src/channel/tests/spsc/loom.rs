@@ -1,5 +1,5 @@
 //! Every interleaving of the two ends, on plain threads and where a lookout is installed. Each model names the planted bug
-//! (`ci/loom.sh` builds it with `--cfg millstream_bug="…"`) under which it must fail: by its own assertion, by a cell that
+//! (`planted!` in the source, a row in `ci/loom.sh`) under which it must fail: by its own assertion, by a cell that
 //! two threads are in, or by a thread that sleeps for ever, which loom reports as a deadlock.
 #![allow(unsafe_code, reason = "plays a runtime: plain wakers, and a lookout in its place")]
 

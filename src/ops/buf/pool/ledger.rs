@@ -313,8 +313,7 @@ impl Desk {
     /// [`others`](Turn::others) would like to have something [passes it on](Self::pass_on) once the kernel was asked.
     pub(crate) fn poll_turn(&self, cx: &mut Context<'_>, place: &mut Place) -> Poll<Turn> {
         let mut waker = Some(cx.waker().clone()); // cloned, and dropped, outside of the lock
-        #[cfg(millstream_bug = "pool-waits-on-an-old-look")]
-        if place.number.is_none() && self.lock().available == 0 {
+        if planted!("pool-waits-on-an-old-look") && place.number.is_none() && self.lock().available == 0 {
             let mut ledger = self.lock();
             ledger.next_number += 1;
             place.number = Some(ledger.next_number);
@@ -340,7 +339,7 @@ impl Desk {
         };
         drop(ledger);
         drop(waker);
-        if found.is_err() && !cfg!(millstream_bug = "pool-turn-dies-with-its-place") {
+        if found.is_err() && !planted!("pool-turn-dies-with-its-place") {
             self.pass_on();
         }
     }
