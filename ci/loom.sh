@@ -60,6 +60,7 @@ sides-part-with-pushers channel::tests::loom::sides::a_pop_wakes_a_push
 sides-part-when-closed channel::tests::loom::sides::a_push_beside_a_close_counts_or_comes_back
 counted-pops-end-alone channel::tests::loom::sides::the_end_comes_after_the_last_counted_value
 sides-forget-permits channel::tests::loom::sides::a_permit_counts_for_a_push_beside_it
+the-rest-is-of-two-moments channel::tests::loom::sides::a_batch_without_a_limit_passes_another_pop
 fold-overwrites util::biased::tests::model::the_owners_handles_dropped_beside_it
 owner-is-not-told util::biased::tests::model::the_owners_handles_dropped_beside_it
 last-without-acquire util::biased::tests::model::binding_while_another_handle_goes

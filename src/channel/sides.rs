@@ -488,8 +488,13 @@ impl<T> Gate<T> for Sides<T> {
             guard = self.look_for_values(guard);
             popped += self.pop_known(&mut guard, out, most - popped);
         }
+        let mut guard = Some(guard);
+        if planted!("the-rest-is-of-two-moments") {
+            guard = None;
+        }
+        let more = self.free(); // with the lock: beside another pop there might seem to be any number
         drop(guard);
-        if popped > 0 { Ok(self.free()) } else { Err(self.lock_as(true)) }
+        if popped > 0 { Ok(more) } else { Err(self.lock_as(true)) }
     }
 
     fn peers_are_far(&self) -> bool {

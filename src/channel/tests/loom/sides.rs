@@ -118,6 +118,25 @@ fn a_permit_counts_for_a_push_beside_it() {
     });
 }
 
+/// A batch that takes all there is goes by what is left, not by what another pop makes of it meanwhile:
+/// `the-rest-is-of-two-moments`.
+#[test]
+fn a_batch_without_a_limit_passes_another_pop() {
+    loom::model(|| {
+        let (tx, rx) = with_terms();
+        let other = rx.clone();
+        let passing = thread::spawn(move || (tx.try_push(2), other.try_pop(), tx));
+        let mut out = Vec::new();
+        let taken = rx.try_pop_many(&mut out, usize::MAX).unwrap_or(0);
+        let (pushed, popped, _tx) = passing.join().unwrap();
+        assert_eq!((pushed, taken), (Ok(()), out.len()));
+        let _ = rx.try_pop_many(&mut out, usize::MAX);
+        out.extend(popped);
+        out.sort_unstable();
+        assert_eq!(out, [1, 2]);
+    });
+}
+
 /// Batches on both sides: nothing is lost, and the order stays.
 #[test]
 fn batches_pass_each_other() {
