@@ -2,10 +2,11 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::time::Duration;
+use std::thread;
 
+use futures::StreamExt;
 use millstream::channel::{self, TryPopError, TryPushError};
-use millstream::{spawn, time};
+use millstream::spawn;
 
 /// More than a task looks, and few enough for one that has nothing to do.
 const MANY: u32 = 32;
@@ -25,6 +26,11 @@ async fn polls<F: Future>(future: F) -> (F::Output, u32) {
     (output, polls)
 }
 
+/// Looking again is for what another thread brings: so that is who used the channel last.
+fn elsewhere<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    thread::scope(|scope| scope.spawn(f).join().unwrap())
+}
+
 async fn some_turns() {
     for _ in 0..MANY * POLLS {
         millstream::yield_now().await;
@@ -33,26 +39,44 @@ async fn some_turns() {
 
 #[millstream::test]
 async fn a_task_that_waits_long_is_polled_seldom() {
+    let looks = 3..MANY;
     let (tx, rx) = channel::bounded(64);
-    (0..64).for_each(|n| tx.try_push(n).unwrap());
-    let push = spawn(async move { polls(tx.push(64)).await });
-    time::sleep(Duration::from_millis(20)).await;
-    assert_eq!(rx.pop().await, Ok(0));
+    elsewhere(|| {
+        (0..64).for_each(|n| tx.try_push(n).unwrap());
+        assert_eq!(rx.try_pop(), Ok(0));
+        tx.try_push(64).unwrap();
+    });
+    let push = spawn(async move { polls(tx.push(65)).await });
+    some_turns().await;
+    assert_eq!(rx.pop().await, Ok(1));
     let (pushed, times) = push.await.unwrap();
-    assert!(pushed.is_ok() && times < MANY, "{times} polls of a push");
+    assert!(pushed.is_ok() && looks.contains(&times), "{times} polls of a push");
     drop(rx);
 
     let (tx, rx) = channel::bounded(64);
+    elsewhere(|| tx.try_push(0).unwrap());
+    assert_eq!(rx.pop().await, Ok(0));
     let pop = spawn(async move { polls(rx.pop()).await });
-    time::sleep(Duration::from_millis(20)).await;
+    some_turns().await;
     tx.try_push(1).unwrap();
     let (popped, times) = pop.await.unwrap();
-    assert!(popped == Ok(1) && times < MANY, "{times} polls of a pop");
+    assert!(popped == Ok(1) && looks.contains(&times), "{times} polls of a pop");
+
+    let (tx, mut rx) = channel::bounded(64);
+    elsewhere(|| tx.try_push(0).unwrap());
+    assert_eq!(rx.next().await, Some(0));
+    let next = spawn(async move { polls(rx.next()).await });
+    some_turns().await;
+    tx.try_push(1).unwrap();
+    let (popped, times) = next.await.unwrap();
+    assert!(popped == Some(1) && looks.contains(&times), "{times} polls of a stream");
 }
 
 #[millstream::test]
 async fn who_has_looked_in_vain_is_not_overtaken() {
     let (tx, rx) = channel::bounded(64);
+    elsewhere(|| tx.try_push(0).unwrap());
+    assert_eq!(rx.try_pop(), Ok(0));
     let pops: Vec<_> = (0..3)
         .map(|_| {
             let rx = rx.clone();
@@ -66,17 +90,21 @@ async fn who_has_looked_in_vain_is_not_overtaken() {
         assert_eq!(pop.await.unwrap(), Ok(n));
     }
 
-    (0..64).for_each(|n| tx.try_push(n).unwrap());
+    elsewhere(|| {
+        (0..64).for_each(|n| tx.try_push(n).unwrap());
+        assert_eq!(rx.try_pop(), Ok(0));
+        tx.try_push(64).unwrap();
+    });
     let push = spawn({
         let tx = tx.clone();
-        async move { tx.push(64).await }
+        async move { tx.push(65).await }
     });
     some_turns().await;
-    assert_eq!(rx.try_pop(), Ok(0));
-    assert_eq!(tx.try_push(65), Err(TryPushError::Full(65)), "the slot was another's");
+    assert_eq!(rx.try_pop(), Ok(1));
+    assert_eq!(tx.try_push(66), Err(TryPushError::Full(66)), "the slot was another's");
     push.await.unwrap().unwrap();
     drop(tx);
-    let mut left = 1..=64;
+    let mut left = 2..=65;
     while let Ok(n) = rx.pop().await {
         assert_eq!(Some(n), left.next());
     }
@@ -87,6 +115,8 @@ async fn who_has_looked_in_vain_is_not_overtaken() {
 #[millstream::test]
 async fn a_wait_that_has_not_begun_ends_like_any_other() {
     let (tx, rx) = channel::bounded::<u32>(64);
+    elsewhere(|| tx.try_push(0).unwrap());
+    assert_eq!(rx.try_pop(), Ok(0));
     let dropped = spawn({
         let rx = rx.clone();
         async move {

@@ -45,7 +45,8 @@ impl Place {
 
     fn poll<T, S: Sharing>(&mut self, shared: &Shared<T, S>, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let waiter = self.waiter.get_or_insert_with(|| Box::pin(Waiter::new(()))).as_ref().get_ref();
-        if !matches!(waiter.state(), State::Queued | State::Notified) {
+        // One that has only looked so far goes on where it is: it would look for ever otherwise.
+        if !matches!(waiter.state(), State::Idle | State::Queued | State::Notified) {
             waiter.set(State::Idle); // the place it had before was used or given up
         }
         // SAFETY: (I3) the waiter is pinned in its box, used with its receiver's channel only, and withdrawn by
