@@ -12,6 +12,7 @@ pub(crate) mod level;
 pub(crate) mod lookout;
 #[cfg_attr(millstream_loom, allow(dead_code, reason = "used by combinators, which have no models"))]
 pub(crate) mod marks;
+pub(crate) mod parking;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 pub(crate) mod pinned;
 pub(crate) mod plain;

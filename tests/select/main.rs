@@ -7,6 +7,7 @@ mod support;
 #[path = "../support/stalls.rs"]
 mod support_stalls;
 
+mod blocking;
 mod exact;
 mod set;
 mod syntax;

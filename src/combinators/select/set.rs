@@ -1,6 +1,6 @@
 //! `Select`: arms that stay, whose number is known at run time.
 //!
-//! Knows: [`Operation`], marks. Does not know: rings, channels, tasks.
+//! Knows: [`Operation`], marks, how a plain thread waits. Does not know: rings, channels, tasks.
 
 use core::fmt;
 use core::future::Future;
@@ -14,6 +14,7 @@ use slab::Slab;
 use crate::operation::{EndOfChannel, Operation};
 use crate::util::executor;
 use crate::util::marks::Marks;
+use crate::util::parking;
 
 /// A set of operations that are made anew each time they resolve: the form of [`select!`](crate::select) for any number of
 /// arms.
@@ -228,6 +229,59 @@ impl<'a, T: 'a> Select<'a, T> {
     #[allow(clippy::should_implement_trait, reason = "as `StreamExt::next` of futures, which is awaited too")]
     pub fn next(&mut self) -> Next<'_, 'a, T> {
         Next { select: self }
+    }
+
+    /// As [`next`](Self::next), but blocks the calling thread: for plain threads beside a runtime.
+    ///
+    /// Its arms may be whatever can wait without a runtime: operations of channels, of all kinds; timers, which a thread of the
+    /// crate then keeps; futures of others through [`adapters::future`](crate::combinators::adapters::future).
+    ///
+    /// # Cancel safety
+    ///
+    /// It cannot be cancelled, but an arm that ends it can be added: the pop of a cancel slot.
+    ///
+    /// # Panics
+    ///
+    /// On a thread where a runtime is polling, since blocking it would stop every task there. An op on the ring panics when it
+    /// is polled here, where there is none; a panic of an arm's operation passes through, as from [`next`](Self::next).
+    ///
+    /// # Cost
+    ///
+    /// No allocation, except for a thread's first wait. As [`pop_blocking`](crate::channel::Receiver::pop_blocking), it looks
+    /// out for a wake some microseconds long before it parks.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use millstream::channel;
+    /// use millstream::combinators::Select;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| channel::bounded(4)).unzip();
+    /// let producers: Vec<_> = senders
+    ///     .into_iter()
+    ///     .map(|tx| std::thread::spawn(move || (1..=10).try_for_each(|n| tx.push_blocking(n))))
+    ///     .collect();
+    ///
+    /// let mut select = Select::new();
+    /// for rx in &receivers {
+    ///     select.add(|| rx.pop()); // ends with its channel
+    /// }
+    /// let mut sum = 0;
+    /// while let Some((_key, n)) = select.next_blocking() {
+    ///     sum += n;
+    /// }
+    /// assert_eq!(sum, 3 * 55);
+    /// # for producer in producers {
+    /// #     producer.join().unwrap()?;
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "select_blocking")]
+    pub fn next_blocking(&mut self) -> Option<(Key, T)> {
+        parking::assert_plain_thread("next_blocking", "next().await");
+        parking::wait(self.next())
     }
 
     #[inline]
