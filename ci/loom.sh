@@ -90,6 +90,7 @@ tail-is-relaxed channel::tests::spsc::loom::two_cross_through_one_slot
 head-is-relaxed channel::tests::spsc::loom::two_cross_through_one_slot
 arms-without-fence channel::tests::spsc::loom::two_cross_through_one_slot
 arms-without-a-look channel::tests::spsc::loom::two_cross_through_one_slot
+waits-heavily-without-barrier channel::tests::spsc::loom::blocking_ends_meet
 close-wakes-nobody channel::tests::spsc::loom::close_wakes_a_pop
 ends-at-the-first-look channel::tests::spsc::loom::the_last_value_is_not_overlooked
 popper-closes-without-barrier channel::tests::spsc::loom::a_push_beside_a_close_counts_or_comes_back

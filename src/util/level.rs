@@ -12,7 +12,9 @@
 //!
 //! A waiter arms its slot, passes a `SeqCst` fence and looks at the level once more; whoever changes the level passes a
 //! `SeqCst` fence after the change and looks at the other side's slot. One of the two sees the other. When those fences
-//! are passed is the caller's choice: after each change, or once for many.
+//! are passed is the caller's choice: after each change, or once for many. On a side that waits *heavily* the waiter passes
+//! the heavy half of a [`barrier`] instead, and for whoever changes the level the light half is enough: for a thread that
+//! parks, which is rare and costs microseconds in any case.
 //!
 //! # The end
 //!
@@ -85,6 +87,8 @@ struct Waiting {
     seat: AtomicUsize,
     /// The party is no more.
     gone: AtomicBool,
+    /// Its waits pass the heavy half of a barrier.
+    heavily: AtomicBool,
 }
 
 /// See the module.
@@ -126,6 +130,7 @@ impl Level {
             slot: WaitSlot::new(),
             seat: AtomicUsize::new(NOWHERE),
             gone: AtomicBool::new(false),
+            heavily: AtomicBool::new(false),
         };
         Self {
             tail: CachePadded::new(Tail {
@@ -259,6 +264,28 @@ impl Level {
     /// Who waits on the side for what is there.
     pub(crate) fn take_if_ready(&self, side: Side, want: Want) -> Option<Waker> {
         if self.is_ready(side, want) { self.slot(side).take() } else { None }
+    }
+
+    /// Whether the side waits heavily. To be asked after the change, and the light half of a barrier between.
+    #[inline]
+    pub(crate) fn waits_heavily(&self, side: Side) -> bool {
+        // ORDERING: pairs with the barrier in `wait_lightly`.
+        self.waiting(side).heavily.load(Ordering::Relaxed)
+    }
+
+    /// From now on the party passes the heavy half of a barrier whenever it has armed its slot, and before it looks.
+    pub(crate) fn wait_heavily(&self, side: Side) {
+        // ORDERING: Relaxed: who does not see it yet passes a fence.
+        self.waiting(side).heavily.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on the party passes a fence there.
+    ///
+    /// Who still asked before the barrier, and was told otherwise, has made its change before the barrier, too: the party
+    /// finds it when it looks. Who asks after it passes a fence as well.
+    pub(crate) fn wait_lightly(&self, side: Side) {
+        self.waiting(side).heavily.store(false, Ordering::Relaxed); // ORDERING: the barrier puts it before what follows
+        barrier::heavy();
     }
 
     #[inline]

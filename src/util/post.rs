@@ -1,6 +1,7 @@
 //! One side of a level, as its party holds it: what it does after a change, and how it waits.
 //!
-//! Knows: levels, the lookout of this thread if there is one, plain wakers. Does not know: what is counted.
+//! Knows: levels, the lookout of this thread if there is one, plain wakers, whether this thread parks. Does not know: what is
+//! counted.
 
 use core::task::Waker;
 
@@ -9,6 +10,7 @@ use super::contain::contain;
 use super::executor;
 use super::level::{Level, NOWHERE, Side, Want};
 use super::lookout::{UNSTAMPED, key, with};
+use super::parking;
 use super::plain::Plain;
 use super::wait_slot::Armed;
 use crate::sync::Arc;
@@ -23,6 +25,8 @@ pub(crate) struct Post {
     /// The [stamp](super::lookout::Lookout::stamp) of the poll in which the lookout was told of a change last, if nothing
     /// more has to be done for the changes that follow it there.
     noted: u64,
+    /// It waits [heavily](Level::wait_heavily).
+    heavily: bool,
 }
 
 /// What a wait came to.
@@ -36,7 +40,7 @@ pub(crate) enum Wait {
 
 impl Post {
     pub(crate) fn new(level: Arc<Level>, side: Side) -> Self {
-        Self { level, side, last: 0, noted: UNSTAMPED }
+        Self { level, side, last: 0, noted: UNSTAMPED, heavily: false }
     }
 
     #[inline]
@@ -86,11 +90,20 @@ impl Post {
                 // Whoever sleeps over there is woken right at the first value, and gets up while more are pushed.
                 if first { self.other_to_wake() } else { None }
             } else {
-                // ORDERING: pairs with the fence between arming and looking.
-                fence(Ordering::SeqCst);
+                self.let_other_see();
                 self.other_to_wake()
             }
         })
+    }
+
+    /// Either the other side sees the change when it looks, or its slot is armed when we do.
+    #[inline]
+    fn let_other_see(&self) {
+        barrier::verified_light(); // if it waits heavily, that is known to be enough
+        if !self.level.waits_heavily(self.side.other()) {
+            // ORDERING: pairs with the fence between arming and looking.
+            fence(Ordering::SeqCst);
+        }
     }
 
     /// Whom a change of ours is news to. If the popper has closed the level, it is awake and knows what it will find; what
@@ -117,10 +130,45 @@ impl Post {
         if planted!("close-wakes-nobody") { None } else { self.take_other() }
     }
 
+    /// To be called on a thread that will park if it has to wait, before it changes the level or waits: while that is so, the
+    /// other side need not pass a fence after each of its changes.
+    #[inline]
+    pub(crate) fn wait_heavily(&mut self) {
+        if !self.heavily {
+            self.begin_heavy_waits();
+        }
+    }
+
+    #[cold]
+    fn begin_heavy_waits(&mut self) {
+        match barrier::works() {
+            Some(true) => {
+                self.heavily = true;
+                self.level.wait_heavily(self.side);
+            }
+            Some(false) => {}
+            None => barrier::prepare(),
+        }
+    }
+
+    /// A lookout arms slots as it is used to.
+    fn may_wait_heavily(&self) -> bool {
+        parking::waits_here() && with(|lookout| lookout.is_none())
+    }
+
+    #[cold]
+    fn end_heavy_waits(&mut self) {
+        self.heavily = false;
+        self.level.wait_lightly(self.side);
+    }
+
     /// Waits: the waker is called once what is wanted is there, unless it is there now. `wake` gets wakers to call and
     /// `discard` such to drop: either may run the user's code.
     #[inline]
     pub(crate) fn wait(&mut self, want: Want, waker: &Waker, wake: fn(Waker), discard: fn(Waker)) -> Wait {
+        if self.heavily && !self.may_wait_heavily() {
+            self.end_heavy_waits();
+        }
         let plain = Plain::of(waker);
         if let Some(plain) = plain
             && with(|lookout| lookout.is_some_and(|lookout| lookout.watch_again(self, want, plain)))
@@ -170,7 +218,11 @@ impl Post {
                 return Wait::Pending(plain);
             }
         }
-        if !planted!("arms-without-fence") {
+        if self.heavily {
+            if !planted!("waits-heavily-without-barrier") {
+                barrier::heavy(); // pairs with `let_other_see`, as the fence below
+            }
+        } else if !planted!("arms-without-fence") {
             // ORDERING: pairs with the fence after a change: its thread sees the slot armed, or we see the change.
             fence(Ordering::SeqCst);
         }

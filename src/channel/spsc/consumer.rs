@@ -143,6 +143,7 @@ impl<T> Consumer<T> {
             Kind::Ring(head) => head,
             Kind::Meet(receiver) => return receiver.pop_blocking(),
         };
+        head.post().wait_heavily();
         loop {
             match head.try_pop() {
                 Ok(value) => return Ok(value),

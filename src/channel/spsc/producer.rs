@@ -134,6 +134,7 @@ impl<T> Producer<T> {
             Kind::Ring(tail) => tail,
             Kind::Meet(sender) => return sender.push_blocking(value),
         };
+        tail.post().wait_heavily();
         loop {
             match tail.try_push(value) {
                 Ok(()) => return Ok(()),

@@ -56,6 +56,22 @@ fn three_cross_through_two_slots() {
     many_cross(2, 3);
 }
 
+/// Threads park, first with the heavy half of a barrier and, as tasks would, with a fence after that:
+/// `waits-heavily-without-barrier`.
+#[test]
+fn blocking_ends_meet() {
+    large_model(|| {
+        let (mut tx, mut rx) = spsc(1);
+        let producer = thread::spawn(move || {
+            tx.push_blocking(1).unwrap();
+            tx.push_blocking(2).unwrap();
+        });
+        assert_eq!(rx.pop_blocking(), Ok(1));
+        assert_eq!(block_on(rx.pop()), Ok(2));
+        producer.join().unwrap();
+    });
+}
+
 /// A close beside a pop on its way to sleep: `close-wakes-nobody`.
 #[test]
 fn close_wakes_a_pop() {
