@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
-use std::sync::mpsc;
+use std::sync::{MutexGuard, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
@@ -17,10 +17,11 @@ use std::time::Duration;
 use millstream::combinators::{OneOf2, when_any};
 use millstream::ops::{self, FdTable, IntoResult, Mail, MailAddress, Mailbox};
 use millstream::{Operation, Runtime, time, yield_now};
-use support::{Rng, Watchdog, rounds, skip};
+use support::{Descriptors, Rng, Watchdog, rounds, skip};
 
-fn watchdog() -> Watchdog {
-    Watchdog::new(Duration::from_secs(120))
+/// One test at a time, since one counts the descriptors of the process, and none for longer than this.
+fn watchdog() -> (MutexGuard<'static, ()>, Watchdog) {
+    (support::alone(), Watchdog::new(Duration::from_secs(120)))
 }
 
 fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
@@ -281,6 +282,64 @@ fn capacities_and_cancels() {
         });
         assert_eq!(elsewhere.join().expect("no panic"), io::ErrorKind::InvalidInput);
     });
+}
+
+/// A mailbox is sent to by a descriptor of its ring. It is closed with the mailbox, or with the runtime, whoever still has the
+/// address; and with the last op that is under way.
+#[test]
+fn no_descriptor_of_a_ring_is_left_behind() {
+    require_op!(MsgRingData);
+    let _watchdog = watchdog();
+    let here = Runtime::new().expect("a ring");
+    let there = Runtime::new().expect("a ring");
+    let before = Descriptors::now();
+    let count = support::open_descriptors().len();
+    for round in 0..4 {
+        let (mailbox, address) = there.block_on(async {
+            let mailbox = Mailbox::new(1).expect("a descriptor");
+            let address = mailbox.address();
+            (mailbox, address)
+        });
+        assert_eq!(support::open_descriptors().len(), count + 1, "the mailbox's own");
+        let mut waiting = ops::message(&address, round);
+        here.block_on(async {
+            ops::message(&address, round).await.expect("there is room");
+            assert!(poll_once(&mut waiting).is_pending(), "there is room for one");
+        });
+        if round % 2 == 0 {
+            drop(mailbox);
+            before.assert_same(); // although one waits, and the address is known
+        } else {
+            there.block_on(async move { drop(mailbox) });
+            before.assert_same();
+        }
+        assert!(address.is_closed());
+        here.block_on(async {
+            assert!(matches!(poll_once(&mut waiting), Poll::Ready(Err(_))));
+            assert!(ops::message(&address, round).await.is_err());
+        });
+        before.assert_same();
+    }
+    // With an op under way, which is dropped there.
+    let mailbox = there.block_on(async { Mailbox::new(1).expect("a descriptor") });
+    let to = mailbox.address();
+    here.block_on(async {
+        let mut sent = ops::message(&to, 1);
+        assert!(poll_once(&mut sent).is_pending(), "it was queued");
+        drop(mailbox);
+        assert_eq!(support::open_descriptors().len(), count + 1, "the op's own");
+        drop(sent);
+        yield_now().await;
+    });
+    settled(&here);
+    before.assert_same();
+    // And a mailbox that outlives its runtime, whose descriptors are gone, has none either.
+    let mailbox = there.block_on(async { Mailbox::new(1).expect("a descriptor") });
+    let to = mailbox.address();
+    drop(there);
+    assert!(support::open_descriptors().len() < count, "those of the ring");
+    assert!(!support::open_descriptors().values().any(|what| what.contains("io_uring")) || to.is_closed());
+    drop((mailbox, to));
 }
 
 /// Sends that are dropped at any moment: no cell and no slot is lost, and what was sent is received once.

@@ -11,7 +11,9 @@ mod support;
 
 use std::future::Future;
 use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -22,7 +24,7 @@ use std::time::Duration;
 use millstream::combinators::when_any;
 use millstream::ops::{
     self, Buf, BufExt, BufMut, BufferTable, Fd, Feature, FixedBuf, FixedPool, IntoResult, Memory,
-    RegisterErrorKind, Visible,
+    RegisterErrorKind, Relay, Usage, Visible,
 };
 use millstream::{Operation, Runtime, time, yield_now};
 use support::{Rng, TempDir, Watchdog, role, rounds, run_again, skip};
@@ -124,10 +126,129 @@ fn ops_ask_for_registered_memory_by_its_slot() {
         if support::kernel_has(io_uring::opcode::ReadvFixed::CODE) {
             refused(ops::readv(&file, vec![claims(), claims()]).at(0).await.0);
             refused(ops::writev(&zero, vec![claims(), claims()]).await.0);
+            // A part of length 0 is no part of a slot, and then none is.
+            let empty = Claims(Box::default(), slot);
+            assert_eq!(ops::writev(&zero, vec![claims(), empty]).await.0.expect("by address"), 64);
         } else {
             skip("this kernel has no ReadvFixed: vectored ops name the memory as any other");
         }
     });
+}
+
+/// A relay is made of whatever memory it is made of, and so is each take.
+#[test]
+fn a_chain_asks_for_the_memory_of_its_relay_by_slot() {
+    let _watchdog = watchdog();
+    let runtime = Runtime::new().expect("a ring");
+    let dir = TempDir::new();
+    std::fs::write(dir.join("from"), b"sixteen bytes...").expect("new");
+    runtime.block_on(async {
+        let from = ops::open(dir.join("from")).await.expect("there");
+        let to = ops::open(dir.join("to")).flags(libc::O_RDWR | libc::O_CREAT).mode(0o600);
+        let to = to.await.expect("new");
+        let table = BufferTable::new(2).expect("no table yet");
+        let buf = table.register(vec![0; 16]).expect("free");
+        let slot = buf.slot();
+        let relay = Relay::new(buf);
+        let taken = relay.take();
+        assert_eq!((relay.registered(), taken.clone().registered()), (slot, slot));
+        let chain =
+            ops::read(&from, relay.slice(..8)).at(8) >> ops::write(&to, taken.clone().slice(..8)).at(0);
+        let ((read, relay), (written, _)) = chain.await;
+        assert_eq!((read.expect("eight"), written.expect("eight")), (8, 8));
+        let relay = relay.into_inner();
+        // Elsewhere it is memory, and not what is in the slot there.
+        thread::scope(|scope| {
+            let (relay, taken) = (&relay, taken.clone());
+            let elsewhere = move || {
+                Runtime::new().expect("a ring").block_on(async {
+                    assert_eq!((relay.registered(), taken.registered()), (None, None));
+                    let to = std::fs::OpenOptions::new().write(true).open("/dev/null").expect("there");
+                    assert_eq!(ops::write(to, taken).await.0.expect("by address"), 16);
+                });
+            };
+            scope.spawn(elsewhere).join().expect("no panic");
+        });
+        assert_eq!(table.available(), 1, "a take holds it");
+        drop(relay);
+        assert_eq!(table.available(), 1, "a take holds it");
+        drop(taken);
+        assert_eq!(table.available(), 2);
+        // By slot it is asked for, or the kernel would not object to what is not in it.
+        let held = table.register(vec![0; 16]).expect("free");
+        let relay = Relay::new(Claims(vec![1; 16].into(), held.slot().expect("registered here")));
+        let taken = relay.take();
+        let refused = |result: io::Result<usize>| {
+            assert_eq!(result.expect_err("not in that slot").raw_os_error(), Some(libc::EFAULT));
+        };
+        refused(ops::write(&to, taken).await.0);
+        refused(ops::read(&from, relay).at(0).await.0);
+    });
+    assert_eq!(std::fs::read(dir.join("to")).expect("there"), b"bytes...");
+    // Made where nobody has it registered, it is not.
+    let lonely = runtime.block_on(async { BufferTable::new(1).map(|_| ()) });
+    assert_eq!(lonely.expect_err("there is one").kind(), io::ErrorKind::ResourceBusy);
+    assert!(Relay::new(vec![0; 8]).registered().is_none());
+}
+
+/// Parts of one slot are sent by it, as one message; the kernel holds all of them until it has let go.
+#[test]
+fn messages_of_parts_are_sent_by_slot() {
+    let _watchdog = watchdog();
+    for hidden in [0, Feature::VectoredFixed.bit()] {
+        Runtime::builder().without_features(hidden).build().expect("a ring").block_on(async {
+            let table = BufferTable::new(3).expect("no table yet");
+            let (ours, mut peer) = tcp();
+            let whole = table.register((0..=255).collect::<Vec<u8>>()).expect("free");
+            let slot = whole.slot().expect("registered here");
+            let (front, back) = whole.split_at(100);
+            let ((sent, usage), parts) =
+                ops::sendmsg_zc(&ours, vec![back, front]).report_usage().await.into_result().expect("room");
+            assert_eq!((sent, parts.len()), (256, 2));
+            let mut bytes = [0; 256];
+            peer.read_exact(&mut bytes).expect("sent");
+            let expected: Vec<u8> = (100..=255).chain(0..100).collect();
+            assert_eq!(bytes[..], expected[..]);
+            let by_slot = hidden == 0 && support::kernel_has(io_uring::opcode::WritevFixed::CODE);
+            let sent = ops::sendmsg_zc(
+                &ours,
+                vec![Claims(vec![1; 64].into(), slot), Claims(vec![2; 64].into(), slot)],
+            );
+            let (sent, _) = sent.await;
+            if by_slot {
+                assert_eq!(
+                    sent.expect_err("not in that slot").raw_os_error(),
+                    Some(libc::EFAULT),
+                    "{usage:?}"
+                );
+            } else {
+                if hidden == 0 {
+                    skip("this kernel sends no vectors of registered memory: it is told the addresses");
+                }
+                assert_eq!(sent.expect("by address"), 128);
+            }
+            // Of two slots, and of none: by address.
+            let other = table.register(vec![7; 8]).expect("free");
+            let mixed = parts.into_iter().chain([other]).collect();
+            assert_eq!(ops::sendmsg_zc(&ours, mixed).await.into_result().expect("room").0, 264);
+            // Where no send is without a copy, one with a copy is made of the same memory.
+            let (unix, mut far) = UnixStream::pair().expect("a pair");
+            let whole = table.register(b"onetwo".to_vec()).expect("free");
+            let (one, two) = whole.split_at(3);
+            let ((sent, usage), _) =
+                ops::sendmsg_zc(unix, vec![two, one]).report_usage().await.into_result().expect("room");
+            assert_eq!((sent, usage), (6, Usage::Fallback));
+            let mut bytes = [0; 6];
+            far.read_exact(&mut bytes).expect("sent");
+            assert_eq!(&bytes, b"twoone");
+        });
+    }
+}
+
+fn tcp() -> (Fd, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let ours = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+    (ours.into(), listener.accept().expect("a client").0)
 }
 
 #[test]

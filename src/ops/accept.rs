@@ -14,7 +14,7 @@ use io_uring::opcode;
 use super::adopt::adopt;
 use super::direct::{can_install, install_entry};
 use super::fd::salvage::{Connection, Place};
-use super::fd::{Fd, FixedFd, Hold};
+use super::fd::{AnyFd, Fd, FixedFd, Hold, IntoFd};
 use super::op::Op;
 use super::request::{Prepared, Request};
 use crate::runtime::context;
@@ -22,50 +22,70 @@ use crate::runtime::driver::Sqe;
 
 /// The request of [`accept`].
 #[derive(Debug)]
-pub struct Accept {
-    fd: Fd,
+pub struct Accept<F: AnyFd = Fd> {
+    fd: F,
+    /// The listener that was there when it began.
+    tenant: F::Tenant,
     /// A connection that an earlier accept had left, and where it stood.
     taken: Option<(Place, OwnedFd)>,
     /// One that it had left in a slot: the entry makes a descriptor for it.
     found: Option<(Place, FixedFd)>,
     /// A connection that one beside it has left, while this one was in flight.
-    offered: Option<Left>,
+    offered: Option<Left<OwnedFd>>,
 }
 
 /// A connection that nobody awaits, and where it stood, if it had been left before.
-pub(super) type Left = (Option<Place>, OwnedFd);
+pub(super) type Left<C = Connection> = (Option<Place>, C);
 
 /// A connection that an accept on `listener` has left.
-pub(super) struct Gift {
-    listener: Fd,
+pub(super) struct Gift<F: AnyFd> {
+    listener: F,
+    tenant: F::Tenant,
     left: Option<Left>,
 }
 
-impl Gift {
-    /// The connection, if it came from this listener.
-    pub(super) fn take(&mut self, listener: &Fd) -> Option<Left> {
-        self.left.take_if(|_| ptr::eq(self.listener.salvage(), listener.salvage()))
+impl<F: AnyFd> Gift<F> {
+    /// The connection, if it came from this listener and `wanted` can make something of it.
+    pub(super) fn take<C>(
+        &mut self,
+        listener: &F,
+        tenant: F::Tenant,
+        wanted: impl FnOnce(Connection) -> Result<C, Connection>,
+    ) -> Option<Left<C>> {
+        let same = ptr::eq(self.listener.left_behind(), listener.left_behind()) && self.tenant == tenant;
+        let (place, connection) = self.left.take_if(|_| same)?;
+        match wanted(connection) {
+            Ok(connection) => Some((place, connection)),
+            Err(connection) => {
+                self.left = Some((place, connection));
+                None
+            }
+        }
     }
 }
 
 /// Gives a connection that nobody awaits to an accept in flight on the same listener, else leaves it there. `orphaned`
 /// if the accept that had got it was told so.
-pub(super) fn leave(listener: Fd, left: Option<Left>, orphaned: bool) {
-    let mut gift = Gift { listener, left };
+pub(super) fn leave<F: AnyFd>(listener: &F, tenant: F::Tenant, left: Option<Left>, orphaned: bool) {
+    let mut gift = Gift { listener: listener.clone(), tenant, left };
     if gift.left.is_some() {
         context::with(|core| core.is_some_and(|core| core.inflight.offer(&mut gift)));
     }
     let (place, connection) = gift.left.unzip();
-    gift.listener.salvage().accept_abandoned(connection, orphaned, place.flatten());
+    listener.abandon_accept(tenant, connection, orphaned, place.flatten());
 }
 
 // SAFETY: (I1) the entry has no pointers; the descriptor is held.
-unsafe impl Request for Accept {
+unsafe impl<F: AnyFd> Request for Accept<F> {
     type Output = io::Result<Fd>;
 
     #[inline]
     fn prepare(&mut self, cx: &mut Context<'_>) -> Poll<Prepared> {
-        if !self.fd.salvage().concerns_accepts() {
+        if self.fd.is_elsewhere() {
+            return Poll::Ready(Prepared::AnswerShort(-libc::EBADF));
+        }
+        self.tenant = self.fd.tenant();
+        if !self.fd.left_behind().concerns_accepts() {
             return Poll::Ready(Prepared::Submit);
         }
         if self.found.is_some() {
@@ -75,7 +95,7 @@ unsafe impl Request for Accept {
             Connection::Fd(_) => true,
             Connection::Direct(slot) => !slot.is_elsewhere() && can_install(),
         };
-        Poll::Ready(match ready!(self.fd.salvage().poll_connection(cx, usable)) {
+        Poll::Ready(match ready!(self.fd.left_behind().poll_connection(cx, usable)) {
             Some((place, Connection::Fd(connection))) => {
                 let answer = Prepared::Answer(connection.as_raw_fd());
                 self.taken = Some((place, connection));
@@ -93,19 +113,18 @@ unsafe impl Request for Accept {
         if let Some((_, slot)) = &self.found {
             return install_entry(slot);
         }
-        opcode::Accept::new(self.fd.entry(), ptr::null_mut(), ptr::null_mut())
-            .flags(libc::SOCK_CLOEXEC)
-            .build()
-            .into()
+        let entry = opcode::Accept::new(self.fd.number(), ptr::null_mut(), ptr::null_mut());
+        self.fd.address(entry.flags(libc::SOCK_CLOEXEC).build())
     }
 
     fn orphaned(&mut self) {
-        self.fd.salvage().accept_orphaned();
+        self.fd.left_behind().accept_orphaned();
     }
 
     fn offer(&mut self, gift: &mut dyn Any) -> bool {
         if self.offered.is_none() {
-            self.offered = gift.downcast_mut::<Gift>().and_then(|gift| gift.take(&self.fd));
+            let gift = gift.downcast_mut::<Gift<F>>();
+            self.offered = gift.and_then(|gift| gift.take(&self.fd, self.tenant, Connection::into_fd));
             return self.offered.is_some();
         }
         false
@@ -119,39 +138,41 @@ unsafe impl Request for Accept {
         if let Some((_, connection)) = self.offered {
             // It may have accepted another before it could be stopped.
             if let Ok(own) = adopt(result) {
-                leave(self.fd, Some((None, own)), false);
+                leave(&self.fd, self.tenant, Some((None, own.into())), false);
             }
             return Ok(connection.into());
         }
         match result {
             // Cancelled while it was in flight beside an older one that was dropped and left a connection.
-            Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => {
-                self.fd.salvage().take_connection().map(Fd::from).ok_or(error)
+            Err(error)
+                if error.raw_os_error() == Some(libc::ECANCELED) && self.fd.tenant() == self.tenant =>
+            {
+                self.fd.left_behind().take_connection().map(Fd::from).ok_or(error)
             }
-            result => adopt(result).map(Fd::from),
+            result => self.fd.explain(adopt(result).map(Fd::from)),
         }
     }
 
     fn abandon(mut self, result: io::Result<u32>, _flags: u32, orphaned: bool) {
         self.leave_slot(&result);
         let own = match self.taken {
-            Some((place, connection)) => Some((Some(place), connection)),
-            None => adopt(result).ok().map(|connection| (None, connection)),
+            Some((place, connection)) => Some((Some(place), connection.into())),
+            None => adopt(result).ok().map(|connection| (None, connection.into())),
         };
-        if self.offered.is_some() {
-            leave(self.fd.clone(), self.offered, false);
+        if let Some((place, connection)) = self.offered {
+            leave(&self.fd, self.tenant, Some((place, connection.into())), false);
         }
-        leave(self.fd, own, orphaned);
+        leave(&self.fd, self.tenant, own, orphaned);
     }
 }
 
-impl Accept {
+impl<F: AnyFd> Accept<F> {
     /// The connection in a slot, if there was one, stays where it was unless it has a descriptor now.
     fn leave_slot(&mut self, result: &io::Result<u32>) {
         if let Some((place, slot)) = self.found.take()
             && result.is_err()
         {
-            self.fd.salvage().accept_abandoned(Some(Connection::Direct(slot)), false, Some(place));
+            leave(&self.fd, self.tenant, Some((Some(place), Connection::Direct(slot))), false);
         }
     }
 }
@@ -167,7 +188,7 @@ impl Accept {
 /// # Errors
 ///
 /// What `accept4(2)` returns. At the limit of open files that is `EMFILE`, and the connection waits in the backlog.
-/// `ECANCELED` when it was cancelled.
+/// `ECANCELED` when it was cancelled. `InvalidInput` when the listener is in a slot of another runtime.
 ///
 /// # Cancel safety
 ///
@@ -193,6 +214,7 @@ impl Accept {
 /// # })
 /// # }
 /// ```
-pub fn accept(fd: impl Into<Fd>) -> Op<Accept> {
-    Op::new(Accept { fd: fd.into(), taken: None, found: None, offered: None })
+pub fn accept<F: IntoFd>(fd: F) -> Op<Accept<F::Fd>> {
+    let tenant = Default::default();
+    Op::new(Accept { fd: fd.into_fd(), tenant, taken: None, found: None, offered: None })
 }

@@ -84,28 +84,32 @@ pub fn bind<F: IntoFd>(fd: F, address: impl Into<Address>) -> Op<Bind<F::Fd>> {
 
 /// The request of [`listen`].
 #[derive(Debug)]
-pub struct Listen {
-    fd: Fd,
+pub struct Listen<F: AnyFd = Fd> {
+    fd: F,
     backlog: i32,
 }
 
 // SAFETY: (I1) the entry has no pointers; the descriptor is held.
-unsafe impl Request for Listen {
+unsafe impl<F: AnyFd> Request for Listen<F> {
     type Output = io::Result<()>;
 
     fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
+        if self.fd.is_elsewhere() {
+            return Poll::Ready(Prepared::AnswerShort(-libc::EBADF));
+        }
+        let Some(fd) = self.fd.descriptor() else { return Poll::Ready(Prepared::Submit) };
         Poll::Ready(submit_or(opcode::Listen::CODE, || {
             // SAFETY: (local) the descriptor is open; no pointers.
-            unsafe { libc::listen(self.fd.as_raw_fd(), self.backlog) }
+            unsafe { libc::listen(fd.as_raw_fd(), self.backlog) }
         }))
     }
 
     fn sqe(&mut self) -> Sqe {
-        opcode::Listen::new(self.fd.entry(), self.backlog).build().into()
+        self.fd.address(opcode::Listen::new(self.fd.number(), self.backlog).build())
     }
 
     fn finish(self, result: io::Result<u32>, _flags: u32) -> io::Result<()> {
-        result.map(drop)
+        self.fd.explain(result.map(drop))
     }
 }
 
@@ -114,7 +118,7 @@ unsafe impl Request for Listen {
 /// # Kernel
 ///
 /// `IORING_OP_LISTEN`, Linux 6.11. One entry, one completion. On older kernels it is `listen(2)`, called at the first
-/// poll; in a chain, before the chain starts.
+/// poll; in a chain, before the chain starts. Of a direct descriptor they can do nothing: `Unsupported`.
 ///
 /// # Errors
 ///
@@ -127,6 +131,6 @@ unsafe impl Request for Listen {
 /// # Examples
 ///
 /// See [`socket`](super::socket).
-pub fn listen(fd: impl Into<Fd>, backlog: u32) -> Op<Listen> {
-    Op::new(Listen { fd: fd.into(), backlog: i32::try_from(backlog).unwrap_or(i32::MAX) })
+pub fn listen<F: IntoFd>(fd: F, backlog: u32) -> Op<Listen<F::Fd>> {
+    Op::new(Listen { fd: fd.into_fd(), backlog: i32::try_from(backlog).unwrap_or(i32::MAX) })
 }

@@ -4,38 +4,50 @@
 #![allow(unsafe_code, reason = "implements the unsafe request trait")]
 
 use std::io;
+use std::task::{Context, Poll};
 
 use io_uring::opcode;
-use io_uring::types::CancelBuilder;
+use io_uring::types::{self, CancelBuilder};
 
-use super::fd::Fd;
+use super::fd::{AnyFd, Fd, IntoFd};
 use super::op::Op;
-use super::request::Request;
+use super::request::{Prepared, Request};
 use crate::runtime::driver::Sqe;
 
 /// The request of [`cancel`].
 #[derive(Debug)]
-pub struct Cancel {
-    fd: Fd,
+pub struct Cancel<F: AnyFd = Fd> {
+    fd: F,
 }
 
 // SAFETY: (I1) the entry has no pointers; the descriptor is held.
-unsafe impl Request for Cancel {
+unsafe impl<F: AnyFd> Request for Cancel<F> {
     type Output = io::Result<u32>;
 
+    fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
+        let answer = Prepared::AnswerShort(-libc::EBADF);
+        Poll::Ready(if self.fd.is_elsewhere() { answer } else { Prepared::Submit })
+    }
+
     fn sqe(&mut self) -> Sqe {
-        opcode::AsyncCancel2::new(CancelBuilder::fd(self.fd.entry()).all()).build().into()
+        let types::Fd(number) = self.fd.number();
+        let whose = match self.fd.descriptor() {
+            Some(_) => CancelBuilder::fd(types::Fd(number)),
+            None => CancelBuilder::fd(types::Fixed(number as u32)),
+        };
+        opcode::AsyncCancel2::new(whose.all()).build().into() // the flag of a slot is among its own
     }
 
     fn finish(self, result: io::Result<u32>, _flags: u32) -> io::Result<u32> {
         match result {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(0),
-            result => result,
+            result => self.fd.explain(result),
         }
     }
 }
 
-/// Asks every op in flight on a descriptor, on this runtime, to stop.
+/// Asks every op in flight on a descriptor, on this runtime, to stop: of a direct descriptor, those on the file that is in the
+/// slot now.
 ///
 /// Resolves to how many were asked. Each of them resolves by itself, with `ECANCELED` or with its result if it was
 /// quicker, and gives back what it held.
@@ -73,6 +85,6 @@ unsafe impl Request for Cancel {
 /// # })
 /// # }
 /// ```
-pub fn cancel(fd: impl Into<Fd>) -> Op<Cancel> {
-    Op::new(Cancel { fd: fd.into() })
+pub fn cancel<F: IntoFd>(fd: F) -> Op<Cancel<F::Fd>> {
+    Op::new(Cancel { fd: fd.into_fd() })
 }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use io_uring::{opcode, types};
 
-use super::fd::Fd;
+use super::fd::{Fd, IntoDescriptor};
 use super::op::Op;
 use super::request::{Prepared, Request};
 use crate::runtime::driver::Sqe;
@@ -105,6 +105,6 @@ impl Close {
 /// # Examples
 ///
 /// See [`open`](super::open).
-pub fn close(fd: impl Into<Fd>) -> Op<Close> {
-    Op::new(Close(Hold::Counted(fd.into())))
+pub fn close(fd: impl IntoDescriptor) -> Op<Close> {
+    Op::new(Close(Hold::Counted(fd.into_descriptor())))
 }

@@ -15,7 +15,7 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use super::fd::Fd;
+use super::fd::{Fd, IntoDescriptor};
 
 /// What stands before the data of each message: length, level, kind.
 const HEADER: usize = size_of::<libc::cmsghdr>();
@@ -78,11 +78,11 @@ impl Control {
     /// # Errors
     ///
     /// `InvalidInput` when there are 253 already.
-    pub fn push_fd(&mut self, fd: impl Into<Fd>) -> io::Result<()> {
+    pub fn push_fd(&mut self, fd: impl IntoDescriptor) -> io::Result<()> {
         if self.fds.len() >= MOST_FDS {
             return Err(invalid("a message carries at most 253 descriptors"));
         }
-        self.fds.push(fd.into());
+        self.fds.push(fd.into_descriptor());
         Ok(())
     }
 

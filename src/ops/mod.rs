@@ -66,7 +66,7 @@ pub use direct::{
     DirectSlot, accept_direct, accept_direct_multishot, close_direct, fixed_fd_install, open_at_direct,
     open_direct, pipe, pipe_direct, socket_direct,
 };
-pub use fd::{AnyFd, Fd, FdTable, FixedFd, IntoFd, TableFull};
+pub use fd::{AnyFd, Fd, FdTable, FixedFd, IntoDescriptor, IntoFd, TableFull};
 #[doc(hidden)]
 pub use features::Feature;
 pub use fsync::fsync;

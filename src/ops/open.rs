@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use io_uring::{opcode, types};
 
 use super::adopt::adopt;
-use super::fd::Fd;
+use super::fd::{Fd, IntoDescriptor};
 use super::op::Op;
 use super::path::PathArg;
 use super::request::{Prepared, Request};
@@ -123,8 +123,13 @@ pub fn open(path: impl AsRef<Path>) -> Op<Open> {
 /// # })
 /// # }
 /// ```
-pub fn open_at(dir: impl Into<Fd>, path: impl AsRef<Path>) -> Op<Open> {
-    Op::new(Open { dir: Some(dir.into()), path: PathArg::new(path), flags: libc::O_RDONLY, mode: 0 })
+pub fn open_at(dir: impl IntoDescriptor, path: impl AsRef<Path>) -> Op<Open> {
+    Op::new(Open {
+        dir: Some(dir.into_descriptor()),
+        path: PathArg::new(path),
+        flags: libc::O_RDONLY,
+        mode: 0,
+    })
 }
 
 impl Op<Open> {

@@ -4,31 +4,37 @@
 #![allow(unsafe_code, reason = "implements the unsafe request trait")]
 
 use std::io;
+use std::task::{Context, Poll};
 
 use io_uring::opcode;
 
-use super::fd::Fd;
+use super::fd::{AnyFd, Fd, IntoFd};
 use super::op::Op;
-use super::request::Request;
+use super::request::{Prepared, Request};
 use crate::runtime::driver::Sqe;
 
 /// The request of [`poll_add`].
 #[derive(Debug)]
-pub struct PollAdd {
-    fd: Fd,
+pub struct PollAdd<F: AnyFd = Fd> {
+    fd: F,
     events: u32,
 }
 
 // SAFETY: (I1) the entry has no pointers; the descriptor is held.
-unsafe impl Request for PollAdd {
+unsafe impl<F: AnyFd> Request for PollAdd<F> {
     type Output = io::Result<u32>;
 
+    fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
+        let answer = Prepared::AnswerShort(-libc::EBADF);
+        Poll::Ready(if self.fd.is_elsewhere() { answer } else { Prepared::Submit })
+    }
+
     fn sqe(&mut self) -> Sqe {
-        opcode::PollAdd::new(self.fd.entry(), self.events).build().into()
+        self.fd.address(opcode::PollAdd::new(self.fd.number(), self.events).build())
     }
 
     fn finish(self, result: io::Result<u32>, _flags: u32) -> io::Result<u32> {
-        result
+        self.fd.explain(result)
     }
 }
 
@@ -67,6 +73,6 @@ unsafe impl Request for PollAdd {
 /// # })
 /// # }
 /// ```
-pub fn poll_add(fd: impl Into<Fd>, events: libc::c_short) -> Op<PollAdd> {
-    Op::new(PollAdd { fd: fd.into(), events: u32::from(events as u16) })
+pub fn poll_add<F: IntoFd>(fd: F, events: libc::c_short) -> Op<PollAdd<F::Fd>> {
+    Op::new(PollAdd { fd: fd.into_fd(), events: u32::from(events as u16) })
 }

@@ -119,7 +119,8 @@ pub fn send_to_zc<F: IntoFd, B: Buf>(fd: F, buf: B, to: impl Into<Address>) -> S
 /// # Kernel
 ///
 /// `IORING_OP_SENDMSG_ZC`, Linux 6.1; before, and where it is refused, [`sendmsg`](super::sendmsg). One entry, two
-/// completions; one when it fails early. At most 1024 buffers and 2 147 479 552 bytes.
+/// completions; one when it fails early. At most 1024 buffers and 2 147 479 552 bytes. If all of the buffers are parts of the
+/// same [registered memory](super::FixedBuf) it is sent by slot, from Linux 6.15 on; before, as any other.
 ///
 /// # Errors
 ///

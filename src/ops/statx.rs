@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use io_uring::opcode;
 
-use super::fd::Fd;
+use super::fd::{Fd, IntoDescriptor};
 use super::op::Op;
 use super::open::directory;
 use super::path::PathArg;
@@ -233,8 +233,8 @@ pub fn statx(path: impl AsRef<Path>) -> Op<Statx> {
 /// # Cancel safety
 ///
 /// Nothing can be lost.
-pub fn statx_at(dir: impl Into<Fd>, path: impl AsRef<Path>) -> Op<Statx> {
-    Statx::new(Some(dir.into()), PathArg::new(path), 0)
+pub fn statx_at(dir: impl IntoDescriptor, path: impl AsRef<Path>) -> Op<Statx> {
+    Statx::new(Some(dir.into_descriptor()), PathArg::new(path), 0)
 }
 
 /// Asks what the file is that a descriptor stands for.
@@ -250,8 +250,8 @@ pub fn statx_at(dir: impl Into<Fd>, path: impl AsRef<Path>) -> Op<Statx> {
 /// # Cancel safety
 ///
 /// Nothing can be lost.
-pub fn statx_fd(fd: impl Into<Fd>) -> Op<Statx> {
-    Statx::new(Some(fd.into()), PathArg::empty(), libc::AT_EMPTY_PATH)
+pub fn statx_fd(fd: impl IntoDescriptor) -> Op<Statx> {
+    Statx::new(Some(fd.into_descriptor()), PathArg::empty(), libc::AT_EMPTY_PATH)
 }
 
 impl Op<Statx> {

@@ -20,7 +20,7 @@ use crate::runtime::context;
 use crate::runtime::driver::Sqe;
 
 /// The slot that all of the buffers are registered in, if there is one and the kernel can use it: it takes no part of length 0.
-fn common_slot<B: Buf>(bufs: &[B], len: impl Fn(&B) -> usize, opcode: u8) -> Option<u16> {
+pub(super) fn common_slot<B: Buf>(bufs: &[B], len: impl Fn(&B) -> usize, opcode: u8) -> Option<u16> {
     let slot = bufs.first()?.registered()?;
     let in_it = bufs.iter().all(|buf| buf.registered() == Some(slot) && len(buf) > 0);
     let known = || context::with(|core| core.is_some_and(|core| core.inflight.supports(opcode)));

@@ -1,6 +1,6 @@
 //! One buffer for several ops of a chain: filled by one of them, written out by others, and copied by none.
 //!
-//! Knows: a counted cell around a buffer. Does not know: ops, chains.
+//! Knows: a counted cell around a buffer, the runtime that the buffer is registered with. Does not know: ops, chains.
 //!
 //! ```text
 //!  Relay: the one hold that may fill        Take: any number of holds that only write out
@@ -18,6 +18,7 @@ use std::fmt;
 use std::ops::Deref;
 
 use super::{Buf, BufMut, Visible};
+use crate::runtime::{RuntimeId, context};
 use crate::sync::Arc;
 
 /// A buffer that one op fills while others of the same chain write it out.
@@ -27,6 +28,9 @@ use crate::sync::Arc;
 /// enters the kernel in one submission, and no byte is copied or comes back to the program in between.
 ///
 /// Its memory is what `buf` has initialised: of a `Vec` its length, not its capacity. It dereferences to these bytes.
+///
+/// Made of [registered memory](super::FixedBuf), on a runtime that has it registered, it is that: the ops of the chain ask for
+/// it by slot. Made anywhere else, or used on another runtime, it is memory like any other.
 ///
 /// # What a chain's ops see
 ///
@@ -82,6 +86,21 @@ pub struct Relay<B> {
     /// Where the buffer in the cell begins, and how long it is. It does not change while it is there.
     start: *mut u8,
     len: usize,
+    registered: Registered,
+}
+
+/// The slot that the memory was in when the relay was made, and whose: it stays there as long as the buffer does. It is noted,
+/// because nobody may look at the buffer any more while there are several holds on it.
+type Registered = Option<(RuntimeId, u16)>;
+
+fn registered<B: Buf>(buf: &B) -> Registered {
+    let slot = buf.registered()?;
+    context::with(|core| core.map(|core| (core.id, slot)))
+}
+
+fn slot_here(registered: Registered) -> Option<u16> {
+    let (home, slot) = registered?;
+    context::with(|core| core.is_some_and(|core| core.id == home).then_some(slot))
 }
 
 /// A hold on the bytes of a [`Relay`] for ops that write them out: see [`Relay::take`].
@@ -91,6 +110,7 @@ pub struct Take<B> {
     cell: Arc<UnsafeCell<B>>,
     start: *const u8,
     len: usize,
+    registered: Registered,
 }
 
 // SAFETY: (local) the buffer itself is reached only by who drops or takes it as the last hold, on whatever thread, which
@@ -114,8 +134,8 @@ impl<B: BufMut> Relay<B> {
         let cell = Arc::new(UnsafeCell::new(buf));
         // SAFETY: (local) just made: nobody else looks at it.
         let buf = unsafe { &mut *cell.get() };
-        let len = buf.init_len();
-        Self { start: buf.stable_mut_ptr(), len, cell }
+        let (len, registered) = (buf.init_len(), registered(buf));
+        Self { start: buf.stable_mut_ptr(), len, registered, cell }
     }
 
     /// Another hold on the same bytes, for an op that writes them out.
@@ -123,7 +143,8 @@ impl<B: BufMut> Relay<B> {
     /// All of them: `relay.take().slice(..n)` is the front. Any number of takes may be there at once, also without the
     /// relay.
     pub fn take(&self) -> Take<B> {
-        Take { cell: Arc::clone(&self.cell), start: self.start, len: self.len }
+        let Self { ref cell, start, len, registered } = *self;
+        Take { cell: Arc::clone(cell), start, len, registered }
     }
 
     /// The bytes, to be changed by the program; `None` while there is a take.
@@ -141,17 +162,17 @@ impl<B: BufMut> Relay<B> {
     ///
     /// Gives the relay back while there is a take: with the program, or with an op in flight.
     pub fn try_into_inner(self) -> Result<B, Self> {
-        let Self { cell, start, len } = self;
-        match Arc::try_unwrap(cell) {
+        match Arc::try_unwrap(self.cell) {
             Ok(cell) => Ok(cell.into_inner()),
-            Err(cell) => Err(Self { cell, start, len }),
+            Err(cell) => Err(Self { cell, ..self }),
         }
     }
 }
 
 impl<B> Clone for Take<B> {
     fn clone(&self) -> Self {
-        Self { cell: Arc::clone(&self.cell), start: self.start, len: self.len }
+        let Self { ref cell, start, len, registered } = *self;
+        Self { cell: Arc::clone(cell), start, len, registered }
     }
 }
 
@@ -164,6 +185,11 @@ unsafe impl<B: BufMut> Buf for Relay<B> {
 
     fn init_len(&self) -> usize {
         self.len
+    }
+
+    #[inline]
+    fn registered(&self) -> Option<u16> {
+        slot_here(self.registered)
     }
 }
 
@@ -189,6 +215,11 @@ unsafe impl<B: BufMut> Buf for Take<B> {
 
     fn init_len(&self) -> usize {
         self.len
+    }
+
+    #[inline]
+    fn registered(&self) -> Option<u16> {
+        slot_here(self.registered)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Knows: entries that name a slot in place of a descriptor. Does not know: nodes, rings, which slots are free.
 
 mod accept;
+mod accepts;
 mod close;
 mod install;
 mod open;
@@ -10,7 +11,8 @@ mod pipe;
 mod slot;
 mod socket;
 
-pub use accept::{AcceptDirect, AcceptDirectMultishot, accept_direct, accept_direct_multishot};
+pub use accept::{AcceptDirect, accept_direct};
+pub use accepts::{AcceptDirectMultishot, accept_direct_multishot};
 pub(crate) use close::close_slot;
 pub use close::{CloseDirect, close_direct};
 pub use install::{FixedFdInstall, fixed_fd_install};

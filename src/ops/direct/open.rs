@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use io_uring::opcode;
 
 use super::DirectSlot;
-use crate::ops::fd::{Fd, FixedFd};
+use crate::ops::fd::{Fd, FixedFd, IntoDescriptor};
 use crate::ops::op::Op;
 use crate::ops::open::directory;
 use crate::ops::path::PathArg;
@@ -125,11 +125,11 @@ pub fn open_direct(path: impl AsRef<Path>, slot: impl Into<DirectSlot>) -> Op<Op
 /// # }
 /// ```
 pub fn open_at_direct(
-    dir: impl Into<Fd>,
+    dir: impl IntoDescriptor,
     path: impl AsRef<Path>,
     slot: impl Into<DirectSlot>,
 ) -> Op<OpenDirect> {
-    open_into(Some(dir.into()), path.as_ref(), slot.into())
+    open_into(Some(dir.into_descriptor()), path.as_ref(), slot.into())
 }
 
 fn open_into(dir: Option<Fd>, path: &Path, slot: DirectSlot) -> Op<OpenDirect> {

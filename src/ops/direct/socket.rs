@@ -55,8 +55,8 @@ impl SocketDirect {
 /// Makes a socket in a slot of the runtime's table: `AF_*`, `SOCK_*`, and a protocol, mostly 0.
 ///
 /// As [`socket`](crate::ops::socket), but the socket gets no descriptor of the process. [`connect`](crate::ops::connect),
-/// [`bind`](crate::ops::bind()), [`shutdown`](crate::ops::shutdown) and all that read, write, receive and send take the slot; a socket that is to
-/// listen needs a descriptor. Resolves to a hold on the slot.
+/// [`bind`](crate::ops::bind()), [`listen`](crate::ops::listen), [`shutdown`](crate::ops::shutdown) and all that accept, read, write, receive
+/// and send take the slot. Resolves to a hold on the slot.
 ///
 /// # Kernel
 ///

@@ -23,7 +23,7 @@ use zero_copy::Support;
 pub use table::{FdTable, FixedFd, TableFull};
 pub(crate) use table::{Lease, elsewhere};
 pub(crate) use target::Hold;
-pub use target::{AnyFd, IntoFd};
+pub use target::{AnyFd, IntoDescriptor, IntoFd};
 
 use super::address::{local_address, peer_address};
 

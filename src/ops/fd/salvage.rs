@@ -63,7 +63,7 @@ struct Sides {
 
 /// A connection that nobody has yet.
 #[derive(Debug)]
-pub(crate) enum Connection {
+pub enum Connection {
     Fd(OwnedFd),
     /// It is in a slot of a ring's table, which its runtime's accepts into slots can pass on as it is, and other accepts only
     /// by a descriptor that they have made for it.
@@ -78,10 +78,10 @@ impl From<OwnedFd> for Connection {
 
 impl Connection {
     /// The descriptor, if it has one.
-    pub(crate) fn into_fd(self) -> Option<OwnedFd> {
+    pub(crate) fn into_fd(self) -> Result<OwnedFd, Self> {
         match self {
-            Self::Fd(fd) => Some(fd),
-            Self::Direct(_) => None,
+            Self::Fd(fd) => Ok(fd),
+            Self::Direct(_) => Err(self),
         }
     }
 }
@@ -277,11 +277,10 @@ impl Salvage {
     #[cold]
     pub(crate) fn accept_abandoned(
         &self,
-        connection: Option<impl Into<Connection>>,
+        connection: Option<Connection>,
         orphaned: bool,
         taken: Option<Place>,
     ) {
-        let connection = connection.map(Into::into);
         wake_all(self.update(|sides| sides.accepts.abandoned(connection, 1, orphaned, taken)));
     }
 
@@ -312,7 +311,7 @@ impl Salvage {
             let at = waiting.iter().position(|(_, connection)| matches!(connection, Connection::Fd(_)))?;
             waiting.remove(at)
         })
-        .and_then(|(_, connection)| connection.into_fd())
+        .and_then(|(_, connection)| connection.into_fd().ok())
     }
 
     /// Works on the sides under the lock, and writes the word after what they are then.

@@ -28,10 +28,9 @@ use io_uring::squeue::{Entry, Flags};
 use io_uring::types;
 
 use super::super::direct::{self, DirectSlot};
-use super::Fd;
 use super::home::Runtimes;
 use super::salvage::{Envelope, Place, Salvage, keeps_boundaries};
-use super::target::Hold;
+use super::target::{Hold, IntoDescriptor};
 use crate::runtime::RuntimeId;
 use crate::runtime::context;
 use crate::runtime::driver::Sqe;
@@ -222,8 +221,8 @@ impl FdTable {
     ///
     /// [`TableFull`]; `InvalidInput` elsewhere than on the table's runtime; what the kernel says of descriptors that
     /// cannot be in a table, such as those of rings.
-    pub fn install(&self, fd: impl Into<Fd>) -> io::Result<FixedFd> {
-        let (fd, slot) = (fd.into(), self.reserve()?);
+    pub fn install(&self, fd: impl IntoDescriptor) -> io::Result<FixedFd> {
+        let (fd, slot) = (fd.into_descriptor(), self.reserve()?);
         slot.fill(fd.as_fd())?;
         Ok(slot)
     }

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use io_uring::squeue::Entry;
 use io_uring::types;
 
-use super::salvage::{Envelope, Place, Salvage, has_no_end, keeps_boundaries};
+use super::salvage::{Connection, Envelope, Place, Salvage, has_no_end, keeps_boundaries};
 use super::{Fd, FixedFd};
 use crate::runtime::driver::Sqe;
 
@@ -26,6 +26,7 @@ pub trait IntoFd {
     fn into_fd(self) -> Self::Fd;
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: Into<Fd>> IntoFd for T {
     type Fd = Fd;
 
@@ -51,6 +52,26 @@ impl IntoFd for &FixedFd {
     }
 }
 
+/// What an op can be given that asks the kernel by a descriptor's number and in no other way: whatever turns into an [`Fd`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no descriptor of the process, and the kernel takes no other here",
+    label = "this op has no form for a slot of the ring's table",
+    note = "`fixed_fd_install(&slot).await?` makes an `Fd` of what is in a slot; else pass an `Fd` (by value or by `&`), or an owned \
+            file or socket of std"
+)]
+pub trait IntoDescriptor {
+    /// The hold.
+    fn into_descriptor(self) -> Fd;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Into<Fd>> IntoDescriptor for T {
+    #[inline]
+    fn into_descriptor(self) -> Fd {
+        self.into()
+    }
+}
+
 /// [`Fd`] or [`FixedFd`]. Sealed.
 pub trait AnyFd: Hold {}
 
@@ -59,7 +80,7 @@ impl<H: Hold> AnyFd for H {}
 /// What an op asks of its hold. The ways of an [`Fd`] are free: there is nothing to look at.
 pub trait Hold: Clone + Unpin + std::fmt::Debug + 'static {
     /// Says which file it is that stands there, where that can change.
-    type Tenant: Copy + Default + Unpin + std::fmt::Debug;
+    type Tenant: Copy + Default + PartialEq + Unpin + std::fmt::Debug;
 
     /// The number.
     fn number(&self) -> types::Fd;
@@ -96,6 +117,20 @@ pub trait Hold: Clone + Unpin + std::fmt::Debug + 'static {
         orphaned: bool,
         taken: Option<Place>,
     );
+
+    /// An accept that nobody awaits has ended, which began with `tenant`: see [`Salvage::accept_abandoned`].
+    fn abandon_accept(
+        &self,
+        tenant: Self::Tenant,
+        connection: Option<Connection>,
+        orphaned: bool,
+        taken: Option<Place>,
+    ) {
+        // Of a file that is not there any more nobody accepts: what it had given is closed.
+        let still_there = self.tenant() == tenant;
+        let (connection, taken) = (connection.filter(|_| still_there), taken.filter(|_| still_there));
+        self.left_behind().accept_abandoned(connection, orphaned, taken);
+    }
 
     /// Whether it is known that the kernel sends nothing there without a copy.
     fn refuses_zero_copy(&self) -> bool {

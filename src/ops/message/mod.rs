@@ -14,7 +14,12 @@ use super::address::Address;
 use super::buf::{Buf, IoVecs, clamp};
 use super::control::Control;
 use super::features::Feature;
+use super::vectored::common_slot;
+use crate::runtime::driver::Sqe;
 pub(crate) use header::Header;
+
+/// `IORING_RECVSEND_FIXED_BUF`.
+const FIXED_BUF: u16 = 1 << 2;
 
 /// One message: what a send of any kind puts into its entry. Sealed: [`Single`], [`Addressed`], [`Several`].
 pub trait Message: Letter {}
@@ -205,7 +210,12 @@ unsafe impl<B: Buf> Letter for Several<B> {
 
     fn zero_copy(&mut self, fd: types::Fd, options: u16) -> Entry {
         let header = self.header();
-        opcode::SendMsgZc::new(fd, header).flags(self.flags as u32).ioprio(options).build()
+        let entry = opcode::SendMsgZc::new(fd, header).flags(self.flags as u32);
+        // The kernel has learnt this together with the vectored reads and writes.
+        match common_slot(&self.bufs, Buf::init_len, opcode::WritevFixed::CODE) {
+            None => entry.ioprio(options).build(),
+            Some(slot) => Sqe::from(entry.ioprio(options | FIXED_BUF).build()).in_slot(slot).0,
+        }
     }
 
     fn set_flags(&mut self, flags: i32) {

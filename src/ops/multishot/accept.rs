@@ -5,58 +5,65 @@
 
 use std::any::Any;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::ptr;
 use std::task::{Context, Poll};
 
 use io_uring::opcode;
 
 use super::Multishot;
+use super::pooled::From;
 use super::source::{Came, Shot, Source, Then};
 use crate::ops::accept::{Gift, leave};
 use crate::ops::adopt::adopt;
-use crate::ops::fd::Fd;
 use crate::ops::fd::salvage::{Connection, Place};
+use crate::ops::fd::{AnyFd, Fd, IntoFd};
 use crate::ops::features::Feature;
 use crate::runtime::driver::Sqe;
 
 /// The source of [`accept_multishot`].
 #[derive(Debug)]
-pub struct AcceptMultishot {
-    fd: Fd,
+pub struct AcceptMultishot<F: AnyFd = Fd> {
+    from: From<F>,
 }
 
 // SAFETY: (I1) the entry has no pointers; the descriptor is held.
-unsafe impl Source for AcceptMultishot {
+unsafe impl<F: AnyFd> Source for AcceptMultishot<F> {
     type Item = Fd;
-    type Home = Fd;
+    type Home = From<F>;
 
     const FEATURE: Feature = Feature::AcceptMultishot;
 
     fn prepare(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Place, Fd)>> {
-        if !self.fd.salvage().concerns_accepts() {
+        let left = self.from.fd().left_behind();
+        if !left.concerns_accepts() || self.from.fd().is_elsewhere() {
             return Poll::Ready(None);
         }
         // One in a slot waits on for an accept that can make a descriptor for it.
         let has_fd = |connection: &Connection| matches!(connection, Connection::Fd(_));
-        let found = self.fd.salvage().poll_connection(cx, has_fd);
-        found.map(|found| found.and_then(|(place, connection)| Some((place, connection.into_fd()?.into()))))
+        let found = left.poll_connection(cx, has_fd);
+        found.map(|found| {
+            found.and_then(|(place, connection)| Some((place, connection.into_fd().ok()?.into())))
+        })
     }
 
     fn sqe(&mut self, shot: Shot) -> Sqe {
-        match shot {
-            Shot::Multi => opcode::AcceptMulti::new(self.fd.entry()).flags(libc::SOCK_CLOEXEC).build().into(),
-            Shot::Single => opcode::Accept::new(self.fd.entry(), ptr::null_mut(), ptr::null_mut())
+        let number = self.from.number();
+        let entry = match shot {
+            Shot::Multi => opcode::AcceptMulti::new(number).flags(libc::SOCK_CLOEXEC).build(),
+            Shot::Single => opcode::Accept::new(number, ptr::null_mut(), ptr::null_mut())
                 .flags(libc::SOCK_CLOEXEC)
-                .build()
-                .into(),
-        }
+                .build(),
+        };
+        self.from.fd().address(entry)
     }
 
     fn came(&mut self, result: io::Result<u32>, _flags: u32) -> Came<Fd> {
         match adopt(result) {
             Ok(connection) => Came::Item(connection.into()),
-            Err(error) => Came::Failed(error),
+            Err(error) => match self.from.fd().explain(Err::<(), _>(error)) {
+                Err(error) => Came::Failed(error),
+                Ok(()) => Came::Nothing,
+            },
         }
     }
 
@@ -64,27 +71,28 @@ unsafe impl Source for AcceptMultishot {
         after_accept(error)
     }
 
-    fn home(&self) -> &Fd {
-        &self.fd
+    fn home(&self) -> &From<F> {
+        &self.from
     }
 
-    fn give_back(home: &Fd, item: Fd, place: Option<Place>) {
+    fn give_back(home: &From<F>, item: Fd, place: Option<Place>) {
         // Held twice only if somebody has cloned it, who has it then.
         if let Ok(connection) = item.try_into_owned() {
-            leave(home.clone(), Some((place, connection)), false);
+            leave(home.fd(), home.tenant(), Some((place, connection.into())), false);
         }
     }
 
     fn orphaned(&mut self) {
-        self.fd.salvage().accept_orphaned();
+        self.from.fd().left_behind().accept_orphaned();
     }
 
-    fn ended(home: &Fd) {
-        home.salvage().accept_abandoned(None::<OwnedFd>, true, None);
+    fn ended(home: &From<F>) {
+        home.fd().abandon_accept(home.tenant(), None, true, None);
     }
 
     fn offer(&mut self, gift: &mut dyn Any) -> Option<(Option<Place>, Fd)> {
-        let (place, connection): (_, OwnedFd) = gift.downcast_mut::<Gift>()?.take(&self.fd)?;
+        let gift = gift.downcast_mut::<Gift<F>>()?;
+        let (place, connection) = gift.take(self.from.fd(), self.from.tenant(), Connection::into_fd)?;
         Some((place, connection.into()))
     }
 }
@@ -126,7 +134,7 @@ pub(crate) fn after_accept(error: &io::Error) -> Then {
 /// # Errors
 ///
 /// What else `accept4(2)` returns: `EINVAL` of a socket that does not listen, or that was shut down. `ECANCELED` when it was
-/// cancelled.
+/// cancelled. `InvalidInput` when the listener is in a slot of another runtime.
 ///
 /// # Cancel safety
 ///
@@ -138,6 +146,6 @@ pub(crate) fn after_accept(error: &io::Error) -> Then {
 /// A connection costs about what an accept in flight costs; what is saved is the entry and the node of each. While results
 /// wait for their receiver they hold descriptors, at most [`backlog`](Multishot::backlog) and what the kernel had accepted
 /// by the time it was told to pause.
-pub fn accept_multishot(fd: impl Into<Fd>) -> Multishot<AcceptMultishot> {
-    Multishot::new(AcceptMultishot { fd: fd.into() })
+pub fn accept_multishot<F: IntoFd>(fd: F) -> Multishot<AcceptMultishot<F::Fd>> {
+    Multishot::new(AcceptMultishot { from: From::new(fd.into_fd()) })
 }

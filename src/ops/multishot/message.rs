@@ -159,8 +159,8 @@ unsafe impl<F: AnyFd> Source for RecvmsgMultishot<F> {
     }
 
     fn sqe(&mut self, shot: Shot) -> Sqe {
-        let unusable = self.from.fd().is_elsewhere() || self.unusable().is_some();
-        let number = if unusable { io_uring::types::Fd(-1) } else { self.from.fd().number() };
+        let number = self.from.number();
+        let number = if self.unusable().is_some() { io_uring::types::Fd(-1) } else { number };
         let entry = if shot == Shot::Multi {
             let header = self.header.receive(&mut self.address, (ptr::null(), 0), &mut self.control);
             opcode::RecvMsgMulti::new(number, header, self.pool().group()).flags(FLAGS).build()

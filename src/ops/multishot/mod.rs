@@ -41,6 +41,7 @@ mod arm;
 mod message;
 mod poll;
 mod pooled;
+mod rest;
 mod source;
 mod timeout;
 
@@ -53,13 +54,13 @@ use std::mem;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use super::fd::salvage::Place;
 use super::op::Op;
 use crate::operation::{Operation, Results};
 use crate::runtime::time::{Sleep, sleep};
 use arm::{Arm, Ended, Why};
+pub(super) use rest::Rests;
 
 pub(super) use accept::after_accept;
 pub use accept::{AcceptMultishot, accept_multishot};
@@ -73,10 +74,6 @@ pub use timeout::{TimeoutMultishot, timeout_multishot};
 
 /// How many results may wait unless it was said.
 const BACKLOG: usize = 32;
-/// How long the first rest is when something is short; each further one is twice as long.
-const FIRST_REST: Duration = Duration::from_millis(1);
-/// No rest is longer than this.
-const LONGEST_REST: Duration = Duration::from_millis(256);
 
 /// An op that goes on giving results: what `…_multishot` functions return.
 ///
@@ -97,8 +94,7 @@ pub struct Multishot<S: Source> {
     home: S::Home,
     /// Where the result given out last had stood, should it be given back.
     handed: Option<Place>,
-    /// Failures in a row that nothing came between.
-    failures: u32,
+    rests: Rests,
     /// The kernel has refused the multishot entry: the single one shows whether that was the reason.
     doubted: bool,
     asked_to_stop: bool,
@@ -124,7 +120,7 @@ impl<S: Source> Multishot<S> {
             home: source.home().clone(),
             stage: Stage::Idle(Arm::new(source, BACKLOG)),
             handed: None,
-            failures: 0,
+            rests: Rests::new(),
             doubted: false,
             asked_to_stop: false,
         }
@@ -216,7 +212,7 @@ impl<S: Source> Multishot<S> {
             _ if self.asked_to_stop => Stage::Over(arm, Err(cancelled())),
             Why::Spared | Why::Paused => Stage::Idle(arm),
             Why::Used => {
-                self.failures = 0;
+                self.rests.over();
                 Stage::Idle(arm)
             }
             Why::Refused(_) => {
@@ -246,13 +242,13 @@ impl<S: Source> Multishot<S> {
         if matches!(then, Then::WhenReady) {
             return Stage::Idle(arm);
         }
-        // What came before it failed shows that it works.
-        self.failures = if arm.came { 1 } else { self.failures + 1 };
-        if matches!(then, Then::Again) && self.failures == 1 {
-            return Stage::Idle(arm);
+        if arm.came {
+            self.rests.over(); // what came before it failed shows that it works
         }
-        let rest = FIRST_REST.saturating_mul(1 << (self.failures - 1).min(16)).min(LONGEST_REST);
-        Stage::Resting(arm, sleep(rest))
+        match self.rests.next(then) {
+            Some(rest) => Stage::Resting(arm, sleep(rest)),
+            None => Stage::Idle(arm),
+        }
     }
 
     /// The next result, in an arm that is not simply out with results in it.
@@ -262,7 +258,10 @@ impl<S: Source> Multishot<S> {
             return Poll::Ready(ControlFlow::Continue(item));
         }
         match mem::replace(&mut self.stage, Stage::Told) {
-            Stage::Over(_, end) => Poll::Ready(ControlFlow::Break(end)),
+            Stage::Over(arm, end) => {
+                self.home = arm.source.home().clone(); // which may have come to be another since it was made
+                Poll::Ready(ControlFlow::Break(end))
+            }
             Stage::Told => panic!("a multishot op was polled after its end"),
             waits => {
                 self.stage = waits;

@@ -8,33 +8,38 @@ use std::io;
 use io_uring::opcode;
 
 use super::Multishot;
+use super::pooled::From;
 use super::source::{Came, Shot, Source};
-use crate::ops::fd::Fd;
+use crate::ops::fd::{AnyFd, Fd, IntoFd};
 use crate::ops::features::Feature;
 use crate::runtime::driver::Sqe;
 
 /// The source of [`poll_multishot`].
 #[derive(Debug)]
-pub struct PollMultishot {
-    fd: Fd,
+pub struct PollMultishot<F: AnyFd = Fd> {
+    from: From<F>,
     events: u32,
 }
 
 // SAFETY: (I1) the entry has no pointers; the descriptor is held.
-unsafe impl Source for PollMultishot {
+unsafe impl<F: AnyFd> Source for PollMultishot<F> {
     type Item = u32;
     type Home = ();
 
     const FEATURE: Feature = Feature::PollMultishot;
 
     fn sqe(&mut self, shot: Shot) -> Sqe {
-        opcode::PollAdd::new(self.fd.entry(), self.events).multi(shot == Shot::Multi).build().into()
+        let entry = opcode::PollAdd::new(self.from.number(), self.events);
+        self.from.fd().address(entry.multi(shot == Shot::Multi).build())
     }
 
     fn came(&mut self, result: io::Result<u32>, _flags: u32) -> Came<u32> {
         match result {
             Ok(events) => Came::Item(events),
-            Err(error) => Came::Failed(error),
+            Err(error) => match self.from.fd().explain(Err::<(), _>(error)) {
+                Err(error) => Came::Failed(error),
+                Ok(()) => Came::Nothing,
+            },
         }
     }
 
@@ -83,6 +88,6 @@ unsafe impl Source for PollMultishot {
 /// # })
 /// # }
 /// ```
-pub fn poll_multishot(fd: impl Into<Fd>, events: libc::c_short) -> Multishot<PollMultishot> {
-    Multishot::new(PollMultishot { fd: fd.into(), events: u32::from(events as u16) })
+pub fn poll_multishot<F: IntoFd>(fd: F, events: libc::c_short) -> Multishot<PollMultishot<F::Fd>> {
+    Multishot::new(PollMultishot { from: From::new(fd.into_fd()), events: u32::from(events as u16) })
 }

@@ -44,21 +44,38 @@ pub type RecvMultishot<F = Fd, T = PoolBuf> = FillMultishot<AskRecv, F, T>;
 /// The source of [`read_multishot`].
 pub type ReadMultishot<F = Fd> = FillMultishot<AskRead, F, PoolBuf>;
 
-/// A descriptor, and the file that was there when the op was made.
+/// A descriptor, and the file that was there when the op began.
 #[derive(Clone, Debug)]
 pub struct From<F: AnyFd> {
     fd: F,
     tenant: F::Tenant,
+    /// An entry was queued: it is that file's from then on.
+    begun: bool,
 }
 
 impl<F: AnyFd> From<F> {
     pub(super) fn new(fd: F) -> Self {
         let tenant = fd.tenant();
-        Self { fd, tenant }
+        Self { fd, tenant, begun: false }
     }
 
     pub(super) fn fd(&self) -> &F {
         &self.fd
+    }
+
+    pub(super) fn tenant(&self) -> F::Tenant {
+        self.tenant
+    }
+
+    /// The number, for an entry; one that the kernel refuses where it would name a file of another ring, or another file than
+    /// the entries before.
+    pub(super) fn number(&mut self) -> io_uring::types::Fd {
+        let tenant = self.fd.tenant();
+        if !self.begun {
+            (self.tenant, self.begun) = (tenant, true);
+        }
+        let same = tenant == self.tenant && !self.fd.is_elsewhere();
+        if same { self.fd.number() } else { io_uring::types::Fd(-1) }
     }
 
     /// As [`Hold::abandon_message`](crate::ops::fd::Hold::abandon_message), of the file that was there.
@@ -121,9 +138,9 @@ unsafe impl<A: Ask, F: AnyFd, T: Filled> Source for FillMultishot<A, F, T> {
     fn sqe(&mut self, shot: Shot) -> Sqe {
         let bundled = T::BUNDLED && !self.doubted && Feature::RecvBundle.may_be_there();
         self.flags = if bundled { BUNDLE } else { 0 };
+        let number = self.from.number();
         let (fd, pool) = (&self.from.fd, self.hungry.pool());
-        let elsewhere = fd.is_elsewhere() || pool.is_elsewhere();
-        let number = if elsewhere { io_uring::types::Fd(-1) } else { fd.number() };
+        let number = if pool.is_elsewhere() { io_uring::types::Fd(-1) } else { number };
         let entry = match shot {
             Shot::Multi if !self.is_file => self.ask.entry_multi(number, pool, self.flags),
             _ => self.ask.entry(number, pool, self.flags),

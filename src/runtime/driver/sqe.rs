@@ -35,6 +35,15 @@ impl Sqe {
         Self(self.0.user_data(user_data))
     }
 
+    /// Names a slot of registered memory, in an entry of an opcode whose maker has no room for one.
+    pub(crate) fn in_slot(self, slot: u16) -> Self {
+        const BUF_INDEX: usize = 40;
+        // SAFETY: (local) the reverse of `from_bytes`: 64 bytes of integers, without padding.
+        let mut bytes = unsafe { core::mem::transmute::<Entry, [u8; 64]>(self.0) };
+        bytes[BUF_INDEX..BUF_INDEX + 2].copy_from_slice(&slot.to_ne_bytes());
+        Self::from_bytes(bytes)
+    }
+
     /// Adds flags to the entry.
     #[inline]
     pub(crate) fn flags(self, flags: Flags) -> Self {
