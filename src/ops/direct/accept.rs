@@ -159,7 +159,7 @@ impl<F: AnyFd> AcceptDirect<F> {
 ///
 /// As [`accept`](crate::ops::accept), but the connection gets no descriptor of the process. A file that is in the slot already is
 /// closed when this succeeds. Resolves to a hold on the slot; on another one if an accept that was dropped has left a
-/// connection there. [`FdTable::pick`] is not for this: a connection that finds no slot would be lost.
+/// connection there. [`FdTable::pick`](crate::ops::FdTable::pick) is not for this: a connection that finds no slot would be lost.
 ///
 /// # Kernel
 ///
