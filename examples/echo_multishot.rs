@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Connections are accepted into the ring's own table of descriptors, and each becomes a task; when the table is full, clients
-//! wait in the kernel's backlog. Of each connection, one entry in the ring receives: what comes goes through a channel to the
+//! wait in the kernel's backlog. (With `--numbers` they get a descriptor of the process each, from one entry in the ring for all.) Of each connection, one entry in the ring receives: what comes goes through a channel to the
 //! task that sends it back, and the buffers return to the pool when they are sent. A client that takes nothing back fills its
 //! channel; then its receive pauses, its socket fills, and the client has to stop sending. So the memory in use is what the
 //! pool has, whatever clients do.
@@ -26,7 +26,7 @@ use std::time::Duration;
 use clap::Parser;
 use millstream::channel::{self, Receiver, Sender};
 use millstream::combinators::{OneOf2, ResultsExt};
-use millstream::ops::{self, BufPool, Fd, FdTable, FixedFd, IntoResult};
+use millstream::ops::{self, AnyFd, BufPool, Fd, FdTable, IntoFd, IntoResult};
 use millstream::{race, spawn, time};
 use signal_hook::consts::SIGINT;
 
@@ -40,6 +40,10 @@ struct Arguments {
     /// Connections served at once
     #[arg(long, value_name = "N", default_value = "1024")]
     connections: NonZero<u16>,
+
+    /// Give connections descriptors of the process, and not of the ring
+    #[arg(long)]
+    numbers: bool,
 
     /// Seconds a client may neither send nor take anything
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
@@ -78,7 +82,7 @@ async fn main() -> io::Result<()> {
         idle: arguments.idle,
         stopped,
     };
-    serve(&listener, arguments.connections.get().into(), terms).await?;
+    serve(&listener, arguments.connections.get(), arguments.numbers, terms).await?;
     println!(
         "stopped; {} of {} buffers are back, {} at the fewest",
         pool.available(),
@@ -104,35 +108,53 @@ struct Terms {
 }
 
 /// Accepts until stopped, then waits for the sessions.
-async fn serve(listener: &Fd, limit: u32, terms: Terms) -> io::Result<()> {
+async fn serve(listener: &Fd, limit: u16, numbers: bool, terms: Terms) -> io::Result<()> {
     let stopped = terms.stopped.clone();
-    let table = FdTable::new(limit)?;
     let (alive, all_ended) = channel::local::<()>(1);
-    let sessions = ops::accept_direct_multishot(listener, &table).will_spawn(move |conn| {
-        let (alive, terms) = (alive.clone(), terms.clone());
-        async move {
-            let _ = session(conn, terms).await; // a client that breaks off is no news
-            drop(alive);
-        }
-    });
-    if let OneOf2::B(accepted) = race!(stopped.pop() || sessions).await {
+    let accepted = if numbers {
+        let sessions = ops::accept_multishot(listener).will_spawn(move |conn| told(conn, &terms, &alive));
+        race!(stopped.pop() || sessions.limit(limit.into())).await
+    } else {
+        let table = FdTable::new(limit.into())?;
+        let accepts = ops::accept_direct_multishot(listener, &table);
+        race!(stopped.pop() || accepts.will_spawn(move |conn| told(conn, &terms, &alive))).await
+    };
+    if let OneOf2::B(accepted) = accepted {
         accepted.into_result()?;
     }
     let _ = all_ended.pop().await; // closed by whoever ends last
     Ok(())
 }
 
+/// A session that says when it is over, by letting go of `alive`.
+fn told<F: Connection>(
+    conn: F,
+    terms: &Terms,
+    alive: &channel::local::Sender<()>,
+) -> impl Future<Output = ()> + use<F> {
+    let (alive, terms) = (alive.clone(), terms.clone());
+    async move {
+        let _ = session(conn, terms).await; // a client that breaks off is no news
+        drop(alive);
+    }
+}
+
+/// A descriptor of either kind.
+trait Connection: AnyFd + IntoFd<Fd = Self> {}
+
+impl<F: AnyFd + IntoFd<Fd = F>> Connection for F {}
+
 /// Sends back what comes in. What has gone into the channel is sent even when the server stops meanwhile.
-async fn session(conn: FixedFd, terms: Terms) -> io::Result<()> {
+async fn session(conn: impl Connection, terms: Terms) -> io::Result<()> {
     let Terms { pool, capacity, idle, stopped } = terms;
     let (received_tx, received) = channel::local(capacity);
-    let receiving = ops::recv_multishot(&conn, &pool).bundled().backlog(capacity).will_push(received_tx);
+    let receiving = ops::recv_multishot(conn.clone(), &pool).bundled().backlog(capacity).will_push(received_tx);
     spawn(async move { race!(stopped.pop() || receiving).await }).detach(); // closes the channel, whichever ends it
 
     // No message for too long, or none any more: the client has said all, and has had all of it back.
     while let Ok(Ok(message)) = time::timeout(idle, received.pop()).await {
         for bytes in message {
-            let Ok(sent) = time::timeout(idle, ops::send_all(&conn, bytes)).await else {
+            let Ok(sent) = time::timeout(idle, ops::send_all(conn.clone(), bytes)).await else {
                 return Ok(()); // it does not take what it asked for
             };
             sent.into_result()?;

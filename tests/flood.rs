@@ -247,7 +247,17 @@ fn peak(process: u32) -> io::Result<u64> {
 
 #[test]
 fn every_byte_comes_back_in_order_through_too_few_buffers() -> io::Result<()> {
-    let size = Size::asked();
+    flooded(&[])
+}
+
+/// The same with connections that have descriptors of the process, from one entry for all.
+#[test]
+fn and_so_it_does_when_connections_have_numbers() -> io::Result<()> {
+    flooded(&["--numbers"])
+}
+
+fn flooded(how: &[&str]) -> io::Result<()> {
+    let (_alone, size) = (support::alone(), Size::asked());
     let _watchdog = Watchdog::new(Duration::from_secs(120 + ((size.connections as u64 * size.bytes) >> 23)));
     let mut rng = Rng::from_env();
     let pattern = Pattern::new(&mut rng);
@@ -260,7 +270,8 @@ fn every_byte_comes_back_in_order_through_too_few_buffers() -> io::Result<()> {
         ("--connections", &connections),
         ("--idle", "3600"),
     ];
-    let options: Vec<&str> = options.iter().flat_map(|&(name, value)| [name, value]).collect();
+    let options = options.iter().flat_map(|&(name, value)| [name, value]);
+    let options: Vec<&str> = options.chain(how.iter().copied()).collect();
     let server = Server::start("echo_multishot", &options)?;
     let before = peak(server.id())?;
 
