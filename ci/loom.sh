@@ -45,6 +45,7 @@ told-before-pulled channel::tests::loom::a_pulled_push_knows_it_at_once
 keeps-its-first-waker channel::tests::loom::a_new_waker_misses_nothing
 cancel-keeps-the-value channel::tests::loom::a_cancelled_pop_has_the_value_or_leaves_it
 permit-dies-with-its-slot channel::tests::loom::permit::a_dropped_permit_gives_its_slot_to_the_next
+a-close-eats-the-permits-value channel::tests::loom::permit::a_permit_beside_a_close_answers_exactly
 permit-tells-nobody channel::tests::loom::permit::a_permit_reaches_who_stays
 a-batch-wakes-one channel::tests::loom::many::a_batch_wakes_two_pops
 a-batch-pulls-nobody channel::tests::loom::many::a_batch_wakes_two_pushes
@@ -52,6 +53,7 @@ close-forgets-watchers channel::tests::loom::ends::a_close_is_told
 upgrade-looks-then-counts channel::tests::loom::ends::an_upgrade_keeps_the_channel_open_or_fails
 inbox-summary-first inbox::loom_tests::no_wake_is_lost
 inbox-sleeps-without-a-look inbox::loom_tests::no_message_is_lost
+inbox-closes-in-two-steps inbox::loom_tests::a_message_is_taken_or_comes_back
 wake-forgets-to-unpark channel::tests::loom::blocking_ends_meet
 sides-push-relaxed channel::tests::loom::sides::a_pop_finds_what_a_push_has_filled
 sides-pop-relaxed channel::tests::loom::sides::a_push_finds_what_a_pop_has_emptied
@@ -64,6 +66,7 @@ the-rest-is-of-two-moments channel::tests::loom::sides::a_batch_without_a_limit_
 fold-overwrites util::biased::tests::model::the_owners_handles_dropped_beside_it
 owner-is-not-told util::biased::tests::model::the_owners_handles_dropped_beside_it
 last-without-acquire util::biased::tests::model::binding_while_another_handle_goes
+only-without-acquire util::biased::tests::model::taking_the_value_out_of_an_unbound_handle
 oneshot-parks-on-an-old-look channel::tests::loom_oneshot::a_push_wakes_a_pop
 oneshot-parks-on-an-old-look channel::tests::loom_oneshot::the_senders_end_wakes_a_pop
 oneshot-parks-on-an-old-look channel::tests::loom_oneshot::the_receivers_end_wakes_closed
@@ -71,6 +74,7 @@ oneshot-publishes-nothing channel::tests::loom_oneshot::a_value_arrives_whole
 oneshot-pushes-into-a-closed-channel channel::tests::loom_oneshot::a_push_beside_a_drop_loses_nothing
 oneshot-pushes-into-a-closed-channel channel::tests::loom_oneshot::a_push_beside_a_close_is_popped_or_comes_back
 oneshot-takes-its-waker-twice channel::tests::loom_oneshot::a_waker_has_one_owner
+oneshot-frees-at-the-first-look channel::tests::loom_oneshot::both_ends_leave_at_once
 oneshot-sits-beside-the-sender channel::tests::loom_oneshot::a_new_waker_misses_nothing
 cell-moves-before-all-have-looked channel::cell::model::the_last_holder_moves_what_all_have_looked_at
 condition-parks-on-an-old-look channel::tests::loom_broadcast::a_push_wakes_every_pop

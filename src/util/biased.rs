@@ -183,7 +183,8 @@ impl<T: Send + Sync, H: Home> Biased<T, H> {
     fn is_only(&self) -> bool {
         let inner = self.inner();
         // ORDERING: Acquire pairs with the Release of the drops that brought the count down to this, and with `bind`.
-        let shared = inner.shared.load(Ordering::Acquire);
+        let order = if planted!("only-without-acquire") { Ordering::Relaxed } else { Ordering::Acquire };
+        let shared = inner.shared.load(order);
         if shared & MERGED != 0 {
             return count(shared) == 1;
         }

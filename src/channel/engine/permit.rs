@@ -49,7 +49,13 @@ impl<T> Engine<T> {
             self.enqueue(slot);
             return Ok(None);
         }
-        if self.closed { Err(Closed) } else { Ok(self.accept(slot)) }
+        if !self.closed {
+            return Ok(self.accept(slot));
+        }
+        if planted!("a-close-eats-the-permits-value") {
+            *slot = None;
+        }
+        Err(Closed)
     }
 
     /// Takes a permit back; the slot goes to the next in line.

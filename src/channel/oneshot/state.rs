@@ -50,6 +50,9 @@ struct Shared<T> {
     value: UnsafeCell<MaybeUninit<T>>,
     receiver: UnsafeCell<MaybeUninit<Waker>>,
     sender: UnsafeCell<MaybeUninit<Waker>>,
+    /// Tells a model checker when this is not freed.
+    #[cfg(millstream_loom)]
+    _freed: crate::sync::Arc<()>,
 }
 
 /// Where a channel is, from the receiver's point of view.
@@ -122,6 +125,8 @@ pub(super) fn new<T>() -> (End<T>, End<T>) {
         value: UnsafeCell::new(MaybeUninit::uninit()),
         receiver: UnsafeCell::new(MaybeUninit::uninit()),
         sender: UnsafeCell::new(MaybeUninit::uninit()),
+        #[cfg(millstream_loom)]
+        _freed: crate::sync::Arc::new(()),
     })));
     let end = |side| End { shared, side, seated: false };
     (end(Side::Sender), end(Side::Receiver))
@@ -283,7 +288,8 @@ impl<T> End<T> {
         let other = self.side.other().out();
         // ORDERING: `Acquire` pairs with the `Release` of the other end's leaving: freeing comes after all it did.
         let alone = self.word() & other != 0
-            || self.shared().word.fetch_or(self.side.out(), Ordering::AcqRel) & other != 0;
+            || self.shared().word.fetch_or(self.side.out(), Ordering::AcqRel) & other != 0
+                && !planted!("oneshot-frees-at-the-first-look");
         if alone {
             // SAFETY: (local) made by `Box::leak`; the other end is out and this one is not used again.
             drop(unsafe { Box::from_raw(self.shared.as_ptr()) });

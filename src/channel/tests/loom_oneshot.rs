@@ -134,7 +134,8 @@ fn the_receivers_end_wakes_closed() {
     });
 }
 
-/// Both ends wait for each other, and both leave at once: memory and wakers are freed once.
+/// Both ends wait for each other, and both leave at once: memory and wakers are freed once:
+/// `oneshot-frees-at-the-first-look`.
 #[test]
 fn both_ends_leave_at_once() {
     loom::model(|| {

@@ -83,7 +83,8 @@ fn reserved_values_cross_through_a_slot() {
     reserved_values_cross(1);
 }
 
-/// A close beside a permit that is used: the value is in the channel or comes back.
+/// A close beside a permit that is used: the value is in the channel or comes back:
+/// `a-close-eats-the-permits-value`.
 #[test]
 fn a_permit_beside_a_close_answers_exactly() {
     loom::model(|| {

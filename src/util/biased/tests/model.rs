@@ -179,6 +179,7 @@ fn taking_the_value_out_while_another_handle_goes() {
     model(|a| {
         let b = a.clone();
         let thread = beside(move || finish(b));
+        turn(); // may find the handle that went
         match a.try_into_inner() {
             Ok(value) => drop(value),
             Err(a) => finish(a),
@@ -202,12 +203,14 @@ fn taking_the_value_out_beside_the_loop() {
     });
 }
 
+/// `only-without-acquire`.
 #[test]
 fn taking_the_value_out_of_an_unbound_handle() {
     model(|a| {
         HERE.with(|here| here.set(0));
         let b = a.clone();
         let thread = beside(move || finish(b));
+        thread::yield_now(); // without it, loom tries no order in which that one is first
         match a.try_into_inner() {
             Ok(value) => drop(value),
             Err(a) => finish(a),
