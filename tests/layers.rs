@@ -54,7 +54,7 @@ const LOOM_NEED_NOT_SEE: &[&str] = &[
     "src/ops/",
     "src/combinators/adapters",
     "src/channel/lock.rs", // its half that sleeps in the kernel; the half that decides has a model
-    "src/util/parking.rs", // `std::task::Wake` is about std's `Arc`
+    "src/util/parking.rs", // how many processors there are
 ];
 
 const LONGEST: usize = 800;

@@ -2,8 +2,8 @@
 //! waker for nothing, keep a timer.
 //!
 //! Knows: `Waker`. Does not know: the runtime, which fills the hooks in while it polls. On a foreign executor and on
-//! a plain thread there are none: wakes are delivered at once, the budget never ends, every waker is cloned, and timers
-//! are kept by a thread of ours.
+//! a plain thread there are none: wakes are delivered at once, the budget never ends, every waker is cloned but that of a
+//! thread that parks, and timers are kept by a thread of ours.
 
 use core::cell::Cell;
 use core::ptr;
@@ -11,6 +11,7 @@ use core::task::{Context, RawWakerVTable, Waker};
 use std::time::Instant;
 
 use super::marks;
+use super::parking;
 use super::plain::Plain;
 
 /// What a runtime does for the channels its tasks poll. One static per runtime kind, so filling it in is one store.
@@ -138,7 +139,7 @@ pub(crate) fn catch_up() {
 /// A clone of the waker, if making and dropping it runs no code of anybody's.
 #[inline]
 pub(crate) fn copy(waker: &Waker) -> Option<Waker> {
-    Plain::of(waker).map(Plain::waker).or_else(|| marks::copy(waker))
+    Plain::of(waker).map(Plain::waker).or_else(|| marks::copy(waker)).or_else(|| parking::copy(waker))
 }
 
 /// Which wakers are [`Plain`] here.
