@@ -71,8 +71,9 @@ fn run<C: Blocking<u64, Sender: Send, Receiver: Send>>(
             })
         };
         let consumers: Vec<_> = receivers.into_iter().map(consume).collect();
-        all_ready.wait();
+        // Before the others go: they may not leave this thread a processor until they are done.
         let watch = Stopwatch::start();
+        all_ready.wait();
         let tallies = consumers.into_iter().map(|consumer| consumer.join().expect("a consumer panicked"));
         let tally: Tally = tallies.sum();
         let sample = watch.stop(messages);
