@@ -148,7 +148,8 @@ impl<F: AnyFd + IntoFd<Fd = F>> Connection for F {}
 async fn session(conn: impl Connection, terms: Terms) -> io::Result<()> {
     let Terms { pool, capacity, idle, stopped } = terms;
     let (received_tx, received) = channel::local(capacity);
-    let receiving = ops::recv_multishot(conn.clone(), &pool).bundled().backlog(capacity).will_push(received_tx);
+    let receiving =
+        ops::recv_multishot(conn.clone(), &pool).bundled().backlog(capacity).will_push(received_tx);
     spawn(async move { race!(stopped.pop() || receiving).await }).detach(); // closes the channel, whichever ends it
 
     // No message for too long, or none any more: the client has said all, and has had all of it back.

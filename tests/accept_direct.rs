@@ -8,8 +8,9 @@ mod support;
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::ControlFlow;
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::pin::Pin;
@@ -203,6 +204,68 @@ fn what_it_has_accepted_is_for_the_next_however_it_ends() {
         });
         settled(&runtime);
     }
+}
+
+/// Somebody else takes the client that the oldest of them was woken for: it goes to the end of the line, and what it gets later
+/// comes later.
+#[test]
+fn the_order_is_that_of_the_kernel_and_not_of_the_accepts() {
+    let _watchdog = watchdog();
+    for dropped in [false, true] {
+        let runtime = Runtime::new().expect("a ring");
+        let (listener, address) = listen();
+        let theirs = TcpListener::from(listener.as_fd().try_clone_to_owned().expect("a descriptor"));
+        runtime.block_on(async {
+            let table = FdTable::new(16).expect("no table yet");
+            let mut accepts = ops::accept_direct_multishot(&listener, &table).backlog(3);
+            begin(&mut accepts).await;
+            let _stolen = client(address, 0);
+            drop(theirs.accept().expect("it is there")); // before this thread hears of it
+            in_kernel().await;
+            let _clients = clients(address, 1..4);
+            in_kernel().await;
+            if dropped {
+                drop(accepts);
+                accepts = ops::accept_direct_multishot(&listener, &table);
+            }
+            for number in 1..4 {
+                assert_eq!(number_of(item(&mut accepts).await).await, number, "{dropped}");
+            }
+            drop(accepts);
+            assert_available(&table, 16).await;
+        });
+        settled(&runtime);
+    }
+}
+
+/// What waits goes back to the listener, and not to those beside it that end with it.
+#[test]
+fn dropped_it_leaves_everything_in_the_order_it_came() {
+    let _watchdog = watchdog();
+    let runtime = Runtime::new().expect("a ring");
+    let (listener, address) = listen();
+    runtime.block_on(async {
+        let table = FdTable::new(32).expect("no table yet");
+        for discarded in [false, true] {
+            let mut accepts = ops::accept_direct_multishot(&listener, &table);
+            begin(&mut accepts).await;
+            let clients = clients(address, 0..5);
+            in_kernel().await;
+            assert_eq!(number_of(item(&mut accepts).await).await, 0);
+            assert!(table.available() <= 32 - 4 - 3, "four wait, and others are in flight");
+            if discarded {
+                poll_fn(|cx| accepts.poll_discard(cx)).await;
+            }
+            drop(accepts);
+            let mut again = ops::accept_direct_multishot(&listener, &table);
+            for number in 1..5 {
+                assert_eq!(number_of(item(&mut again).await).await, number, "{discarded}");
+            }
+            drop((clients, again));
+            assert_available(&table, 32).await;
+        }
+    });
+    settled(&runtime);
 }
 
 /// Given back after the end it is the next accept's, too.

@@ -7,7 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;
 
-use millstream::{Runtime, ops, spawn, time};
+use millstream::ops::{self, BufferTable, Mail, Mailbox};
+use millstream::{Runtime, spawn, time};
 use support::Watchdog;
 
 /// Runs `child` in a child process and tells whether it returned true.
@@ -81,4 +82,50 @@ fn dropping_the_parents_runtime_in_the_child_does_not_wait() {
     let mut rt = Some(rt);
     assert!(in_child(|| rt.take().unwrap().shutdown().unwrap_err().ops() == 1));
     rt.take().unwrap().shutdown().unwrap();
+}
+
+/// The child has the address, and a descriptor of the parent's ring: it could post there, and what it posts means nothing.
+#[test]
+fn a_mailbox_of_the_parent_is_closed_in_the_child() {
+    let _watchdog = Watchdog::new(Duration::from_secs(60));
+    let rt = runtime();
+    let mut mailbox = rt.block_on(async { Mailbox::new(2) }).expect("a descriptor");
+    let to = mailbox.address();
+    assert!(in_child(|| {
+        assert!(to.is_closed());
+        let sent = runtime().block_on(async { ops::message(&to, 5).await });
+        assert_eq!(sent.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
+        true
+    }));
+    assert!(!to.is_closed());
+    let sender = thread::spawn(move || runtime().block_on(async { ops::message(&to, 7).await }));
+    let received = rt.block_on(async { mailbox.receive().await }).expect("it is open");
+    assert!(matches!(received, Mail::Message(7)), "{received:?}");
+    sender.join().expect("no panic").expect("there is room");
+    assert!(mailbox.is_empty());
+    assert_eq!(rt.stats().stale_completions, 0);
+}
+
+/// A clone of the parent's table would have the parent's pages in it, and the child would write into those.
+#[test]
+fn a_shared_table_of_buffers_is_the_childs_own_memory_there() {
+    let _watchdog = Watchdog::new(Duration::from_secs(60));
+    let rt = runtime();
+    let (shared, buf) = rt.block_on(async {
+        let table = BufferTable::new(2).expect("no table yet");
+        let buf = table.register(b"of the parent".to_vec()).expect("free");
+        (table.share().expect("a descriptor"), buf)
+    });
+    let (mut shared, mut buf) = (Some(shared), Some(buf));
+    assert!(in_child(|| {
+        runtime().block_on(async {
+            let _table = shared.take().unwrap().clone_here().unwrap();
+            let buf = buf.take().unwrap();
+            assert_eq!(buf.slot(), Some(0));
+            let (n, buf) = ops::read(std::fs::File::open("Cargo.toml").unwrap(), buf).at(0).await;
+            assert_eq!((n.unwrap(), &buf[..11]), (13, &b"[workspace]"[..]));
+        });
+        true
+    }));
+    assert_eq!(&buf.take().expect("here it was not taken")[..], b"of the parent");
 }

@@ -27,6 +27,7 @@ use super::fd::{FdTable, FixedFd};
 use crate::runtime::RuntimeId;
 use crate::runtime::context;
 use crate::runtime::core::Core;
+use crate::runtime::driver::Home;
 use crate::runtime::inflight::{Post, PostKey};
 use crate::runtime::registry::{self, Remote};
 use shared::Shared;
@@ -137,7 +138,8 @@ impl Mailbox {
         context::with(|core| {
             let core =
                 core.expect("a mailbox was made outside a millstream runtime: there is no ring to post to");
-            let shared = Arc::new(Shared::new(core.id, core.inflight.duplicate_ring()?, capacity, table));
+            let ring = core.inflight.duplicate_ring()?;
+            let shared = Arc::new(Shared::new((core.id, Home::here()?), ring, capacity, table));
             let Some(key) = core.inflight.add_post(Arc::clone(&shared) as Arc<dyn Post>) else {
                 return Err(io::Error::new(
                     io::ErrorKind::QuotaExceeded,
@@ -199,7 +201,7 @@ impl Drop for Mailbox {
 }
 
 impl MailAddress {
-    /// Whether the mailbox, or its runtime, is gone.
+    /// Whether the mailbox, or its runtime, is gone. In a child after a `fork` the parent's are.
     pub fn is_closed(&self) -> bool {
         self.0.is_closed()
     }

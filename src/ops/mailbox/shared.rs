@@ -21,12 +21,15 @@ use super::Mail;
 use crate::ops::fd::{FdTable, FixedFd};
 use crate::runtime::RuntimeId;
 use crate::runtime::context;
+use crate::runtime::driver::Home;
 use crate::runtime::inflight::{Post, PostKey};
 use crate::util::contain::contain;
 
 /// A mailbox, for both of its ends.
 pub(crate) struct Shared {
     home: RuntimeId,
+    /// In a child after a fork, the cells are a copy that nobody receives from, and the ring is the parent's.
+    made: Home,
     capacity: usize,
     /// Where files go.
     pub(super) table: Option<FdTable>,
@@ -51,6 +54,8 @@ struct State {
 struct Cell {
     ticket: u64,
     content: Option<Content>,
+    /// Its completion is here, and counts once.
+    arrived: bool,
 }
 
 /// What is in a cell.
@@ -96,7 +101,12 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    pub(super) fn new(home: RuntimeId, ring: OwnedFd, capacity: usize, table: Option<FdTable>) -> Self {
+    pub(super) fn new(
+        (home, made): (RuntimeId, Home),
+        ring: OwnedFd,
+        capacity: usize,
+        table: Option<FdTable>,
+    ) -> Self {
         let mut cells = Vec::new();
         cells.resize_with(capacity, Cell::default);
         let state = State {
@@ -108,7 +118,7 @@ impl Shared {
             receiver: None,
             senders: Vec::new(),
         };
-        Self { home, capacity, table, key: OnceLock::new(), state: Mutex::new(state) }
+        Self { home, made, capacity, table, key: OnceLock::new(), state: Mutex::new(state) }
     }
 
     pub(super) fn set_key(&self, key: PostKey) {
@@ -125,7 +135,7 @@ impl Shared {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.state().ring.is_none()
+        !self.made.same_process() || self.state().ring.is_none()
     }
 
     /// Whether its runtime runs here: then nothing need be posted.
@@ -137,7 +147,8 @@ impl Shared {
     pub(super) fn poll_credit(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Option<Credit>> {
         let mut waker = Some(cx.waker().clone()); // cloned and dropped outside of the lock (I7)
         let mut state = self.state();
-        let Some(ring) = state.ring.clone() else {
+        let ring = if self.made.same_process() { state.ring.clone() } else { None };
+        let Some(ring) = ring else {
             drop(state);
             return Poll::Ready(None);
         };
@@ -150,7 +161,7 @@ impl Shared {
         };
         state.tickets += 1;
         let ticket = state.tickets;
-        state.cells[usize::from(cell)] = Cell { ticket, content: None };
+        state.cells[usize::from(cell)] = Cell { ticket, content: None, arrived: false };
         drop(state);
         Poll::Ready(Some(Credit { shared: Arc::clone(self), cell, ticket, ring, spent: false }))
     }
@@ -213,8 +224,8 @@ impl Shared {
 impl Post for Shared {
     fn posted(&self, cell: u16) {
         let mut state = self.state();
-        let filled = state.cells.get(usize::from(cell)).is_some_and(|cell| cell.content.is_some());
-        if state.ring.is_none() || !filled {
+        let new = |cell: &mut Cell| cell.content.is_some() && !mem::replace(&mut cell.arrived, true);
+        if state.ring.is_none() || !state.cells.get_mut(usize::from(cell)).is_some_and(new) {
             return; // whoever sent it takes it out again
         }
         state.arrived.push_back(cell);
@@ -278,5 +289,52 @@ impl Drop for Credit {
 fn wake(wakers: impl IntoIterator<Item = Waker>) {
     for waker in wakers {
         contain(|| waker.wake()); // one that panics must not keep the others asleep (I7)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    fn filled(shared: &Arc<Shared>, number: u64) -> Credit {
+        let polled = shared.poll_credit(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(Some(credit)) = polled else { panic!("a cell is free") };
+        credit.fill(Content::Number(number));
+        credit
+    }
+
+    fn received(shared: &Shared) -> Option<u64> {
+        match shared.poll_receive(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Some(Mail::Message(number))) => Some(number),
+            Poll::Ready(other) => panic!("{other:?}"),
+            Poll::Pending => None,
+        }
+    }
+
+    /// Whoever else has the ring can post what it likes: nothing arrives that was not sent, and nothing twice.
+    #[test]
+    fn a_completion_counts_once_and_only_for_what_was_sent() {
+        let ring = File::open("/dev/null").expect("it is there").into();
+        let made = Home::here().expect("memory for the handler");
+        let shared = Arc::new(Shared::new((RuntimeId::from_u64(1), made), ring, 2, None));
+        for cell in 0..4 {
+            shared.posted(cell);
+        }
+        assert_eq!((shared.arrived(), received(&shared)), (0, None));
+        for round in 0..4 {
+            let (one, two) = (filled(&shared, round), filled(&shared, round + 100));
+            for credit in [&one, &two, &one, &one, &two] {
+                shared.posted(credit.cell);
+            }
+            assert_eq!(shared.arrived(), 2);
+            assert_eq!((received(&shared), received(&shared)), (Some(round), Some(round + 100)));
+            shared.posted(one.cell);
+            one.sent();
+            two.sent();
+            assert_eq!(received(&shared), None);
+        }
+        assert_eq!(shared.state().free.len(), 2);
     }
 }

@@ -29,6 +29,7 @@ use libc::c_void;
 use fault::{Fault, FaultKernel, FaultPlan};
 
 pub use error::{BuildError, BuildErrorKind, BuildStep};
+pub(crate) use fork::Home;
 pub(crate) use queue::Known;
 pub(crate) use ring::{Ring, RingConfig};
 pub use sqe::Sqe;

@@ -13,6 +13,7 @@ use crate::ops::features::Feature;
 use crate::runtime::RuntimeId;
 use crate::runtime::context;
 use crate::runtime::core::Core;
+use crate::runtime::driver::Home;
 
 /// The most slots a table has: the kernel's limit.
 const MAX_SLOTS: u32 = 1 << 14;
@@ -73,6 +74,8 @@ pub struct SharedBuffers {
     table: Arc<Table>,
     /// The ring whose table it is, which may end meanwhile.
     ring: OwnedFd,
+    /// In a child after a fork, the ring has the parent's memory, and the regions are copies of it.
+    made: Home,
 }
 
 impl BufferTable {
@@ -189,7 +192,7 @@ impl BufferTable {
                 "a table of registered buffers is shared on the thread of its runtime",
             )),
         })?;
-        Ok(SharedBuffers { table: Arc::clone(&self.0), ring })
+        Ok(SharedBuffers { table: Arc::clone(&self.0), ring, made: Home::here()? })
     }
 
     /// How many slots it has.
@@ -272,10 +275,10 @@ impl SharedBuffers {
     ///
     /// Outside a runtime.
     pub fn clone_here(self) -> io::Result<BufferTable> {
-        let Self { table: source, ring } = self;
+        let Self { table: source, ring, made } = self;
         with_core(|core| {
             let (slots, state) = (source.slots, source.state());
-            let cloned = match Feature::CloneBuffers.is_hidden() {
+            let cloned = match Feature::CloneBuffers.is_hidden() || !made.same_process() {
                 true => Err(io::Error::from_raw_os_error(libc::EINVAL)),
                 false => core.inflight.clone_buffer_slots(ring.as_raw_fd()),
             };
