@@ -82,6 +82,12 @@ impl Feature {
     }
 }
 
+/// Whether sends can take buffers from a ring, and several at once. The kernel says so when the ring is built.
+pub(crate) fn sends_bundles() -> bool {
+    !Feature::SendBundle.is_hidden()
+        && context::with(|core| core.is_some_and(|core| core.inflight.sends_bundles()))
+}
+
 /// An entry that no kernel knows.
 #[cold]
 fn refused() -> Sqe {

@@ -38,6 +38,7 @@ mod recv_msg;
 mod request;
 mod send;
 mod send_msg;
+mod send_queued;
 mod send_zc;
 mod socket;
 mod statx;
@@ -53,9 +54,9 @@ pub use address::Address;
 pub use all::{send_all, send_all_zc, write_all};
 pub use bind::{bind, listen};
 pub use buf::{
-    Buf, BufExt, BufMut, BufPool, BufPoolBuilder, BufferTable, Bundle, FixedBuf, FixedPool, FixedPoolBuf,
-    IntoResult, Memory, PoolBuf, RegisterError, RegisterErrorKind, Relay, SharedBuffers, Slice, Take,
-    TakeFixed, Visible,
+    Buf, BufExt, BufMut, BufPool, BufPoolBuilder, BufQueue, BufferTable, Bundle, FixedBuf, FixedPool,
+    FixedPoolBuf, IntoResult, Memory, PoolBuf, QueueBuf, QueueBundle, QueueError, RegisterError,
+    RegisterErrorKind, Relay, SharedBuffers, Slice, Take, TakeFixed, ToFill, ToSend, Visible,
 };
 pub use cancel::cancel;
 pub use chain::{Chain, ChainTooLong, EntryFlags, Link, RingOperation};
@@ -87,6 +88,7 @@ pub use recv_msg::{Received, recv_from, recvmsg};
 pub use request::{More, Prepared, Request};
 pub use send::send;
 pub use send_msg::{send_to, sendmsg};
+pub use send_queued::{Sent, send_queued};
 pub use send_zc::{send_to_zc, send_zc, sendmsg_zc};
 pub use socket::{shutdown, socket};
 pub use statx::{FileKind, Metadata, statx, statx_at, statx_fd};
@@ -101,6 +103,7 @@ pub mod requests {
     pub use super::accept::Accept;
     pub use super::all::{All, SendAll, SendAllZc, WriteAll};
     pub use super::bind::{Bind, Listen};
+    pub use super::buf::Use;
     pub use super::cancel::Cancel;
     pub use super::close::Close;
     pub use super::connect::Connect;
@@ -118,12 +121,13 @@ pub mod requests {
     pub use super::nop::Nop;
     pub use super::open::Open;
     pub use super::poll_add::PollAdd;
-    pub use super::pooled::{Ask, AskRead, AskRecv, Filled, Pooled, ReadPooled, RecvPooled};
+    pub use super::pooled::{Ask, AskRead, AskRecv, Filled, Pooled, Provides, ReadPooled, RecvPooled};
     pub use super::read::Read;
     pub use super::recv::Recv;
     pub use super::recv_msg::{Many, One, Parts, RecvMsg};
     pub use super::send::Send;
     pub use super::send_msg::SendMsg;
+    pub use super::send_queued::SendQueued;
     pub use super::send_zc::{SendMsgZc, SendToZc, SendZc};
     pub use super::socket::{Shutdown, Socket};
     pub use super::statx::Statx;

@@ -23,7 +23,10 @@ use std::task::{Context, Poll, ready};
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{opcode, types};
 
-use super::buf::{BufPool, Bundle, Claim, Hungry, Pool, PoolBuf};
+use super::buf::queue::Receiving;
+use super::buf::{
+    BufMut, BufPool, BufQueue, Bundle, Claim, Hungry, Lender, Pool, PoolBuf, QueueBuf, QueueBundle, ToFill,
+};
 use super::chain::{Chain, EntryFlags, Link, RingOperation};
 use super::fd::salvage::{Place, Take};
 use super::fd::{AnyFd, Fd, IntoFd};
@@ -42,28 +45,61 @@ const MULTISHOT: u16 = 1 << 1;
 /// `IORING_RECVSEND_BUNDLE`: as many buffers as it takes.
 pub(super) const BUNDLE: u16 = 1 << 4;
 
-/// What a completion's buffers become: a [`PoolBuf`] or a [`Bundle`]. Sealed.
+/// Where the kernel takes buffers from by itself: a [`BufPool`], or a [`BufQueue`] of buffers to fill. Sealed.
+pub trait Provides {
+    /// What one of its buffers is when the kernel has filled it.
+    type Filled: Filled;
+
+    #[doc(hidden)]
+    fn lender(&self) -> &Arc<<Self::Filled as Filling>::Lender>;
+}
+
+impl Provides for BufPool {
+    type Filled = PoolBuf;
+
+    fn lender(&self) -> &Arc<Pool> {
+        self.pool()
+    }
+}
+
+impl<B: BufMut> Provides for BufQueue<B, ToFill> {
+    type Filled = QueueBuf<B>;
+
+    fn lender(&self) -> &Arc<Receiving<B>> {
+        self.receiving()
+    }
+}
+
+/// What a completion's buffers become: a [`PoolBuf`] or a [`Bundle`], a [`QueueBuf`] or a [`QueueBundle`]. Sealed.
 pub trait Filled: Filling {}
 
 impl<T: Filling> Filled for T {}
 
 /// What an op asks of it.
 pub trait Filling: Default + Unpin + fmt::Debug + 'static {
+    /// Whose buffers they are.
+    type Lender: Lender;
+    /// As many of them as one completion fills.
+    type Bundle: Filled + Filling<Lender = Self::Lender>;
+
     const BUNDLED: bool;
 
-    fn claim(pool: &Arc<Pool>, result: &io::Result<u32>, flags: u32) -> Claim<Self>;
+    fn claim(lender: &Arc<Self::Lender>, result: &io::Result<u32>, flags: u32) -> Claim<Self>;
 
     fn salvaged(bytes: Box<[u8]>) -> Self;
 
-    /// The bytes in one piece, and their buffers back to the pool after that.
+    /// The bytes in one piece, and their buffers back to their lender after that.
     fn with_bytes(self, keep: impl FnOnce(&[u8]));
 }
 
 impl Filling for PoolBuf {
+    type Lender = Pool;
+    type Bundle = Bundle;
+
     const BUNDLED: bool = false;
 
     fn claim(pool: &Arc<Pool>, result: &io::Result<u32>, flags: u32) -> Claim<Self> {
-        pool.claim(result, flags)
+        pool.claim_one(result, flags)
     }
 
     fn salvaged(bytes: Box<[u8]>) -> Self {
@@ -76,6 +112,9 @@ impl Filling for PoolBuf {
 }
 
 impl Filling for Bundle {
+    type Lender = Pool;
+    type Bundle = Self;
+
     const BUNDLED: bool = true;
 
     fn claim(pool: &Arc<Pool>, result: &io::Result<u32>, flags: u32) -> Claim<Self> {
@@ -88,6 +127,46 @@ impl Filling for Bundle {
 
     fn with_bytes(self, keep: impl FnOnce(&[u8])) {
         keep(&self.into_vec());
+    }
+}
+
+impl<B: BufMut> Filling for QueueBuf<B> {
+    type Lender = Receiving<B>;
+    type Bundle = QueueBundle<B>;
+
+    const BUNDLED: bool = false;
+
+    fn claim(queue: &Arc<Receiving<B>>, result: &io::Result<u32>, flags: u32) -> Claim<Self> {
+        queue.claim_one(result, flags)
+    }
+
+    fn salvaged(bytes: Box<[u8]>) -> Self {
+        Self::salvaged(bytes)
+    }
+
+    fn with_bytes(self, keep: impl FnOnce(&[u8])) {
+        keep(&self);
+    }
+}
+
+impl<B: BufMut> Filling for QueueBundle<B> {
+    type Lender = Receiving<B>;
+    type Bundle = Self;
+
+    const BUNDLED: bool = true;
+
+    fn claim(queue: &Arc<Receiving<B>>, result: &io::Result<u32>, flags: u32) -> Claim<Self> {
+        queue.claim_bundle(result, flags)
+    }
+
+    fn salvaged(bytes: Box<[u8]>) -> Self {
+        Self::salvaged(bytes)
+    }
+
+    fn with_bytes(self, keep: impl FnOnce(&[u8])) {
+        let mut all = Vec::with_capacity(self.len());
+        self.for_each(|buf| all.extend_from_slice(&buf));
+        keep(&all);
     }
 }
 
@@ -106,13 +185,14 @@ pub trait Asking: Unpin + fmt::Debug + 'static {
     /// Whether what it receives is gone from the descriptor, and was next in its order.
     fn consumes(&self) -> bool;
 
-    fn entry(&self, number: types::Fd, pool: &Pool, flags: u16) -> Entry;
+    /// An entry that has the kernel fill a buffer of a group with up to `len` bytes.
+    fn entry(&self, number: types::Fd, group: u16, len: u32, flags: u16) -> Entry;
 
     /// What the kernel must have for `entry_multi`.
     const MULTISHOT: Feature;
 
     /// One that goes on completing.
-    fn entry_multi(&self, number: types::Fd, pool: &Pool, flags: u16) -> Entry;
+    fn entry_multi(&self, number: types::Fd, group: u16, flags: u16) -> Entry;
 }
 
 /// A receive.
@@ -127,16 +207,16 @@ impl Asking for AskRecv {
         true
     }
 
-    fn entry(&self, number: types::Fd, pool: &Pool, flags: u16) -> Entry {
-        let len = if flags & BUNDLE != 0 { 0 } else { pool.size() }; // of a bundle the limit for all of it: none
-        opcode::Recv::new(number, ptr::null_mut(), len).buf_group(pool.group()).ioprio(flags).build()
+    fn entry(&self, number: types::Fd, group: u16, len: u32, flags: u16) -> Entry {
+        let len = if flags & BUNDLE != 0 { 0 } else { len }; // of a bundle the limit for all of it: none
+        opcode::Recv::new(number, ptr::null_mut(), len).buf_group(group).ioprio(flags).build()
     }
 
     const MULTISHOT: Feature = Feature::RecvMultishot;
 
-    fn entry_multi(&self, number: types::Fd, pool: &Pool, flags: u16) -> Entry {
+    fn entry_multi(&self, number: types::Fd, group: u16, flags: u16) -> Entry {
         let flags = flags | MULTISHOT;
-        opcode::Recv::new(number, ptr::null_mut(), 0).buf_group(pool.group()).ioprio(flags).build()
+        opcode::Recv::new(number, ptr::null_mut(), 0).buf_group(group).ioprio(flags).build()
     }
 }
 
@@ -161,15 +241,15 @@ impl Asking for AskRead {
         self.offset == CURRENT
     }
 
-    fn entry(&self, number: types::Fd, pool: &Pool, _flags: u16) -> Entry {
-        let entry = opcode::Read::new(number, ptr::null_mut(), pool.size());
-        entry.offset(self.offset).buf_group(pool.group()).build()
+    fn entry(&self, number: types::Fd, group: u16, len: u32, _flags: u16) -> Entry {
+        let entry = opcode::Read::new(number, ptr::null_mut(), len);
+        entry.offset(self.offset).buf_group(group).build()
     }
 
     const MULTISHOT: Feature = Feature::ReadMultishot;
 
-    fn entry_multi(&self, number: types::Fd, pool: &Pool, _flags: u16) -> Entry {
-        opcode::ReadMulti::new(number, 0, pool.group()).offset(self.offset).build()
+    fn entry_multi(&self, number: types::Fd, group: u16, _flags: u16) -> Entry {
+        opcode::ReadMulti::new(number, 0, group).offset(self.offset).build()
     }
 }
 
@@ -178,7 +258,7 @@ impl Asking for AskRead {
 struct Fill<A: Ask, F: AnyFd, T: Filled> {
     ask: A,
     fd: F,
-    hungry: Hungry,
+    hungry: Hungry<T::Lender>,
     /// `POLL_FIRST`, `BUNDLE`.
     flags: u16,
     /// It was refused a buffer before it had waited for bytes.
@@ -202,8 +282,8 @@ enum Outcome<A: Ask, F: AnyFd, T: Filled> {
     Refused(Fill<A, F, T>, io::Error),
 }
 
-// SAFETY: (I1) the entry points to nothing: it names the pool's group, whose buffers the pool owns, and the request holds
-// the pool; the descriptor is held.
+// SAFETY: (I1) the entry points to nothing: it names the lender's group, whose buffers the lender owns, and the request holds
+// the lender; the descriptor is held.
 unsafe impl<A: Ask, F: AnyFd, T: Filled> Request for Fill<A, F, T> {
     type Output = Outcome<A, F, T>;
 
@@ -212,7 +292,7 @@ unsafe impl<A: Ask, F: AnyFd, T: Filled> Request for Fill<A, F, T> {
 
     #[inline]
     fn prepare(&mut self, cx: &mut Context<'_>) -> Poll<Prepared> {
-        if self.fd.is_elsewhere() || self.pool().is_elsewhere() {
+        if self.fd.is_elsewhere() || self.lender().is_elsewhere() {
             return Poll::Ready(Prepared::AnswerShort(-libc::EBADF));
         }
         self.tenant = self.fd.tenant();
@@ -226,7 +306,8 @@ unsafe impl<A: Ask, F: AnyFd, T: Filled> Request for Fill<A, F, T> {
         if T::BUNDLED && !self.doubted && Feature::RecvBundle.may_be_there() {
             self.flags |= BUNDLE;
         }
-        let entry = self.ask.entry(self.fd.number(), self.pool(), self.flags);
+        let (group, most) = (self.lender().group(), self.lender().most());
+        let entry = self.ask.entry(self.fd.number(), group, most, self.flags);
         let entry = self.fd.address(entry).flags(Flags::BUFFER_SELECT);
         if self.flags & BUNDLE != 0 { Feature::RecvBundle.entry(entry) } else { entry }
     }
@@ -238,7 +319,7 @@ unsafe impl<A: Ask, F: AnyFd, T: Filled> Request for Fill<A, F, T> {
     }
 
     fn last(&mut self, result: io::Result<u32>, flags: u32) {
-        self.got = T::claim(self.hungry.pool(), &result, flags);
+        self.got = T::claim(self.lender(), &result, flags);
     }
 
     fn finish(mut self, result: io::Result<u32>, _flags: u32) -> Self::Output {
@@ -257,7 +338,7 @@ unsafe impl<A: Ask, F: AnyFd, T: Filled> Request for Fill<A, F, T> {
             }
             Err(error) => match error.raw_os_error() {
                 Some(libc::ENOBUFS) => return Outcome::Starved(self),
-                Some(libc::EBADF) if self.pool().is_elsewhere() => Err(Pool::elsewhere()),
+                Some(libc::EBADF) if self.lender().is_elsewhere() => Err(T::Lender::elsewhere()),
                 _ => self.fd.explain(Err(error)),
             },
         };
@@ -277,13 +358,13 @@ unsafe impl<A: Ask, F: AnyFd, T: Filled> Request for Fill<A, F, T> {
 }
 
 impl<A: Ask, F: AnyFd, T: Filled> Fill<A, F, T> {
-    fn pool(&self) -> &Pool {
-        self.hungry.pool()
+    fn lender(&self) -> &Arc<T::Lender> {
+        self.hungry.lender()
     }
 
     #[cold]
     fn prepare_received(&mut self, cx: &mut Context<'_>) -> Poll<Prepared> {
-        let asked = self.pool().size() as usize;
+        let asked = self.lender().most() as usize;
         let Some((place, bytes)) = ready!(poll_received(&self.fd, cx, Take::Consume, asked)) else {
             return Poll::Ready(Prepared::Submit);
         };
@@ -308,7 +389,7 @@ pub struct Pooled<A: Ask, F: AnyFd, T: Filled> {
 pub type RecvPooled<F = Fd, T = PoolBuf> = Pooled<AskRecv, F, T>;
 
 /// The future of [`read_pooled`].
-pub type ReadPooled<F = Fd> = Pooled<AskRead, F, PoolBuf>;
+pub type ReadPooled<F = Fd, T = PoolBuf> = Pooled<AskRead, F, T>;
 
 enum Stage<A: Ask, F: AnyFd, T: Filled> {
     /// Idle and Asked.
@@ -318,11 +399,11 @@ enum Stage<A: Ask, F: AnyFd, T: Filled> {
 }
 
 impl<A: Ask, F: AnyFd, T: Filled> Pooled<A, F, T> {
-    fn new(ask: A, fd: F, hungry: Hungry) -> Self {
+    fn new(ask: A, fd: F, lender: &Arc<T::Lender>) -> Self {
         let fill = Fill {
             ask,
             fd,
-            hungry,
+            hungry: Hungry::new(lender),
             flags: 0,
             polled: false,
             doubted: false,
@@ -502,11 +583,11 @@ impl<A: Ask, F: AnyFd, T: Filled> fmt::Debug for Pooled<A, F, T> {
 /// # Examples
 ///
 /// See [`BufPool`] and [`PoolBuf`].
-pub fn recv_pooled<F: IntoFd>(fd: F, pool: &BufPool) -> RecvPooled<F::Fd> {
-    Pooled::new(AskRecv, fd.into_fd(), Hungry::new(pool))
+pub fn recv_pooled<F: IntoFd, P: Provides>(fd: F, pool: &P) -> RecvPooled<F::Fd, P::Filled> {
+    Pooled::new(AskRecv, fd.into_fd(), pool.lender())
 }
 
-impl<F: AnyFd> RecvPooled<F> {
+impl<F: AnyFd, T: Filled> RecvPooled<F, T> {
     /// Takes as many buffers at once as the bytes that are there fill: see [`Bundle`].
     ///
     /// For streams. Needs Linux 6.10; before, a bundle has one buffer.
@@ -541,10 +622,10 @@ impl<F: AnyFd> RecvPooled<F> {
     /// # })
     /// # }
     /// ```
-    pub fn bundled(self) -> RecvPooled<F, Bundle> {
+    pub fn bundled(self) -> RecvPooled<F, T::Bundle> {
         let Self { stage: Stage::Op(op), entry_flags, .. } = self else { too_late() };
         let Fill { ask, fd, hungry, .. } = op.into_request();
-        let mut bundled = Pooled::new(ask, fd, hungry);
+        let mut bundled = Pooled::new(ask, fd, hungry.lender());
         Pin::new(&mut bundled).add_flags(entry_flags);
         bundled
     }
@@ -588,11 +669,11 @@ fn too_late() -> ! {
 /// # })
 /// # }
 /// ```
-pub fn read_pooled<F: IntoFd>(fd: F, pool: &BufPool) -> ReadPooled<F::Fd> {
-    Pooled::new(AskRead::current(), fd.into_fd(), Hungry::new(pool))
+pub fn read_pooled<F: IntoFd, P: Provides>(fd: F, pool: &P) -> ReadPooled<F::Fd, P::Filled> {
+    Pooled::new(AskRead::current(), fd.into_fd(), pool.lender())
 }
 
-impl<F: AnyFd> ReadPooled<F> {
+impl<F: AnyFd, T: Filled> ReadPooled<F, T> {
     /// Reads at `offset` in the file, and leaves its position alone; see [`Op::at`](super::read()).
     ///
     /// # Panics

@@ -17,6 +17,7 @@
 mod fixed;
 mod impls;
 pub(crate) mod pool;
+pub(crate) mod queue;
 mod relay;
 mod slice;
 mod vectored;
@@ -28,7 +29,8 @@ pub use fixed::{
     TakeFixed,
 };
 pub use pool::{BufPool, BufPoolBuilder, Bundle, PoolBuf};
-pub(crate) use pool::{Claim, Hungry, Pool};
+pub(crate) use pool::{Claim, Hungry, Lender, Pool};
+pub use queue::{BufQueue, QueueBuf, QueueBundle, QueueError, ToFill, ToSend, Use};
 pub use relay::{Relay, Take};
 pub use slice::{BufExt, Slice};
 pub(crate) use vectored::{IoVecs, asked, scatter, scatter_written};

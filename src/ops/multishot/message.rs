@@ -25,7 +25,7 @@ use super::Multishot;
 use super::pooled::From;
 use super::source::{Came, Shot, Source, Then};
 use crate::ops::address::Address;
-use crate::ops::buf::{BufPool, Claim, Hungry, Pool, PoolBuf};
+use crate::ops::buf::{BufPool, Claim, Hungry, Lender, Pool, PoolBuf};
 use crate::ops::control::Control;
 use crate::ops::fd::salvage::{Envelope, Place, Take};
 use crate::ops::fd::{AnyFd, Fd, IntoFd};
@@ -64,7 +64,7 @@ unsafe impl<F: AnyFd + Sync> Sync for RecvmsgMultishot<F> where F::Tenant: Sync 
 
 impl<F: AnyFd> RecvmsgMultishot<F> {
     fn pool(&self) -> &Pool {
-        self.hungry.pool()
+        self.hungry.lender()
     }
 
     /// How many bytes of a buffer stand before those of the message.
@@ -175,7 +175,7 @@ unsafe impl<F: AnyFd> Source for RecvmsgMultishot<F> {
     }
 
     fn came(&mut self, result: io::Result<u32>, flags: u32) -> Came<Self::Item> {
-        let claim = self.hungry.pool().claim(&result, flags);
+        let claim = self.hungry.lender().claim_one(&result, flags);
         let item = match (result, claim) {
             (Ok(_), Claim::Got(buf)) => {
                 self.hungry.fed();
@@ -279,7 +279,7 @@ unsafe impl<F: AnyFd> Source for RecvmsgMultishot<F> {
 pub fn recvmsg_multishot<F: IntoFd>(fd: F, pool: &BufPool) -> Multishot<RecvmsgMultishot<F::Fd>> {
     Multishot::new(RecvmsgMultishot {
         from: From::new(fd.into_fd()),
-        hungry: Hungry::new(pool),
+        hungry: Hungry::new(pool.pool()),
         starved: false,
         header: Header::new(),
         address: Address::unnamed(),

@@ -12,11 +12,11 @@ use io_uring::squeue::Flags;
 
 use super::Multishot;
 use super::source::{Came, Shot, Source, Then};
-use crate::ops::buf::{BufPool, Bundle, Claim, Hungry, Pool, PoolBuf};
+use crate::ops::buf::{Claim, Hungry, Lender, PoolBuf};
 use crate::ops::fd::salvage::{Envelope, Place, Take};
 use crate::ops::fd::{AnyFd, Fd, IntoFd};
 use crate::ops::features::{self, Feature};
-use crate::ops::pooled::{Ask, AskRead, AskRecv, BUNDLE, Filled};
+use crate::ops::pooled::{Ask, AskRead, AskRecv, BUNDLE, Filled, Provides};
 use crate::ops::received::poll_received;
 use crate::runtime::driver::Sqe;
 
@@ -25,7 +25,7 @@ use crate::runtime::driver::Sqe;
 pub struct FillMultishot<A: Ask, F: AnyFd, T: Filled> {
     ask: A,
     from: From<F>,
-    hungry: Hungry,
+    hungry: Hungry<T::Lender>,
     /// The entry that is out, or was, has asked for this: `BUNDLE`.
     flags: u16,
     /// A buffer was refused: the next entry waits for its turn.
@@ -42,7 +42,7 @@ pub struct FillMultishot<A: Ask, F: AnyFd, T: Filled> {
 pub type RecvMultishot<F = Fd, T = PoolBuf> = FillMultishot<AskRecv, F, T>;
 
 /// The source of [`read_multishot`].
-pub type ReadMultishot<F = Fd> = FillMultishot<AskRead, F, PoolBuf>;
+pub type ReadMultishot<F = Fd, T = PoolBuf> = FillMultishot<AskRead, F, T>;
 
 /// A descriptor, and the file that was there when the op began.
 #[derive(Clone, Debug)]
@@ -91,11 +91,11 @@ impl<F: AnyFd> From<F> {
 }
 
 impl<A: Ask, F: AnyFd, T: Filled> Multishot<FillMultishot<A, F, T>> {
-    fn filling(ask: A, fd: F, hungry: Hungry) -> Self {
+    fn filling(ask: A, fd: F, lender: &Arc<T::Lender>) -> Self {
         Self::new(FillMultishot {
             ask,
             from: From::new(fd),
-            hungry,
+            hungry: Hungry::new(lender),
             flags: 0,
             starved: false,
             doubted: false,
@@ -106,13 +106,13 @@ impl<A: Ask, F: AnyFd, T: Filled> Multishot<FillMultishot<A, F, T>> {
 }
 
 impl<A: Ask, F: AnyFd, T: Filled> FillMultishot<A, F, T> {
-    fn pool(&self) -> &Arc<Pool> {
-        self.hungry.pool()
+    fn lender(&self) -> &Arc<T::Lender> {
+        self.hungry.lender()
     }
 }
 
-// SAFETY: (I1) the entry points to nothing: it names the pool's group, whose buffers the pool owns, and the source holds the
-// pool; the descriptor is held.
+// SAFETY: (I1) the entry points to nothing: it names the lender's group, whose buffers the lender owns, and the source holds
+// the lender; the descriptor is held.
 unsafe impl<A: Ask, F: AnyFd, T: Filled> Source for FillMultishot<A, F, T> {
     type Item = T;
     type Home = From<F>;
@@ -123,7 +123,7 @@ unsafe impl<A: Ask, F: AnyFd, T: Filled> Source for FillMultishot<A, F, T> {
         self.spent = None;
         let fd = &self.from.fd;
         if fd.left_behind().concerns_reads() {
-            let asked = self.pool().size() as usize;
+            let asked = self.lender().most() as usize;
             if let Some((place, bytes)) = ready!(poll_received(fd, cx, Take::Consume, asked)) {
                 return Poll::Ready(Some((place, T::salvaged(bytes))));
             }
@@ -139,18 +139,18 @@ unsafe impl<A: Ask, F: AnyFd, T: Filled> Source for FillMultishot<A, F, T> {
         let bundled = T::BUNDLED && !self.doubted && Feature::RecvBundle.may_be_there();
         self.flags = if bundled { BUNDLE } else { 0 };
         let number = self.from.number();
-        let (fd, pool) = (&self.from.fd, self.hungry.pool());
-        let number = if pool.is_elsewhere() { io_uring::types::Fd(-1) } else { number };
+        let (fd, lender) = (&self.from.fd, self.hungry.lender());
+        let number = if lender.is_elsewhere() { io_uring::types::Fd(-1) } else { number };
         let entry = match shot {
-            Shot::Multi if !self.is_file => self.ask.entry_multi(number, pool, self.flags),
-            _ => self.ask.entry(number, pool, self.flags),
+            Shot::Multi if !self.is_file => self.ask.entry_multi(number, lender.group(), self.flags),
+            _ => self.ask.entry(number, lender.group(), lender.most(), self.flags),
         };
         let entry = fd.address(entry).flags(Flags::BUFFER_SELECT);
         if bundled { Feature::RecvBundle.entry(entry) } else { entry }
     }
 
     fn came(&mut self, result: io::Result<u32>, flags: u32) -> Came<T> {
-        let claim = T::claim(self.hungry.pool(), &result, flags);
+        let claim = T::claim(self.lender(), &result, flags);
         match (result, claim) {
             (Ok(1..), Claim::Got(filled)) => {
                 self.fed();
@@ -224,8 +224,8 @@ impl<A: Ask, F: AnyFd, T: Filled> FillMultishot<A, F, T> {
             return Came::Nothing;
         }
         if error.raw_os_error() == Some(libc::EBADF) {
-            if self.pool().is_elsewhere() {
-                return Came::Failed(Pool::elsewhere());
+            if self.lender().is_elsewhere() {
+                return Came::Failed(T::Lender::elsewhere());
             }
             if let Err(error) = self.from.fd.explain::<()>(Err(io::Error::from_raw_os_error(libc::EBADF))) {
                 return Came::Failed(error);
@@ -283,11 +283,11 @@ impl<A: Ask, F: AnyFd, T: Filled> FillMultishot<A, F, T> {
 /// # })
 /// # }
 /// ```
-pub fn recv_multishot<F: IntoFd>(fd: F, pool: &BufPool) -> Multishot<RecvMultishot<F::Fd>> {
-    Multishot::filling(AskRecv, fd.into_fd(), Hungry::new(pool))
+pub fn recv_multishot<F: IntoFd, P: Provides>(fd: F, pool: &P) -> Multishot<RecvMultishot<F::Fd, P::Filled>> {
+    Multishot::filling(AskRecv, fd.into_fd(), pool.lender())
 }
 
-impl<F: AnyFd> Multishot<RecvMultishot<F>> {
+impl<F: AnyFd, T: Filled> Multishot<RecvMultishot<F, T>> {
     /// Takes as many buffers at once as the bytes that are there fill: every result is a [`Bundle`].
     ///
     /// For streams. Needs Linux 6.10; before, a bundle has one buffer.
@@ -295,10 +295,10 @@ impl<F: AnyFd> Multishot<RecvMultishot<F>> {
     /// # Panics
     ///
     /// Once it was polled.
-    pub fn bundled(mut self) -> Multishot<RecvMultishot<F, Bundle>> {
+    pub fn bundled(mut self) -> Multishot<RecvMultishot<F, T::Bundle>> {
         let backlog = self.idle().backlog;
         let source = self.source_mut();
-        let bundled = Multishot::filling(AskRecv, source.from.fd.clone(), source.hungry.another());
+        let bundled = Multishot::filling(AskRecv, source.from.fd.clone(), source.lender());
         bundled.backlog(backlog)
     }
 }
@@ -318,6 +318,6 @@ impl<F: AnyFd> Multishot<RecvMultishot<F>> {
 /// # Cancel safety
 ///
 /// As [`recv_multishot`].
-pub fn read_multishot<F: IntoFd>(fd: F, pool: &BufPool) -> Multishot<ReadMultishot<F::Fd>> {
-    Multishot::filling(AskRead::current(), fd.into_fd(), Hungry::new(pool))
+pub fn read_multishot<F: IntoFd, P: Provides>(fd: F, pool: &P) -> Multishot<ReadMultishot<F::Fd, P::Filled>> {
+    Multishot::filling(AskRead::current(), fd.into_fd(), pool.lender())
 }

@@ -304,6 +304,10 @@ impl<D: Driver> Driver for Fault<D> {
         self.driver.supports(opcode)
     }
 
+    fn sends_bundles(&self) -> bool {
+        self.driver.sends_bundles()
+    }
+
     fn dropped(&self) -> u32 {
         self.driver.dropped()
     }

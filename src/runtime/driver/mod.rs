@@ -190,6 +190,9 @@ pub(crate) trait Driver {
     /// Whether the kernel knows this opcode.
     fn supports(&self, opcode: u8) -> bool;
 
+    /// Whether sends can take provided buffers, and several at once (`IORING_FEAT_RECVSEND_BUNDLE`).
+    fn sends_bundles(&self) -> bool;
+
     /// Completions the kernel could not place and dropped. Stays 0 on every kernel with `FEAT_NODROP`.
     fn dropped(&self) -> u32;
 }
@@ -431,6 +434,10 @@ impl Driver for AnyDriver {
 
     fn supports(&self, opcode: u8) -> bool {
         either!(self, driver => driver.supports(opcode))
+    }
+
+    fn sends_bundles(&self) -> bool {
+        either!(self, driver => driver.sends_bundles())
     }
 
     fn dropped(&self) -> u32 {

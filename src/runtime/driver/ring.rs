@@ -446,6 +446,10 @@ impl<K: Kernel> Driver for Ring<K> {
         self.known_opcodes[usize::from(opcode / 64)] & (1 << (opcode % 64)) != 0
     }
 
+    fn sends_bundles(&self) -> bool {
+        self.params.features & feature::RECVSEND_BUNDLE != 0
+    }
+
     fn dropped(&self) -> u32 {
         if self.home.same_process() { self.cq.dropped() } else { 0 }
     }

@@ -30,6 +30,7 @@ pub(crate) mod feature {
     pub(crate) const SINGLE_MMAP: u32 = 1 << 0;
     pub(crate) const NODROP: u32 = 1 << 1;
     pub(crate) const EXT_ARG: u32 = 1 << 8;
+    pub(crate) const RECVSEND_BUNDLE: u32 = 1 << 14;
     pub(crate) const NO_IOWAIT: u32 = 1 << 17;
 }
 

@@ -162,6 +162,11 @@ impl Inflight {
         self.driver().supports(opcode)
     }
 
+    /// Whether sends can take provided buffers, and several at once.
+    pub(crate) fn sends_bundles(&self) -> bool {
+        self.driver().sends_bundles()
+    }
+
     /// Gives the ring a group of provided buffers: see [`AnyDriver::register_buffers`].
     ///
     /// # Safety

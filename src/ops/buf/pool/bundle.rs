@@ -5,9 +5,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::Pool;
 use super::guard::PoolBuf;
 use super::ledger::{Part, Run};
+use super::{Lender, Pool};
 
 /// Bytes that one receive has put into as many buffers of a [`BufPool`](super::BufPool) as it took.
 ///
@@ -83,10 +83,10 @@ impl Iterator for Bundle {
             return self.rest.take().map(|rest| PoolBuf::of(rest.pool, part));
         }
         // What is behind a full buffer begins at its start.
-        let buffer = rest.pool.desk().next(part.buffer);
+        let (buffer, size) = rest.pool.desk().next(part.buffer);
         rest.run.buffers -= 1;
         rest.run.len -= part.len as usize;
-        let len = rest.pool.size().min(u32::try_from(rest.run.len).unwrap_or(u32::MAX));
+        let len = size.min(u32::try_from(rest.run.len).unwrap_or(u32::MAX));
         rest.run.first = Part { buffer, start: 0, len };
         Some(PoolBuf::of(Arc::clone(&rest.pool), part))
     }

@@ -21,6 +21,7 @@
 //! > while a buffer is with the kernel and somebody waits, a turn is under way.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::task::{Context, Poll, Waker};
 
 use crate::sync::{Mutex, MutexGuard};
@@ -30,13 +31,11 @@ use crate::util::contain::contain;
 pub(crate) const MAX_BUFFERS: u32 = 1 << 15;
 
 /// The books, and the lock they are under. No user code runs while it is held (I7).
-pub(crate) struct Desk {
+pub struct Desk {
     ledger: Mutex<Ledger>,
 }
 
 struct Ledger {
-    /// How many bytes a buffer has.
-    size: u32,
     /// A buffer may be used up by several completions.
     incremental: bool,
     records: Box<[Record]>,
@@ -64,6 +63,8 @@ struct Record {
     /// The buffer behind this one in a run.
     next: u16,
     with_kernel: bool,
+    /// How many bytes the buffer has.
+    size: u32,
     /// How many bytes, from the start, are parts already.
     used: u32,
     /// How many parts of it are with the user.
@@ -121,17 +122,17 @@ pub(crate) struct Turn {
 
 impl Ledger {
     fn part(&mut self, buffer: u16, len: u32, goes_on: bool) -> Option<Part> {
-        let (size, incremental) = (self.size, self.incremental);
+        let incremental = self.incremental;
         let Some(record) = self.records.get_mut(usize::from(buffer)).filter(|record| record.with_kernel)
         else {
             self.disowned += 1;
             return None;
         };
         let start = record.used;
-        let len = len.min(size - start);
+        let len = len.min(record.size - start);
         record.used += len;
         record.parts += 1;
-        if !(incremental && goes_on && record.used < size) {
+        if !(incremental && goes_on && record.used < record.size) {
             record.with_kernel = false;
             self.available -= 1;
             self.lowest = self.lowest.min(self.available);
@@ -151,7 +152,7 @@ impl Ledger {
         if record.parts > 0 || record.with_kernel {
             return None;
         }
-        *record = Record { position, next: 0, with_kernel: true, used: 0, parts: 0 };
+        *record = Record { position, next: 0, with_kernel: true, size: record.size, used: 0, parts: 0 };
         let slot = self.slot(position);
         self.order[slot] = buffer;
         self.tail = self.tail.wrapping_add(1);
@@ -208,18 +209,29 @@ impl Ledger {
 impl Desk {
     /// The books of so many buffers, all of them with the kernel in the order of their numbers.
     pub(crate) fn new(buffers: u32, size: u32, incremental: bool) -> Self {
-        assert!((1..=MAX_BUFFERS).contains(&buffers) && size > 0);
-        let record = |position| Record { position, next: 0, with_kernel: true, used: 0, parts: 0 };
-        let mut order: Box<[u16]> = (0..buffers.next_power_of_two()).map(|_| 0).collect();
-        (0..buffers as u16).for_each(|buffer| order[usize::from(buffer)] = buffer);
+        assert!(size > 0);
+        let record = |position| Record { position, next: 0, with_kernel: true, size, used: 0, parts: 0 };
+        Self::of((0..buffers as u16).map(record).collect(), buffers, incremental)
+    }
+
+    /// The books of places for so many buffers, none of which is there: whoever has a place [puts](Self::put) one into it.
+    pub(crate) fn without_buffers(places: u32) -> Self {
+        let record = Record { position: 0, next: 0, with_kernel: false, size: 0, used: 0, parts: 1 };
+        Self::of((0..places).map(|_| record).collect(), 0, false)
+    }
+
+    /// The books of buffers of which the first `available` are with the kernel, in the order of their numbers.
+    fn of(records: Box<[Record]>, available: u32, incremental: bool) -> Self {
+        assert!((1..=MAX_BUFFERS as usize).contains(&records.len()));
+        let mut order: Box<[u16]> = (0..records.len().next_power_of_two()).map(|_| 0).collect();
+        (0..available as u16).for_each(|buffer| order[usize::from(buffer)] = buffer);
         let ledger = Ledger {
-            size,
             incremental,
-            records: (0..buffers as u16).map(record).collect(),
+            records,
             order,
-            tail: buffers as u16,
-            available: buffers,
-            lowest: buffers,
+            tail: available as u16,
+            available,
+            lowest: available,
             returned: 0,
             disowned: 0,
             line: VecDeque::new(),
@@ -245,7 +257,7 @@ impl Desk {
         // What is behind a buffer was put there later, so all but the last are full.
         let mut rest = len;
         let mut take = |ledger: &mut Ledger, buffer: u16| {
-            let left = ledger.records.get(usize::from(buffer)).map_or(0, |record| ledger.size - record.used);
+            let left = ledger.records.get(usize::from(buffer)).map_or(0, |record| record.size - record.used);
             let part = ledger.part(buffer, rest, goes_on && rest < left)?;
             rest -= part.len;
             Some((part, rest))
@@ -270,9 +282,11 @@ impl Desk {
         Some(run)
     }
 
-    /// The buffer behind this one in its run.
-    pub(crate) fn next(&self, buffer: u16) -> u16 {
-        self.lock().records[usize::from(buffer)].next
+    /// The buffer behind this one in its run, and how many bytes it has.
+    pub(crate) fn next(&self, buffer: u16) -> (u16, u32) {
+        let ledger = self.lock();
+        let next = ledger.records[usize::from(buffer)].next;
+        (next, ledger.records[usize::from(next)].size)
     }
 
     /// Whether a buffer that a failed completion names has left the ring, of which the kernel has taken `taken` so far.
@@ -286,6 +300,25 @@ impl Desk {
     /// A completion named a buffer, and the kernel has kept it.
     pub(crate) fn disown(&self) {
         self.lock().disowned += 1;
+    }
+
+    /// There is a buffer of `size` bytes in this place, which is its owner's: it is the kernel's from now on. `publish` as
+    /// for [`give_back`](Self::give_back).
+    pub(crate) fn put(&self, place: u16, size: u32, publish: impl FnMut(u16, u16)) {
+        self.lock().records[usize::from(place)].size = size;
+        self.give_back(place, 1, publish);
+    }
+
+    /// The buffers that are with the kernel, in the order in which it takes them.
+    pub(crate) fn in_order(&self) -> Vec<u16> {
+        let ledger = self.lock();
+        let mut found: Vec<_> = (0..ledger.records.len() as u16)
+            .map(|buffer| (ledger.records[usize::from(buffer)], buffer))
+            .filter(|(record, _)| record.with_kernel)
+            .map(|(record, buffer)| (record.position.wrapping_sub(ledger.tail), buffer))
+            .collect();
+        found.sort_unstable();
+        found.into_iter().map(|(_, buffer)| buffer).collect()
     }
 
     /// `buffers` of a run that begins with `first` are not needed any more. `publish` is called, under the lock, for each
@@ -357,6 +390,12 @@ impl Desk {
     pub(crate) fn figures(&self) -> Figures {
         let ledger = self.lock();
         Figures { available: ledger.available, lowest: ledger.lowest, disowned: ledger.disowned }
+    }
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk").field("figures", &self.figures()).finish_non_exhaustive()
     }
 }
 

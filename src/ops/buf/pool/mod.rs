@@ -11,9 +11,12 @@
 #![allow(unsafe_code, reason = "lends memory to the kernel for longer than one op")]
 
 mod bundle;
+pub(super) mod group;
 mod guard;
-mod ledger;
+pub(super) mod ledger;
+mod lender;
 mod memory;
+pub(super) mod ring;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -22,16 +25,14 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use io_uring::cqueue;
-
-use crate::runtime::RuntimeId;
 use crate::runtime::context;
 use crate::runtime::core::Core;
-use crate::runtime::registry::{self, Remote};
 
 pub use bundle::Bundle;
+use group::Group;
 pub use guard::PoolBuf;
 use ledger::{Desk, MAX_BUFFERS};
+pub(crate) use lender::{Claim, Lender};
 use memory::Memory;
 pub(crate) use turn::Hungry;
 
@@ -184,6 +185,10 @@ impl BufPool {
         self.0.is_incremental()
     }
 
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.0
+    }
+
     /// How often the kernel named a buffer that it had not taken. Some kernels do when an op fails; nothing is lost by it.
     pub fn disowned(&self) -> u64 {
         self.0.desk.figures().disowned
@@ -202,42 +207,25 @@ impl fmt::Debug for BufPool {
 
 /// What the handles, the ops in flight and the buffers in use share.
 pub struct Pool {
-    home: RuntimeId,
-    group: u16,
     buffers: u32,
     incremental: bool,
     desk: Desk,
-    /// Taken when the pool is dropped.
-    memory: Option<Memory>,
+    group: Group<Memory>,
 }
 
 impl Pool {
     fn new(core: &Core, buffers: u32, size: u32, incremental: bool) -> io::Result<Self> {
         let memory = Memory::new(buffers, size)?;
-        let group = core.groups.take().ok_or_else(|| {
-            io::Error::new(io::ErrorKind::QuotaExceeded, "the runtime has 65472 groups of buffers already")
+        // SAFETY: (I1) the buffers are part of the memory that the group keeps, and given out only by the ledger.
+        let group = unsafe { Group::register(core, memory, incremental) };
+        let group = group.map_err(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) if incremental => io::Error::new(
+                io::ErrorKind::Unsupported,
+                "this kernel uses up a provided buffer at once: incremental pools need Linux 6.12",
+            ),
+            _ => error,
         })?;
-        // SAFETY: (I1) a mapping of its own with that many entries; the pool keeps it until it has taken the group back or the
-        // ring is gone. Its buffers are memory of the same mapping, given out again only by the ledger.
-        let registered =
-            unsafe { core.inflight.register_buffers(memory.ring(), memory.entries(), group, incremental) };
-        registered.map_err(|error| {
-            core.groups.give_back(group);
-            match error.raw_os_error() {
-                Some(libc::EINVAL) if incremental => io::Error::new(
-                    io::ErrorKind::Unsupported,
-                    "this kernel uses up a provided buffer at once: incremental pools need Linux 6.12",
-                ),
-                _ => error,
-            }
-        })?;
-        let desk = Desk::new(buffers, size, incremental);
-        Ok(Self { home: core.id, group, buffers, incremental, desk, memory: Some(memory) })
-    }
-
-    /// What an entry names the pool by.
-    pub(crate) fn group(&self) -> u16 {
-        self.group
+        Ok(Self { buffers, incremental, desk: Desk::new(buffers, size, incremental), group })
     }
 
     pub(crate) fn size(&self) -> u32 {
@@ -248,69 +236,22 @@ impl Pool {
         self.incremental
     }
 
-    /// Whether the ring that runs here cannot use it.
-    pub(crate) fn is_elsewhere(&self) -> bool {
-        context::with(|core| core.is_none_or(|core| core.id != self.home))
-    }
-
-    /// The error of an op that was given a pool of another runtime.
-    pub(crate) fn elsewhere() -> io::Error {
-        io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "a pool of buffers can be used only on the runtime that it was made on",
-        )
-    }
-
     fn memory(&self) -> &Memory {
-        self.memory.as_ref().expect("taken only by the drop of the pool")
+        self.group.memory()
     }
 
-    fn desk(&self) -> &Desk {
-        &self.desk
-    }
-
-    /// What a completion has brought: to be asked of every one, as it comes, whatever its result.
-    pub(crate) fn claim(self: &Arc<Self>, result: &io::Result<u32>, flags: u32) -> Claim<PoolBuf> {
-        self.claim_as(result, flags, |buffer, len, goes_on| {
-            self.desk.claim(buffer, len, goes_on).map(|part| PoolBuf::of(Arc::clone(self), part))
+    /// What a completion has brought, as one buffer: see [`Lender::claim`].
+    pub(crate) fn claim_one(self: &Arc<Self>, result: &io::Result<u32>, flags: u32) -> Claim<PoolBuf> {
+        self.claim(result, flags, |desk, buffer, len, goes_on| {
+            desk.claim(buffer, len, goes_on).map(|part| PoolBuf::of(Arc::clone(self), part))
         })
     }
 
     /// The same of the completion of a bundle.
     pub(crate) fn claim_bundle(self: &Arc<Self>, result: &io::Result<u32>, flags: u32) -> Claim<Bundle> {
-        self.claim_as(result, flags, |buffer, len, goes_on| {
-            self.desk.claim_run(buffer, len, goes_on).map(|run| Bundle::of(Arc::clone(self), run))
+        self.claim(result, flags, |desk, buffer, len, goes_on| {
+            desk.claim_run(buffer, len, goes_on).map(|run| Bundle::of(Arc::clone(self), run))
         })
-    }
-
-    fn claim_as<T>(
-        &self,
-        result: &io::Result<u32>,
-        flags: u32,
-        claim: impl FnOnce(u16, u32, bool) -> Option<T>,
-    ) -> Claim<T> {
-        // The flag alone says whether there is a buffer: some kernels use one up for an error or the end of a file (B7).
-        let Some(buffer) = cqueue::buffer_select(flags) else { return Claim::Nothing };
-        let goes_on = cqueue::buffer_more(flags);
-        let len = result.as_ref().map_or(0, |len| *len);
-        if len == 0 && (goes_on || !self.has_left(buffer)) {
-            if !goes_on {
-                self.desk.disown();
-            }
-            return Claim::Nothing;
-        }
-        claim(buffer, len, goes_on).map_or(Claim::Disowned, Claim::Got)
-    }
-
-    /// Whether the kernel, which names this buffer but has put nothing in it, has taken it out of its ring. Kernels that
-    /// cannot be asked always have.
-    #[cold]
-    fn has_left(&self, buffer: u16) -> bool {
-        context::with(|core| {
-            let core = core.filter(|core| core.id == self.home)?;
-            core.inflight.buffers_taken(self.group).ok()
-        })
-        .is_none_or(|taken| self.desk.has_left(buffer, taken))
     }
 
     fn give_back(&self, first: u16, buffers: u16) {
@@ -319,47 +260,34 @@ impl Pool {
     }
 }
 
-/// What a completion has brought.
-#[derive(Debug)]
-pub enum Claim<T> {
-    /// No buffer.
-    Nothing,
-    /// What the kernel has put into one or more.
-    Got(T),
-    /// It said that it has put something into a buffer that was not its own.
-    Disowned,
-}
+impl Lender for Pool {
+    const NAME: &str = "a pool of buffers";
 
-impl<T> Claim<T> {
-    /// The error of `Disowned`.
-    pub(crate) fn disowned() -> io::Error {
-        io::Error::other("the kernel has named a buffer of the pool that it did not have")
+    fn desk(&self) -> &Desk {
+        &self.desk
     }
-}
 
-impl Drop for Pool {
-    fn drop(&mut self) {
-        let (Some(memory), home, group) = (self.memory.take(), self.home, self.group) else { return };
-        // No op that uses the group is in flight: each holds the pool.
-        let retire = move |core: &Core| {
-            // In a child after a fork it fails: there, the group is the parent's.
-            if core.inflight.unregister_buffers(group).is_ok() {
-                core.groups.give_back(group);
-            }
-            drop(memory);
-        };
-        context::with(|core| match core {
-            Some(core) if core.id == home => retire(core),
-            // Another thread, or the runtime is not running: a message. If it is gone, the group has gone with its ring.
-            _ => drop(registry::entry_of(home).post(home, Remote::Work(Box::new(retire)))),
-        });
+    fn group(&self) -> u16 {
+        self.group.number()
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        self.group.is_elsewhere()
+    }
+
+    fn most(&self) -> u32 {
+        self.size()
+    }
+
+    fn taken(&self) -> Option<u16> {
+        self.group.taken()
     }
 }
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool")
-            .field("group", &self.group)
+            .field("group", &self.group.number())
             .field("buffers", &self.buffers)
             .finish_non_exhaustive()
     }

@@ -71,7 +71,7 @@ fn a_run_follows_the_ring() {
     }
     let run = desk.claim_run(3, 25, false).expect("the kernel's");
     assert_eq!((run.buffers, run.len, run.first.len), (3, 25, 10));
-    assert_eq!((desk.next(3), desk.next(1)), (1, 0));
+    assert_eq!((desk.next(3), desk.next(1)), ((1, 10), (0, 10)));
     assert_eq!(available(&desk), 1);
     let mut back = Vec::new();
     desk.give_back(3, 3, |buffer, _| back.push(buffer));
@@ -86,13 +86,30 @@ fn a_run_may_begin_and_end_inside_of_a_buffer() {
     assert_eq!((run.first, run.buffers, run.len), (Part { buffer: 0, start: 7, len: 3 }, 3, 18));
     let run_behind = desk.claim_run(2, 10, true).expect("the kernel's");
     assert_eq!((run_behind.first, run_behind.buffers), (Part { buffer: 2, start: 5, len: 5 }, 2));
-    assert_eq!((desk.next(0), desk.next(1), desk.next(2)), (1, 2, 3));
+    assert_eq!([0, 1, 2].map(|buffer| desk.next(buffer).0), [1, 2, 3]);
     let mut back = Vec::new();
     desk.give_back(0, 1, |buffer, _| back.push(buffer)); // the first part
     desk.give_back(0, 3, |buffer, _| back.push(buffer));
     assert_eq!(back, [0, 1], "of the third there is another part");
     desk.give_back(2, 2, |buffer, _| back.push(buffer));
     assert_eq!(back, [0, 1, 2], "and the fourth is the kernel's");
+}
+
+/// Of places in which there are buffers of any size: each is as long as it is, and the order is that in which they came.
+#[test]
+fn buffers_of_any_size_come_into_places() {
+    let desk = Desk::without_buffers(3);
+    assert_eq!((available(&desk), desk.claim(0, 1, false)), (0, None));
+    let mut back = Vec::new();
+    for (place, size) in [(2, 5), (0, 7), (1, 1)] {
+        desk.put(place, size, |buffer, position| back.push((buffer, position)));
+    }
+    assert_eq!((back, available(&desk), desk.in_order()), (vec![(2, 0), (0, 1), (1, 2)], 3, vec![2, 0, 1]));
+    let run = desk.claim_run(2, 100, false).expect("the kernel's");
+    assert_eq!((run.first.len, run.len, run.buffers), (5, 13, 3));
+    assert_eq!((desk.next(2), desk.next(0), desk.in_order()), ((0, 7), (1, 1), vec![]));
+    desk.put(0, 9, |_, position| assert_eq!(position, 3));
+    assert_eq!(desk.claim(0, 100, false).map(|part| part.len), Some(9));
 }
 
 /// Positions are counted in 16 bits: around their end everything is as before.

@@ -1,0 +1,84 @@
+//! Whose buffers an op has the kernel fill: a pool's, or those of a queue.
+//!
+//! Knows: the books. Does not know: memory, ops.
+
+use std::io;
+use std::sync::Arc;
+
+use io_uring::cqueue;
+
+use super::ledger::Desk;
+
+/// What an op asks of it.
+pub trait Lender: Sized + std::fmt::Debug + 'static {
+    /// What it is called where something is said to its user.
+    const NAME: &str;
+
+    /// The books.
+    fn desk(&self) -> &Desk;
+
+    /// What an entry names it by.
+    fn group(&self) -> u16;
+
+    /// Whether the ring that runs here cannot use it.
+    fn is_elsewhere(&self) -> bool;
+
+    /// The most bytes that a buffer may have room for.
+    fn most(&self) -> u32;
+
+    /// How many buffers the kernel has taken out of the ring, if it can be asked.
+    fn taken(&self) -> Option<u16>;
+
+    /// The error of an op that was given one of another runtime.
+    #[cold]
+    fn elsewhere() -> io::Error {
+        let text = format!("{} can be used only on the runtime that it was made on", Self::NAME);
+        io::Error::new(io::ErrorKind::InvalidInput, text)
+    }
+
+    /// What a completion has brought: to be asked of every one, as it comes, whatever its result. `claim` books the number of
+    /// a buffer, the bytes that are new in it and whether the kernel keeps the rest of it.
+    fn claim<T>(
+        self: &Arc<Self>,
+        result: &io::Result<u32>,
+        flags: u32,
+        claim: impl FnOnce(&Desk, u16, u32, bool) -> Option<T>,
+    ) -> Claim<T> {
+        // The flag alone says whether there is a buffer: some kernels use one up for an error or the end of a file (B7).
+        let Some(buffer) = cqueue::buffer_select(flags) else { return Claim::Nothing };
+        let goes_on = cqueue::buffer_more(flags);
+        let len = result.as_ref().map_or(0, |len| *len);
+        if len == 0 && (goes_on || !self.has_left(buffer)) {
+            if !goes_on {
+                self.desk().disown();
+            }
+            return Claim::Nothing;
+        }
+        claim(self.desk(), buffer, len, goes_on).map_or(Claim::Disowned, Claim::Got)
+    }
+
+    /// Whether the kernel, which names this buffer but has put nothing in it, has taken it out of its ring. Kernels that
+    /// cannot be asked always have.
+    #[cold]
+    fn has_left(&self, buffer: u16) -> bool {
+        self.taken().is_none_or(|taken| self.desk().has_left(buffer, taken))
+    }
+}
+
+/// What a completion has brought.
+#[derive(Debug)]
+pub enum Claim<T> {
+    /// No buffer.
+    Nothing,
+    /// What the kernel has put into one or more.
+    Got(T),
+    /// It said that it has put something into a buffer that was not its own.
+    Disowned,
+}
+
+impl<T> Claim<T> {
+    /// The error of `Disowned`.
+    pub(crate) fn disowned() -> io::Error {
+        io::Error::other("the kernel has named a buffer that it did not have")
+    }
+}
