@@ -101,8 +101,7 @@ impl<B> Sending<B> {
             return Poll::Ready(());
         }
         let mut waker = Some(cx.waker().clone()); // cloned, and dropped, outside of the lock (I7)
-        let turn = self.outbox().poll_turn(&mut waker);
-        turn
+        self.outbox().poll_turn(&mut waker)
     }
 
     /// Whether a send would have nothing to do but to give back buffers without a byte.
@@ -214,7 +213,7 @@ impl<B> Iterator for SentRun<B> {
 
 impl<B> Drop for SentRun<B> {
     fn drop(&mut self) {
-        while let Some(buf) = self.next() {
+        for buf in self.by_ref() {
             contain(|| drop(buf)); // one that panics must not keep the others
         }
     }
