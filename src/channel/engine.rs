@@ -17,6 +17,7 @@ use core::task::Waker;
 use super::ring::{Leaving, Ring};
 use super::waiter::{Line, State, Waiter};
 use super::wake::{Keep, Wakes};
+use crate::util::prefetch;
 
 /// Slots allocated beyond the capacity: values on their way to waiting receivers lie there. More are allocated if that
 /// many receivers wait at once.
@@ -78,16 +79,17 @@ pub(super) struct Closed;
     unreachable_pub,
     reason = "public only as far as a sealed trait names it"
 )]
+#[repr(C)] // what changes while nobody waits is on one cache line
 pub struct Engine<T> {
     ring: Ring<T>,
-    capacity: usize,
     assigned: usize,
     granted: usize,
+    closed: bool,
+    capacity: usize,
     pushers: Line<Offer<T>>,
     poppers: Line<()>,
-    watchers: Line<()>,
     next_ticket: u64,
-    closed: bool,
+    watchers: Line<()>,
 }
 
 impl<T> Engine<T> {
@@ -104,6 +106,14 @@ impl<T> Engine<T> {
             next_ticket: 0,
             closed: false,
         }
+    }
+
+    /// Has the processor bring what is not yet here of an engine that is about to be used. It may be in use elsewhere.
+    #[inline(always)]
+    pub(super) fn fetch(engine: *const Self) {
+        const LINE: usize = 64;
+        prefetch::to_write(engine);
+        prefetch::to_write(engine.wrapping_byte_add(LINE));
     }
 
     pub(super) fn len(&self) -> usize {
@@ -138,6 +148,12 @@ impl<T> Engine<T> {
     #[inline]
     pub(super) fn may_pop(&self) -> bool {
         self.free() > 0 || !self.pushers.is_empty() || self.has_ended()
+    }
+
+    /// Whether a pop that comes now takes the last value, and none follows it.
+    #[inline(always)]
+    pub(super) fn has_one(&self) -> bool {
+        self.free() == 1 && self.pushers.is_empty() && !self.closed
     }
 
     /// How many values a newcomer may pop.
@@ -412,6 +428,13 @@ impl<T> Engine<T> {
     #[inline]
     pub(super) fn nobody_pushes(&self) -> bool {
         self.pushers.is_empty() && !self.closed
+    }
+
+    /// Whether the channel is open and nobody waits on either side: who finds nothing to do may look again before he waits,
+    /// and overtakes nobody.
+    #[inline]
+    pub(super) fn nobody_waits(&self) -> bool {
+        self.pushers.is_empty() && self.poppers.is_empty() && !self.closed
     }
 
     /// [`park_pop`](Self::park_pop) where [nobody pushes](Self::nobody_pushes): there is nobody to wake.

@@ -12,11 +12,23 @@ pub(super) use modelled::{Guard, Kept, Lock};
 #[cfg(not(any(millstream_loom, millstream_shuttle, miri)))]
 pub(super) use real::{Guard, Kept, Lock};
 
+/// Who looks at a lock without taking it.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(
+    any(millstream_loom, millstream_shuttle, miri),
+    allow(dead_code, reason = "the models look under the lock")
+)]
+pub(super) enum Onlookers {
+    Pops,
+    Pushes,
+}
+
 /// For the models of the channel: a lock the checker knows. Exploring ours again in each of them would leave no time
 /// for the protocol; ours has a model of its own, below.
 #[cfg(any(millstream_loom, millstream_shuttle, miri))]
 #[allow(unreachable_pub, missing_docs, reason = "public only as far as a sealed trait names them")]
 mod modelled {
+    use super::Onlookers;
     use crate::sync::{Mutex, MutexGuard};
 
     pub type Guard<'a, T> = MutexGuard<'a, T>;
@@ -38,16 +50,30 @@ mod modelled {
         }
 
         /// Always: the models look under the lock.
-        pub(in super::super) fn is_stirred(&self) -> bool {
+        pub(in super::super) fn is_stirred(&self, _whom: Onlookers) -> bool {
             true
         }
 
-        pub(in super::super) fn stir(&self) {}
+        pub(in super::super) fn stir(&self, _whom: Onlookers) {}
 
-        pub(in super::super) fn calm(&self) {}
+        pub(in super::super) fn calm(&self, _whom: Onlookers) {}
 
         pub(in super::super) fn seems_near(&self) -> bool {
             true
+        }
+
+        pub(in super::super) fn is_worth_taking(&self, _whom: Onlookers) -> bool {
+            true
+        }
+
+        pub(in super::super) fn fetch(&self) {}
+
+        pub(in super::super) fn sign(&self) {}
+
+        pub(in super::super) fn unsign(&self) {}
+
+        pub(in super::super) fn is_signed_elsewhere(&self) -> bool {
+            false
         }
 
         pub(in super::super) fn keep(guard: Guard<'_, T>) -> Kept<'_, T> {
@@ -84,19 +110,28 @@ mod real {
     use core::mem;
     use core::ops::{Deref, DerefMut};
 
+    use super::Onlookers;
     use super::raw::RawLock;
     use crate::channel::bias::{Bias, Entry, Record};
-    use crate::sync::atomic::{AtomicBool, Ordering};
-    use crate::util::thread_number;
+    use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use crate::util::{prefetch, thread_number};
 
+    /// How many signatures are left out after one was [taken out](Lock::unsign).
+    const UNSIGNED: u8 = 32;
+
+    #[repr(C)] // what everybody writes who takes it, together
     pub struct Lock<T> {
         raw: RawLock,
-        /// Whether anybody has had the lock since somebody who had it saw nothing of interest: see
-        /// [`Gate`](super::super::sharing::Gate).
-        stirred: AtomicBool,
+        /// For pops and for pushes, whether anybody has had the lock who may have brought them something since somebody who
+        /// had it saw nothing of interest: see [`Gate`](super::super::sharing::Gate).
+        stirred: [AtomicBool; 2],
         /// How the lock was taken that is held without a guard. Used by who holds it.
         kept_entry: Cell<Entry>,
         record: Record,
+        /// The number of the thread that has signed it; 0: nobody has.
+        signed: AtomicU64,
+        /// So many signatures are left out. Used by who has the lock.
+        unsigned: Cell<u8>,
         data: UnsafeCell<T>,
         bias: Bias,
     }
@@ -110,9 +145,11 @@ mod real {
         pub(in super::super) fn new(value: T) -> Self {
             Self {
                 raw: RawLock::new(),
-                stirred: AtomicBool::new(true),
+                stirred: [AtomicBool::new(true), AtomicBool::new(true)],
                 kept_entry: Cell::new(Entry::ORDINARY),
                 record: Record::new(),
+                signed: AtomicU64::new(0),
+                unsigned: Cell::new(0),
                 data: UnsafeCell::new(value),
                 bias: Bias::new(),
             }
@@ -121,8 +158,7 @@ mod real {
         #[inline]
         pub(in super::super) fn lock(&self) -> Guard<'_, T> {
             let guard = self.lock_calmly();
-            // ORDERING: written by whoever has the lock; who reads it without gets a hint.
-            self.stirred.store(true, Ordering::Relaxed);
+            self.stir(Onlookers::Pops);
             guard
         }
 
@@ -137,25 +173,61 @@ mod real {
         }
 
         #[inline]
-        pub(in super::super) fn is_stirred(&self) -> bool {
-            self.stirred.load(Ordering::Relaxed) // ORDERING: as in `lock`
+        pub(in super::super) fn is_stirred(&self, whom: Onlookers) -> bool {
+            // ORDERING: written by whoever has the lock; who reads it without gets a hint.
+            self.stirred[whom as usize].load(Ordering::Relaxed)
         }
 
         /// Says that there may be something of interest. The caller has the lock.
         #[inline]
-        pub(in super::super) fn stir(&self) {
-            self.stirred.store(true, Ordering::Relaxed); // ORDERING: as in `lock`
+        pub(in super::super) fn stir(&self, whom: Onlookers) {
+            self.stirred[whom as usize].store(true, Ordering::Relaxed); // ORDERING: as in `is_stirred`
         }
 
         /// Says that there is nothing of interest. The caller has the lock.
         #[inline]
-        pub(in super::super) fn calm(&self) {
-            self.stirred.store(false, Ordering::Relaxed); // ORDERING: as in `lock`
+        pub(in super::super) fn calm(&self, whom: Onlookers) {
+            self.stirred[whom as usize].store(false, Ordering::Relaxed); // ORDERING: as in `is_stirred`
         }
 
         /// Whether no other thread took the lock last, as far as can be seen without it.
         pub(in super::super) fn seems_near(&self) -> bool {
             self.record.is_no_other(thread_number::current())
+        }
+
+        /// Whether it is [stirred](Self::is_stirred), and nobody is at it.
+        #[inline]
+        pub(in super::super) fn is_worth_taking(&self, whom: Onlookers) -> bool {
+            self.is_stirred(whom) && self.raw.is_free()
+        }
+
+        /// Has the processor bring what is written when the lock is taken.
+        #[inline(always)]
+        pub(in super::super) fn fetch(&self) {
+            prefetch::to_write(&raw const self.raw);
+        }
+
+        /// Leaves the number of this thread. The caller has the lock.
+        #[inline]
+        pub(in super::super) fn sign(&self) {
+            match self.unsigned.get() {
+                0 => self.signed.store(thread_number::if_any(), Ordering::Relaxed), // ORDERING: a hint
+                more => self.unsigned.set(more - 1),
+            }
+        }
+
+        /// Takes the signature out, for some time. The caller has the lock.
+        #[inline]
+        pub(in super::super) fn unsign(&self) {
+            self.signed.store(0, Ordering::Relaxed); // ORDERING: a hint
+            self.unsigned.set(UNSIGNED);
+        }
+
+        /// Whether it was another thread that [signed](Self::sign) last. For who does not have the lock, a hint.
+        #[inline]
+        pub(in super::super) fn is_signed_elsewhere(&self) -> bool {
+            let signed = self.signed.load(Ordering::Relaxed); // ORDERING: a hint
+            signed != 0 && signed != thread_number::if_any()
         }
 
         #[inline]
@@ -284,6 +356,13 @@ mod raw {
             if !self.try_acquire() {
                 self.wait_and_acquire();
             }
+        }
+
+        /// Whether nobody seems to have it.
+        #[cfg_attr(millstream_loom, allow(dead_code, reason = "its own model asks for the lock"))]
+        #[inline]
+        pub(super) fn is_free(&self) -> bool {
+            self.word.load(Ordering::Relaxed) == FREE // ORDERING: a hint
         }
 
         #[inline]

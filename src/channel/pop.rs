@@ -20,8 +20,8 @@ use crate::util::executor;
 /// The pop of one value: what [`Receiver::pop`](super::Receiver::pop) returns.
 ///
 /// Nothing happens before the first poll. A pop that finds no value stands in line, first come, first served; on a runtime,
-/// and in a channel with many slots, it is first polled a few times more, as long as nobody stands in line. A value pushed
-/// for it is only counted as its: it stays in the channel until the pop is polled and takes it.
+/// for what another thread is to bring, it may first be polled some times more, as long as nobody stands in line. A value
+/// pushed for it is only counted as its: it stays in the channel until the pop is polled and takes it.
 ///
 /// # Errors
 ///

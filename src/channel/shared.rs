@@ -51,8 +51,6 @@ impl<T, S: Sharing> Drop for Settling<'_, T, S> {
     }
 }
 
-/// How often an operation looks again before it stands in line.
-const LOOKS: u8 = 8;
 /// Waiters told about a close under one hold of the lock.
 const END_BATCH: usize = 16;
 
@@ -219,6 +217,7 @@ impl<T, S: Sharing> Shared<T, S> {
         waiter: &Waiter<Offer<T>>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), PushError<T>>> {
+        S::Gate::push_waits(&engine);
         if !engine.is_closed()
             && let Some(waker) = executor::copy(cx.waker())
         {
@@ -341,6 +340,9 @@ impl<T, S: Sharing> Shared<T, S> {
             Err(None) => return self.look_again(cx),
             Err(Some(engine)) => engine,
         };
+        if <S::Gate<T>>::ONLOOKERS && engine.has_one() {
+            S::Gate::calm(&engine); // it leaves now
+        }
         if let Some(value) = engine.pop_now() {
             waiter.set(State::Finished);
             return Poll::Ready(Ok(value.value()));
@@ -451,6 +453,11 @@ impl<T, S: Sharing> Shared<T, S> {
         waiter: &Waiter<()>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<T, PopError>> {
+        if engine.nobody_waits() && self.may_look_again(waiter, cx) {
+            S::Gate::calm(&engine);
+            drop(engine);
+            return self.look_again(cx);
+        }
         if engine.nobody_pushes()
             && let Some(waker) = executor::copy(cx.waker())
         {
@@ -585,15 +592,16 @@ impl<T, S: Sharing> Shared<T, S> {
 
     /// Whether an operation that found nothing to do may look again before it waits: for what another thread is to bring, if
     /// that costs no more than a poll, and not too often. On one thread it would only keep the other side waiting.
-    #[cold]
+    #[inline(always)]
     fn may_look_again<P>(&self, waiter: &Waiter<P>, cx: &Context<'_>) -> bool {
-        Plain::of(cx.waker()).is_some() && self.engine.peers_are_far() && waiter.look_again(LOOKS)
+        let times = self.engine.looks().times;
+        times > 0 && Plain::of(cx.waker()).is_some() && waiter.look_again(times)
     }
 
     #[cold]
     fn look_again<R>(&self, cx: &Context<'_>) -> Poll<R> {
         match Plain::of(cx.waker()) {
-            Some(task) => lookout::look_again(task),
+            Some(task) => lookout::look_again(task, self.engine.looks().pauses),
             None => cx.waker().wake_by_ref(),
         }
         Poll::Pending
@@ -737,6 +745,21 @@ impl<T, S: Sharing> Shared<T, S> {
         }
         while let Some(value) = queued.pop_front() {
             contain(|| drop(value)); // the rest is dropped whatever this one does
+        }
+    }
+}
+
+#[cfg(all(test, not(any(millstream_loom, millstream_shuttle))))]
+impl<T, S: Sharing> Shared<T, S> {
+    /// Holds the engine to its rules, and who looks without it to what is so: on one thread there is no excuse.
+    pub(super) fn audit(&self) {
+        self.look(Engine::audit);
+        assert!(self.is_stirred() || !self.look(Engine::may_pop), "a pop looks away from what is there");
+        if self.capacity < 2 {
+            // Each time again: the first look says whether another one is needed.
+            let looks = [(); 2].map(|()| (self.looks_full(), self.looks_empty()));
+            let is = self.look(|engine| (engine.is_full(), engine.has_nothing()));
+            assert_eq!(looks, [is; 2], "full, empty");
         }
     }
 }

@@ -85,12 +85,25 @@ impl<T> Pointer<T> for Rc<T> {
     }
 }
 
+/// How to look for something before one waits for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Looks {
+    /// How often.
+    pub(super) times: u8,
+    /// How long the thread does nothing between, if it has nothing to do.
+    pub(super) pauses: u32,
+}
+
+impl Looks {
+    pub(super) const NONE: Self = Self { times: 0, pauses: 0 };
+}
+
 /// Exclusive access to an engine, for as long as a guard lives. No code of the user's runs meanwhile (I7), and nobody
 /// who has a guard asks for another of the same gate.
 ///
-/// Beside the engine is something to look at without a guard: whether it is *stirred*. Whoever has the engine stirs it,
-/// unless he took it calmly because he changes nothing that would interest the onlookers; and who sees with his guard
-/// that there is nothing for them calms it. So calm is a promise as long as nobody has the engine, and stirred is none.
+/// Beside the engine is something for pops to look at without a guard: whether it is *stirred*. Whoever has the engine stirs
+/// it, unless he took it calmly because he changes nothing that would interest the onlookers, or to pop; and who sees with his
+/// guard that there is nothing for them calms it. So calm is a promise as long as nobody has the engine, and stirred is none.
 pub trait Gate<T>: Sized {
     type Guard<'a>: DerefMut<Target = Engine<T>>
     where
@@ -112,6 +125,11 @@ pub trait Gate<T>: Sized {
     fn is_stirred(&self) -> bool;
     /// Says that there is nothing of interest.
     fn calm(guard: &Self::Guard<'_>);
+    /// Whether pops [look](Self::looks) before they wait: then who takes the last value calms.
+    const ONLOOKERS: bool = false;
+    /// Says that a push is about to wait.
+    #[inline(always)]
+    fn push_waits(_guard: &Self::Guard<'_>) {}
 
     // What follows is done without the engine where that can be.
 
@@ -148,9 +166,11 @@ pub trait Gate<T>: Sized {
         self.pop_or_lock().map_err(Some)
     }
 
-    /// Whether those at the other end seem to be on another thread.
-    fn peers_are_far(&self) -> bool {
-        false
+    /// How an operation that finds nothing to do may look again before it stands in line: for what another thread is to
+    /// bring. On one thread it would only keep the other side waiting.
+    #[inline(always)]
+    fn looks(&self) -> Looks {
+        Looks::NONE
     }
 
     /// As [`pop_or_lock`](Self::pop_or_lock); the engine is taken calmly, and not at all if it is easily seen without that

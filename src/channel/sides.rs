@@ -32,8 +32,23 @@
 //! pop that finds somebody waiting takes them as well; and it would make the locks everybody's that were each one thread's own
 //! (`bias`). Some looks later he stands in line like everybody, so nobody looks for ever.
 //!
+//! # Few slots
+//!
 //! A channel with few slots has no use for two sides: too many of its pushes and pops meet somebody who waits. All of it is
-//! behind the pushes' lock.
+//! behind the pushes' lock; and beside that, on its cache line, is what who only looks has to know. Each word is written by
+//! who has the lock, and read by who has not.
+//!
+//! ```text
+//!   stirred for pops     set by pushes and all else but pops; cleared by who sees, with the lock, that a pop would wait
+//!   stirred for pushes   set by pops and all else but pushes; cleared by who sees that a push would wait
+//!   signed               the thread of the last push, or nobody's: for a number of pushes after one that had to wait
+//! ```
+//!
+//! A pop that finds nothing, while nobody waits and the last push came from another thread, looks some times whether it is
+//! stirred before it stands in line: a value then costs its way there, and neither a wake nor the turns of two executors.
+//! Whoever took the lock meanwhile has stirred, so a look misses nothing that it will not see at the next, and the last one
+//! is with the lock. A push stands in line at once: who pops pulls its value in, which is worth more than a look. And where
+//! pushes wait, so do pops: a pop in line is room for one value more, and each wake then moves three.
 #![allow(unsafe_code, reason = "values are moved in and out of slots that two sides share")]
 
 use core::cell::UnsafeCell;
@@ -43,15 +58,21 @@ use core::ptr;
 use std::collections::VecDeque;
 
 use super::engine::{Engine, Terms};
-use super::lock::{self, Kept, Lock};
+use super::lock::{self, Kept, Lock, Onlookers};
 use super::ring::Leaving;
-use super::sharing::{Gate, Popped};
+use super::sharing::{Gate, Looks, Popped};
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::util::executor;
+use crate::util::{executor, prefetch};
 
 /// The least capacity with two sides: with fewer slots somebody waits so often that two locks cost more than they save.
 /// Tests, models and debug builds have two wherever a side can do anything alone.
 const TWO_SIDES_FROM: usize = if cfg!(any(test, debug_assertions)) { 2 } else { 64 };
+
+/// How an operation looks again before it stands in line. It leaves the other side some hundred nanoseconds each time, enough
+/// for a handful of things: looked at without a pause, it would bring one at a time.
+const LOOKS: Looks = Looks { times: 8, pauses: 8 };
+/// The same where it brings one: who looks at all wants to be there when that comes.
+const LOOKS_FOR_ONE: Looks = Looks { times: 32, pauses: 1 };
 
 /// An engine behind one lock or two.
 #[repr(C)]
@@ -67,6 +88,8 @@ pub struct Sides<T> {
     // On a line that is only read.
     capacity: usize,
     divided: bool,
+    /// Where the slots were to begin with.
+    slots: *const T,
     #[cfg(millstream_loom)]
     marks: Vec<crate::sync::cell::UnsafeCell<()>>,
 }
@@ -140,6 +163,13 @@ impl<T> Sides<T> {
     #[inline(always)]
     fn lock_pops(&self) -> PopGuard<'_, T> {
         self.pops.0.lock.lock_calmly()
+    }
+
+    /// Says that there may be something of interest to whoever looks. The caller has the pushes' lock.
+    #[inline(always)]
+    fn stir(&self) {
+        self.pushes.0.lock.stir(Onlookers::Pops);
+        self.pushes.0.lock.stir(Onlookers::Pushes);
     }
 
     /// How many values the pops may take, as it was a moment ago.
@@ -251,7 +281,7 @@ impl<T> Sides<T> {
             if terms.limit > 0 && again() {
                 return Err(None);
             }
-            self.pushes.0.lock.stir();
+            self.stir();
             return Err(Some(self.whole(guard)));
         };
         self.mark(terms.at);
@@ -339,19 +369,53 @@ impl<T> Sides<T> {
         Guard { sides: self, pushes: Lock::keep(pushes), pops: Kept::nothing() }
     }
 
+    /// The engine of a channel with one lock.
+    ///
+    /// What is behind the lock was last used where the lock was. Asked for at the same time, it all comes at the same time
+    /// from there, and one after the other otherwise.
+    #[inline(always)]
+    fn lock_alone(&self) -> Guard<'_, T> {
+        self.pushes.0.lock.fetch();
+        Engine::fetch(self.engine.0.get());
+        prefetch::to_write(self.slots);
+        self.undivided(self.lock_pushes())
+    }
+
     /// The engine of a channel with one lock, or of one with two.
     #[inline(always)]
     fn lock_as(&self, divided: bool) -> Guard<'_, T> {
-        let pushes = self.lock_pushes();
-        self.pushes.0.lock.stir();
-        if divided { self.whole(pushes) } else { self.undivided(pushes) }
+        let guard = self.lock_calmly_as(divided);
+        self.stir();
+        guard
+    }
+
+    /// The engine of a channel with one lock, for a push.
+    #[inline(always)]
+    fn lock_to_push(&self) -> Guard<'_, T> {
+        let guard = self.lock_alone();
+        self.pushes.0.lock.stir(Onlookers::Pops);
+        self.pushes.0.lock.sign();
+        guard
+    }
+
+    /// The same for a pop.
+    #[inline(always)]
+    fn lock_to_pop(&self) -> Guard<'_, T> {
+        let guard = self.lock_alone();
+        self.pushes.0.lock.stir(Onlookers::Pushes);
+        guard
+    }
+
+    /// How often one may look again in a channel with two locks.
+    #[cold]
+    fn looks_at_sides(&self) -> Looks {
+        if self.pushes.0.lock.seems_near() && self.pops.0.lock.seems_near() { Looks::NONE } else { LOOKS }
     }
 
     /// As [`lock_as`](Self::lock_as), calmly.
     #[inline(always)]
     fn lock_calmly_as(&self, divided: bool) -> Guard<'_, T> {
-        let pushes = self.lock_pushes();
-        if divided { self.whole(pushes) } else { self.undivided(pushes) }
+        if divided { self.whole(self.lock_pushes()) } else { self.lock_alone() }
     }
 }
 
@@ -386,6 +450,7 @@ impl<T> Gate<T> for Sides<T> {
             engine: Apart(UnsafeCell::new(engine)),
             capacity,
             divided: capacity >= TWO_SIDES_FROM,
+            slots,
             #[cfg(millstream_loom)]
             marks: (0..count.max(1)).map(|_| crate::sync::cell::UnsafeCell::new(())).collect(),
         }
@@ -405,17 +470,24 @@ impl<T> Gate<T> for Sides<T> {
     fn is_stirred(&self) -> bool {
         // Free values are all that a side brings about alone, and all that there is of interest about them. (With one lock
         // there are none.)
-        self.pushes.0.lock.is_stirred() || self.free() > 0
+        self.pushes.0.lock.is_stirred(Onlookers::Pops) || self.free() > 0
+    }
+
+    const ONLOOKERS: bool = true;
+
+    #[inline]
+    fn push_waits(guard: &Guard<'_, T>) {
+        guard.sides.pushes.0.lock.unsign();
     }
 
     #[inline]
     fn calm(guard: &Guard<'_, T>) {
-        guard.sides.pushes.0.lock.calm();
+        guard.sides.pushes.0.lock.calm(Onlookers::Pops);
     }
 
     #[inline(always)]
     fn push_or_lock(&self, from: &mut Option<T>) -> Option<Guard<'_, T>> {
-        if self.divided { self.push_alone(from, || false).err().flatten() } else { Some(self.lock_as(false)) }
+        if self.divided { self.push_alone(from, || false).err().flatten() } else { Some(self.lock_to_push()) }
     }
 
     #[inline(always)]
@@ -424,12 +496,12 @@ impl<T> Gate<T> for Sides<T> {
         from: &mut Option<T>,
         again: impl FnOnce() -> bool,
     ) -> Result<(), Option<Guard<'_, T>>> {
-        if self.divided { self.push_alone(from, again) } else { Err(Some(self.lock_as(false))) }
+        if self.divided { self.push_alone(from, again) } else { Err(Some(self.lock_to_push())) }
     }
 
     #[inline(always)]
     fn pop_or_lock(&self) -> Result<Popped<'_, T, Self>, Guard<'_, T>> {
-        if self.divided { self.pop_alone().map_err(|_| self.lock_as(true)) } else { Err(self.lock_as(false)) }
+        if self.divided { self.pop_alone().map_err(|_| self.lock_as(true)) } else { Err(self.lock_to_pop()) }
     }
 
     #[inline(always)]
@@ -437,8 +509,10 @@ impl<T> Gate<T> for Sides<T> {
         if self.divided {
             self.pop_alone()
                 .map_err(|can_wait| if can_wait && again() { None } else { Some(self.lock_as(true)) })
+        } else if !self.pushes.0.lock.is_worth_taking(Onlookers::Pops) && again() {
+            Err(None)
         } else {
-            Err(Some(self.lock_as(false)))
+            Err(Some(self.lock_to_pop()))
         }
     }
 
@@ -447,7 +521,7 @@ impl<T> Gate<T> for Sides<T> {
         if self.divided {
             self.pop_alone().map_err(|_| self.is_stirred().then(|| self.lock_calmly_as(true)))
         } else {
-            Err(Some(self.lock_calmly_as(false)))
+            Err(Some(self.lock_to_pop()))
         }
     }
 
@@ -462,7 +536,7 @@ impl<T> Gate<T> for Sides<T> {
 
     fn push_many_or_lock(&self, values: &mut VecDeque<T>) -> Option<Guard<'_, T>> {
         if !self.divided {
-            return Some(self.lock_as(false));
+            return Some(self.lock_to_push());
         }
         let mut guard = self.lock_pushes();
         self.push_known(&mut guard, values);
@@ -473,7 +547,7 @@ impl<T> Gate<T> for Sides<T> {
         if values.is_empty() {
             return None;
         }
-        self.pushes.0.lock.stir();
+        self.stir();
         Some(self.whole(guard))
     }
 
@@ -497,16 +571,43 @@ impl<T> Gate<T> for Sides<T> {
         if popped > 0 { Ok(more) } else { Err(self.lock_as(true)) }
     }
 
-    fn peers_are_far(&self) -> bool {
-        !(self.pushes.0.lock.seems_near() && self.pops.0.lock.seems_near())
+    #[inline(always)]
+    fn looks(&self) -> Looks {
+        if self.divided {
+            self.looks_at_sides()
+        } else if self.capacity > 0 && self.pushes.0.lock.is_signed_elsewhere() {
+            LOOKS_FOR_ONE
+        } else {
+            Looks::NONE
+        }
     }
 
     fn looks_full(&self) -> bool {
-        if self.divided { self.free() >= self.capacity } else { self.lock().is_full() }
+        if self.divided {
+            return self.free() >= self.capacity;
+        }
+        if !self.pushes.0.lock.is_stirred(Onlookers::Pushes) {
+            return true;
+        }
+        let engine = self.lock_calmly();
+        if !engine.may_push() {
+            self.pushes.0.lock.calm(Onlookers::Pushes);
+        }
+        engine.is_full()
     }
 
     fn looks_empty(&self) -> bool {
-        if self.divided { self.free() == 0 } else { self.lock().has_nothing() }
+        if self.divided {
+            return self.free() == 0;
+        }
+        if !self.pushes.0.lock.is_stirred(Onlookers::Pops) {
+            return true;
+        }
+        let engine = self.lock_calmly();
+        if !engine.may_pop() {
+            Self::calm(&engine);
+        }
+        engine.has_nothing()
     }
 }
 

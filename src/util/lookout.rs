@@ -48,9 +48,6 @@ use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::{Ordering, fence};
 use crate::sync::hint;
 
-/// Some hundred nanoseconds: as long as it takes another processor to bring a handful of things.
-const PAUSES: u32 = if cfg!(any(millstream_loom, millstream_shuttle)) { 1 } else { 8 };
-
 /// As many as are polled in a turn.
 const GLANCES: usize = 64;
 
@@ -102,10 +99,10 @@ pub(super) fn with<R>(f: impl FnOnce(Option<&Lookout>) -> R) -> R {
 }
 
 /// Has the task polled once more that this waker is of, at the end of the turn: it looks again, for what another thread is to
-/// bring, before it waits.
-pub(crate) fn look_again(task: Plain) {
+/// bring, before it waits. If the thread has nothing better to do, it makes so many pauses first.
+pub(crate) fn look_again(task: Plain, pauses: u32) {
     with(|lookout| match lookout {
-        Some(lookout) => lookout.note_glance(task),
+        Some(lookout) => lookout.note_glance(task, pauses),
         None => task.waker().wake(),
     });
 }
@@ -139,6 +136,8 @@ pub(crate) struct Lookout {
     /// Tasks that look again: the first so many.
     glances: [Cell<Option<Plain>>; GLANCES],
     glance_count: Cell<usize>,
+    /// What the most patient of them asked for.
+    pauses: Cell<u32>,
     seats: [Seat; SEATS],
 }
 
@@ -153,6 +152,7 @@ impl Lookout {
             next: Cell::new(0),
             glances: core::array::from_fn(|_| Cell::new(None)),
             glance_count: Cell::new(0),
+            pauses: Cell::new(0),
             seats: core::array::from_fn(|_| seat()),
         }
     }
@@ -244,13 +244,14 @@ impl Lookout {
 
     // ---- glances ----
 
-    fn note_glance(&self, task: Plain) {
+    fn note_glance(&self, task: Plain, pauses: u32) {
         let count = self.glance_count.get();
         let Some(place) = self.glances.get(count) else {
             return task.waker().wake(); // it looks a little sooner
         };
         place.set(Some(task));
         self.glance_count.set(count + 1);
+        self.pauses.set(self.pauses.get().max(pauses));
     }
 
     #[inline]
@@ -259,12 +260,10 @@ impl Lookout {
     }
 
     /// Leaves other threads a moment, if tasks [look again](look_again) for what these are to bring, and the thread has
-    /// nothing better to do: looked at without a pause, they would bring one thing at a time.
+    /// nothing better to do.
     #[inline]
     pub(crate) fn pause(&self) {
-        if self.has_glances() {
-            (0..PAUSES).for_each(|_| hint::spin_loop());
-        }
+        (0..self.pauses.get()).for_each(|_| hint::spin_loop());
     }
 
     /// Wakes all tasks that look again. Whether there was one.
@@ -272,6 +271,7 @@ impl Lookout {
     fn end_glances(&self, wake: &impl Fn(Waker)) -> bool {
         let any = self.has_glances();
         if any {
+            self.pauses.set(0);
             for place in &self.glances[..self.glance_count.replace(0)] {
                 place.take().into_iter().for_each(|task| wake(task.waker())); // plain: no code of the user's
             }

@@ -17,6 +17,7 @@ pub(crate) mod parking;
 pub(crate) mod pinned;
 pub(crate) mod plain;
 pub(crate) mod post;
+pub(crate) mod prefetch;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 pub(crate) mod random;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]

@@ -19,6 +19,8 @@ mod fuzz;
 mod golden;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod hostile;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
+mod looks;
 #[cfg(millstream_loom)]
 mod loom;
 #[cfg(millstream_loom)]

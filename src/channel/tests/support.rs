@@ -134,8 +134,8 @@ pub(super) fn channel<T, S: Sharing>(capacity: usize) -> (Sender<T, S>, Receiver
 
 /// Holds the engine to its rules, and tells what it counts.
 pub(super) fn audit<T, S: Sharing>(tx: &Sender<T, S>) -> Counts {
+    tx.pointer().audit();
     tx.pointer().look(|engine| {
-        engine.audit();
         let (assigned, granted, pushers, poppers) = engine.counts();
         Counts { assigned, granted, pushers, poppers }
     })

@@ -387,7 +387,7 @@ impl<S: Sharing> World<'_, S> {
     // ---- judging ----
 
     pub(super) fn audit_more(&mut self) {
-        self.tx.pointer().look(|engine| engine.audit());
+        self.tx.pointer().audit();
         let more = &mut self.more;
         for task in &mut more.pushes {
             task.woken |= task.bell.rings() > 0;
