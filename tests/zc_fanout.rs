@@ -18,7 +18,7 @@ use support::{Rng, TempDir, Watchdog};
 const NEVER: &str = "3600";
 
 fn watchdog() -> Watchdog {
-    Watchdog::new(Duration::from_secs(100))
+    Watchdog::new(Duration::from_secs(300))
 }
 
 fn zc_fanout() -> Command {
@@ -135,25 +135,32 @@ fn it_checks_its_own_checksums() -> io::Result<()> {
 }
 
 /// One that never reads is cut off, and the others get all of it, although there are fewer buffers than it could hold.
+///
+/// How long a client may take nothing is a matter of time, and on a busy machine one that reads may not get to it for that
+/// long. Then it is asked again, with more patience; one that never reads is cut off whatever that is.
 #[test]
 fn a_client_that_takes_nothing_is_cut_off() -> io::Result<()> {
     let _watchdog = watchdog();
     let directory = TempDir::new();
-    let (file, bytes) = (directory.join("file"), noise(40 << 20));
+    let (file, bytes) = (directory.join("file"), noise(16 << 20)); // more than sockets of the loopback hold
     fs::write(&file, &bytes)?;
-    let options = ["--clients", "3", "--buffers", "2", "--chunk", "512", "--idle", "2"];
-    let mut server = Server::start(&file, &options)?;
-    let stuck = TcpStream::connect(server.address)?;
-    let clients = [client(server.address, 1 << 16), client(server.address, 1 << 16)];
-    for client in clients {
-        assert!(client.join().expect("no panic")? == bytes);
+    for idle in ["1", "8", "40"] {
+        let mut server = Server::start(&file, &["--clients", "3", "--buffers", "2", "--chunk", "512", "--idle", idle])?;
+        let stuck = TcpStream::connect(server.address)?;
+        let clients = [client(server.address, 1 << 16), client(server.address, 1 << 16)];
+        let got = clients.map(|client| client.join().expect("no panic").ok());
+        let (code, said, complaints) = server.end()?;
+        assert_eq!(code, Some(1), "{complaints}");
+        let of_stuck = format!("zc_fanout: client {}: ", stuck.local_addr()?);
+        assert!(complaints.lines().any(|line| line.starts_with(&of_stuck)), "{complaints}");
+        if complaints.lines().count() > 1 {
+            continue; // another one was late as well
+        }
+        assert!(got.iter().all(|got| got.as_ref() == Some(&bytes)), "whoever was not cut off has all of it");
+        assert_eq!(said, format!("{}  {} bytes to 2 of 3 clients\n", sum(&bytes), bytes.len()));
+        return Ok(());
     }
-    let (code, said, complaints) = server.end()?;
-    assert_eq!(code, Some(1));
-    assert_eq!(said, format!("{}  {} bytes to 2 of 3 clients\n", sum(&bytes), bytes.len()));
-    let expected = format!("zc_fanout: client {}: ", stuck.local_addr()?);
-    assert!(complaints.starts_with(&expected) && complaints.lines().count() == 1, "{complaints}");
-    Ok(())
+    panic!("a client that reads was always late too")
 }
 
 #[test]

@@ -5,7 +5,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::ControlFlow;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -14,10 +19,10 @@ use millstream::channel::{self, Destination};
 use millstream::combinators::adapters;
 use millstream::combinators::{Delivered, End, OneOf2, OperationExt, ResultsExt};
 use millstream::ops::{self, Fd, IntoResult};
-use millstream::{JoinHandle, Runtime, race, spawn, time};
+use millstream::{JoinHandle, Results, Runtime, race, spawn, time};
 
 use crate::support::{
-    accept_plainly, begin, both, clients, errno, listener, own_ports, ports, settle, until,
+    accept_plainly, begin, both, clients, errno, listener, own_ports, ports, settle, turn, until,
 };
 
 /// What a test needs of a receiving end, whichever it is.
@@ -218,7 +223,8 @@ fn every_result_becomes_a_task_so_many_at_once() {
                 async move {
                     now.set(now.get() + 1);
                     most.set(most.get().max(now.get()));
-                    settle().await;
+                    until(|| most.get() >= 3).await; // there are enough connections, so it does become so many
+                    turn().await;
                     done.borrow_mut().extend(ports([&connection]));
                     now.set(now.get() - 1);
                 }
@@ -226,9 +232,7 @@ fn every_result_becomes_a_task_so_many_at_once() {
             server.limit(3)
         });
         let clients = clients(address, 40);
-        while done.borrow().len() < 40 {
-            settle().await;
-        }
+        until(|| done.borrow().len() == 40).await;
         let (mut done, mut all) = (done.take(), own_ports(&clients));
         done.sort_unstable();
         all.sort_unstable();
@@ -281,11 +285,76 @@ fn a_panic_of_the_closure_costs_its_own_result_only() {
             })
         });
         let _clients = clients(address, 10);
-        while served.get() < 5 {
-            settle().await;
-        }
+        until(|| served.get() == 5).await;
         serving.cancel();
         assert!(serving.await.is_err());
+    });
+}
+
+/// Results without end, and nothing in flight.
+struct Endless;
+
+impl Results for Endless {
+    type Item = ();
+    type End = io::Result<()>;
+
+    fn poll_next(&mut self, _cx: &mut Context<'_>) -> Poll<ControlFlow<io::Result<()>>> {
+        Poll::Ready(ControlFlow::Continue(()))
+    }
+
+    fn give_back(&mut self, (): ()) {}
+
+    fn request_cancel(&mut self) {}
+
+    fn poll_discard(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
+/// A waker that panics.
+#[derive(Default)]
+struct Bomb(AtomicUsize);
+
+impl Wake for Bomb {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        panic!("planted: a waker that panics");
+    }
+}
+
+/// A future that panics as it goes.
+struct Fuse;
+
+impl Future for Fuse {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Fuse {
+    fn drop(&mut self) {
+        panic!("planted: a destructor that panics");
+    }
+}
+
+/// The place of a task is given up while the panic of its destructor is under way: a second one would end the process.
+#[test]
+fn a_waker_that_panics_where_a_destructor_does_costs_nobody_anything() {
+    let _held = begin();
+    let runtime = Runtime::new().expect("io_uring");
+    runtime.block_on(async {
+        let bomb = Arc::new(Bomb::default());
+        let waker = Waker::from(bomb.clone());
+        let mut cx = Context::from_waker(&waker);
+        let mut serving = pin!(Endless.will_spawn(|()| Fuse).limit(1));
+        for n in 1..=3 {
+            assert!(serving.as_mut().poll(&mut cx).is_pending(), "the limit is reached");
+            assert_eq!((serving.count(), serving.tasks()), (n, 1));
+            until(|| serving.tasks() == 0).await;
+            assert_eq!(bomb.0.load(Ordering::Relaxed) as u64, n, "whoever waits for a place is woken");
+        }
     });
 }
 

@@ -2,12 +2,12 @@
 //!
 //! Knows: `accept_multishot`, polled by hand. Does not know: destinations.
 
-use std::time::Duration;
-
 use millstream::Runtime;
 use millstream::ops::{self, Feature};
 
-use crate::support::{begin, both, clients, errno, item, listener, own_ports, ports, rest, settle, without};
+use crate::support::{
+    begin, both, clients, errno, item, listener, own_ports, ports, rest, settle, turn, without,
+};
 
 #[test]
 fn connections_come_in_order_with_one_entry() {
@@ -102,7 +102,7 @@ fn a_full_backlog_pauses_it_and_it_goes_on_when_half_was_taken() {
         let mut accepted = vec![item(&mut accepts).await];
         for _ in 0..20 {
             all.extend(clients(address, 1));
-            settle_turn().await;
+            turn().await;
         }
         settle().await;
         for _ in 0..20 {
@@ -113,12 +113,6 @@ fn a_full_backlog_pauses_it_and_it_goes_on_when_half_was_taken() {
         accepted.push(item(&mut accepts).await);
         assert_eq!(ports(&accepted), own_ports(&all));
     });
-}
-
-/// One turn of the loop, so that connections come one by one.
-async fn settle_turn() {
-    millstream::yield_now().await;
-    millstream::time::sleep(Duration::from_micros(100)).await;
 }
 
 #[test]
@@ -132,7 +126,7 @@ fn a_paused_one_leaves_the_rest_with_the_kernel() {
         let mut accepted = vec![item(&mut accepts).await];
         for _ in 0..30 {
             all.extend(clients(address, 1)); // one by one, and it is in flight for each of them
-            settle_turn().await;
+            turn().await;
         }
         let held = crate::harness::open_descriptors().len() - before - 30;
         assert!((4..=10).contains(&held), "{held} of 31 connections are accepted, 1 was taken");

@@ -50,7 +50,6 @@ fn at_the_limit_of_open_files_it_rests_and_goes_on() {
     both(async || {
         let (fd, address) = listener();
         let clients = clients(address, 12);
-        settle().await;
         let highest = *harness::open_descriptors().keys().last().expect("some are open");
         // Descriptors below `highest` may be free: the lowest number that is refused is what the limit says.
         let room = 4;

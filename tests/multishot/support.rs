@@ -1,16 +1,20 @@
 //! What the tests of multishot ops share.
 //!
 //! Knows: std's sockets, the trait of what goes on giving results. Does not know: which op it is.
+#![allow(unsafe_code, reason = "asks the kernel what a socket has not got rid of")]
 
 use std::future::poll_fn;
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::ControlFlow;
+use std::os::fd::AsRawFd;
 use std::sync::MutexGuard;
 use std::task::Poll;
+use std::thread;
 use std::time::Duration;
 
 use millstream::ops::{self, Fd, Feature};
-use millstream::{Results, Runtime, time};
+use millstream::{Results, Runtime, time, yield_now};
 
 use crate::harness::{Watchdog, alone};
 
@@ -81,9 +85,19 @@ pub(crate) async fn until(done: impl Fn() -> bool) {
     }
 }
 
-/// Lets the kernel do what it can do now.
+/// Lets the kernel do what it can do now: what was queued before is with it, what that made ready has been reaped, and so
+/// for as many steps as an op takes to be paused and asked for anew. What comes from outside is there before, as after
+/// [`clients`].
 pub(crate) async fn settle() {
-    time::sleep(Duration::from_millis(3)).await;
+    for _ in 0..8 {
+        turn().await;
+    }
+}
+
+/// One step of that.
+pub(crate) async fn turn() {
+    yield_now().await; // other tasks have theirs
+    ops::nop().await.expect("nothing can be wrong with it"); // it comes behind all that was complete
 }
 
 /// A listening socket on the loopback, and where it listens.
@@ -93,9 +107,29 @@ pub(crate) fn listener() -> (Fd, SocketAddr) {
     (Fd::from(listener), address)
 }
 
-/// Clients that are connected, or wait in the backlog.
+/// Clients whose connections are accepted, or wait in the backlog.
+///
+/// A `connect` ends when the other side has answered, and the listener has the connection a moment later. It does when a byte
+/// has been acknowledged, so each client sends one.
 pub(crate) fn clients(address: SocketAddr, count: usize) -> Vec<TcpStream> {
-    (0..count).map(|_| TcpStream::connect(address).expect("the backlog has room")).collect()
+    let connect = |_| {
+        let mut client = TcpStream::connect(address).expect("the backlog has room");
+        client.write_all(b"!").expect("there is room for a byte");
+        client
+    };
+    let clients: Vec<_> = (0..count).map(connect).collect();
+    while clients.iter().any(|client| unacknowledged(client) > 0) {
+        thread::yield_now();
+    }
+    clients
+}
+
+/// How many bytes a socket has sent that were not acknowledged.
+fn unacknowledged(socket: &TcpStream) -> libc::c_int {
+    let mut bytes = 0;
+    // SAFETY: (local) a live socket, and an `int` for the kernel to write to.
+    assert_eq!(unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) }, 0);
+    bytes
 }
 
 /// The ports of peers, in order.

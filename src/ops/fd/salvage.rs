@@ -199,6 +199,9 @@ impl Salvage {
         taken: Option<Place>,
     ) {
         let named = envelope.as_ref().is_some_and(|envelope| envelope.from.family() != libc::AF_UNSPEC);
+        if bytes.is_empty() && !named && !orphaned {
+            return; // nothing to keep, and nobody waits for the end of one that was not dropped
+        }
         let received = (named || !bytes.is_empty()).then(|| (bytes.into(), envelope.unwrap_or_default()));
         let len = bytes.len().max(1);
         wake_all(self.update(|sides| sides.reads.abandoned(received, len, orphaned, taken)));
