@@ -58,6 +58,15 @@ pub trait Operation: Future {
         true
     }
 
+    /// Whether it was begun, and polling it now would only go on waiting.
+    ///
+    /// For those who look for one that is ready among many: they poll none that waits before they have found that none is
+    /// ready, and then all of them, so that each has the waker of this poll. `false` is always right. `true` is a promise for
+    /// as long as nothing else happens.
+    fn waits(&self) -> bool {
+        false
+    }
+
     /// Resolves an operation that was never polled, if it can be done here and now, without waiting and without a
     /// context; `None` leaves it as it was.
     ///
@@ -128,6 +137,17 @@ impl<O: Operation + Unpin + ?Sized> Operation for &mut O {
         (**self).is_decided()
     }
 
+    /// Also of one that was not begun: it is to be in flight from the first turn of a loop on.
+    #[inline]
+    fn may_resolve(&self) -> bool {
+        !(**self).waits()
+    }
+
+    #[inline]
+    fn waits(&self) -> bool {
+        (**self).waits()
+    }
+
     fn is_inert(&self) -> bool {
         true // borrowed: nothing of it ends with the reference
     }
@@ -148,6 +168,17 @@ impl<O: Operation + ?Sized> Operation for Pin<&mut O> {
 
     fn is_decided(&self) -> bool {
         (**self).is_decided()
+    }
+
+    /// Also of one that was not begun: it is to be in flight from the first turn of a loop on.
+    #[inline]
+    fn may_resolve(&self) -> bool {
+        !(**self).waits()
+    }
+
+    #[inline]
+    fn waits(&self) -> bool {
+        (**self).waits()
     }
 
     fn is_inert(&self) -> bool {
@@ -174,6 +205,10 @@ impl<O: Operation + ?Sized> Operation for Pin<Box<O>> {
 
     fn may_resolve(&self) -> bool {
         (**self).may_resolve()
+    }
+
+    fn waits(&self) -> bool {
+        (**self).waits()
     }
 
     fn is_inert(&self) -> bool {

@@ -145,7 +145,8 @@ fn a_client_that_takes_nothing_is_cut_off() -> io::Result<()> {
     let (file, bytes) = (directory.join("file"), noise(16 << 20)); // more than sockets of the loopback hold
     fs::write(&file, &bytes)?;
     for idle in ["1", "8", "40"] {
-        let mut server = Server::start(&file, &["--clients", "3", "--buffers", "2", "--chunk", "512", "--idle", idle])?;
+        let mut server =
+            Server::start(&file, &["--clients", "3", "--buffers", "2", "--chunk", "512", "--idle", idle])?;
         let stuck = TcpStream::connect(server.address)?;
         let clients = [client(server.address, 1 << 16), client(server.address, 1 << 16)];
         let got = clients.map(|client| client.join().expect("no panic").ok());

@@ -122,6 +122,11 @@ impl<T, S: Sharing> Operation for Pop<'_, T, S> {
     }
 
     #[inline]
+    fn waits(&self) -> bool {
+        self.waiter.state() == State::Queued
+    }
+
+    #[inline]
     fn is_inert(&self) -> bool {
         true // its drop withdraws it
     }

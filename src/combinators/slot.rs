@@ -73,6 +73,12 @@ impl<O: Operation> Slot<O> {
         }
     }
 
+    /// Whether the arm was begun, and polling it would only go on waiting.
+    #[inline]
+    pub(super) fn waits(&self) -> bool {
+        self.peek().is_some_and(Operation::waits)
+    }
+
     /// Polls the arm unless it has completed.
     #[inline(always)] // an arm is polled at one place or two
     pub(super) fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

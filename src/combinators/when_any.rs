@@ -48,7 +48,8 @@ use crate::operation::Operation;
 ///
 /// # Cost
 ///
-/// Tuples and arrays allocate nothing, a `Vec` one block. Every poll polls each arm. May change.
+/// Tuples and arrays allocate nothing, a `Vec` one block. A poll polls each arm that may be ready, and the others if none is.
+/// May change.
 ///
 /// # Examples
 ///
@@ -172,9 +173,13 @@ impl<T: RaceArms> Future for WhenAny<T> {
             *this.phase = Phase::Racing; // Fresh -> Racing
         }
         if let Phase::Racing = *this.phase {
-            let mut race = Race { cx: &mut *cx, winner: None };
+            let mut race = Race { cx: &mut *cx, passed_over: 0, winner: None };
             let _ = this.slots.as_mut().visit(&mut race);
-            let Some(winner) = race.winner else { return Poll::Pending };
+            let Race { passed_over, mut winner, .. } = race;
+            if winner.is_none() && passed_over != 0 {
+                winner = wait(this.slots.as_mut(), passed_over, cx);
+            }
+            let Some(winner) = winner else { return Poll::Pending };
             *this.phase = Phase::Ending(winner); // Racing -> Ending
         }
         let Phase::Ending(winner) = *this.phase else { panic!("`when_any` was polled after completion") };
@@ -215,17 +220,49 @@ impl<T: Arms> fmt::Debug for WhenAny<T> {
     }
 }
 
-/// Polls arms in order until one decides.
+/// Polls arms in order until one decides, but none that is known to wait.
 struct Race<'a, 'c> {
     cx: &'a mut Context<'c>,
+    /// Those, as far as a word has bits.
+    passed_over: u64,
     winner: Option<usize>,
 }
 
 impl Visit for Race<'_, '_> {
     #[inline(always)]
     fn visit<O: Operation>(&mut self, index: usize, mut arm: Pin<&mut Slot<O>>) -> ControlFlow<()> {
+        if index < u64::BITS as usize && arm.waits() {
+            self.passed_over |= 1 << index;
+            return ControlFlow::Continue(());
+        }
         // An arm that has decided but is still waiting something out has won: discarding it would lose what it took.
         if arm.as_mut().poll(self.cx).is_ready() || arm.is_settled() {
+            self.winner = Some(index);
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Nobody was ready: those that were passed over wait with this waker from now on. One may be ready by now.
+#[inline(never)]
+fn wait(slots: Pin<&mut impl Slots>, passed_over: u64, cx: &mut Context<'_>) -> Option<usize> {
+    let mut rest = Rest { cx, passed_over, winner: None };
+    let _ = slots.visit(&mut rest);
+    rest.winner
+}
+
+/// Polls the arms of the mask, in order, until one decides.
+struct Rest<'a, 'c> {
+    cx: &'a mut Context<'c>,
+    passed_over: u64,
+    winner: Option<usize>,
+}
+
+impl Visit for Rest<'_, '_> {
+    fn visit<O: Operation>(&mut self, index: usize, mut arm: Pin<&mut Slot<O>>) -> ControlFlow<()> {
+        let passed_over = index < u64::BITS as usize && self.passed_over & 1 << index != 0;
+        if passed_over && (arm.as_mut().poll(self.cx).is_ready() || arm.is_settled()) {
             self.winner = Some(index);
             return ControlFlow::Break(());
         }

@@ -11,6 +11,8 @@
 //! ```
 #![allow(unsafe_code, reason = "an op reads and writes the request inside its node (I1)")]
 
+mod said;
+
 use std::any::Any;
 use std::future::Future;
 use std::io;
@@ -21,6 +23,8 @@ use std::task::{Context, Poll, ready};
 
 use io_uring::opcode;
 use io_uring::squeue::Flags;
+
+use said::{elsewhere, failure, outside, to_result};
 
 use super::chain::{Chain, EntryFlags, Link, RingOperation};
 use super::request::{More, Prepared, Request};
@@ -542,6 +546,15 @@ impl<R: Request> Operation for Op<R> {
         !matches!(*self.stage, Stage::Built(_))
     }
 
+    #[inline]
+    fn waits(&self) -> bool {
+        let Stage::Started(Started { runtime, key, node }) = *self.stage else { return false };
+        // SAFETY: (local) not kept beyond this call.
+        let here = unsafe { context::current() }.is_some_and(|core| core.id == runtime);
+        // SAFETY: (I5) nodes live as long as their runtime, which runs on this thread; shared access only.
+        here && unsafe { node.as_ref() }.is_plainly_queued_for(key)
+    }
+
     /// So before the first poll: nobody else knows of it.
     fn is_inert(&self) -> bool {
         matches!(*self.stage, Stage::Built(_))
@@ -754,44 +767,4 @@ unsafe fn copy_by_words<R>(from: *const R, to: *mut R) {
         // SAFETY: (local) as this function's contract says.
         unsafe { ptr::copy_nonoverlapping(from, to, 1) };
     }
-}
-
-/// What a completion says. All the bits of a notification's result are bits: it carries no errno.
-#[inline]
-fn to_result(outcome: Outcome) -> io::Result<u32> {
-    let res = outcome.res();
-    if res >= 0 || io_uring::cqueue::notif(outcome.flags()) { Ok(res as u32) } else { Err(failed(-res)) }
-}
-
-/// The kernel's "interrupted, start again" codes are for its own use, but those of a worker that a cancel interrupted
-/// (an open of a named pipe, say) get out as they are. They mean what a system call would have made of them.
-#[cold]
-fn failed(errno: i32) -> io::Error {
-    // ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK: no user-space header names them.
-    let restart = matches!(errno, 512..=514 | 516);
-    io::Error::from_raw_os_error(if restart { libc::EINTR } else { errno })
-}
-
-/// What a terminal completion below zero says: mostly an error. `EINVAL` may mean that the kernel has never heard of the
-/// opcode; then the error says so.
-#[cold]
-fn failure(core: &Core, head: &Node) -> io::Result<u32> {
-    let (outcome, opcode) = (head.outcome.get(), head.opcode.get());
-    if outcome.res() != -libc::EINVAL || core.inflight.supports(opcode) {
-        return to_result(outcome);
-    }
-    let text = format!("this kernel does not know io_uring opcode {opcode}");
-    Err(io::Error::new(io::ErrorKind::Unsupported, text))
-}
-
-#[cold]
-fn outside() -> ! {
-    panic!("an op was polled outside a millstream runtime: there is no ring to ask");
-}
-
-#[cold]
-fn elsewhere() -> ! {
-    panic!(
-        "an op was polled away from the runtime it was started on: its ring belongs to another thread, or is gone"
-    );
 }

@@ -80,6 +80,7 @@ unsafe impl<B: BufMut, F: AnyFd> Request for Read<B, F> {
         (fd.explain(result), buf)
     }
 
+    #[inline]
     fn abandon(mut self, result: io::Result<u32>, _flags: u32, orphaned: bool) {
         if self.offset == CURRENT {
             let n = result.map_or(0, |n| self.filled(n));

@@ -1,6 +1,7 @@
 //! `when_any`: who wins, who is stopped, who is waited for.
 
-use std::pin::pin;
+use std::cell::{Cell, RefCell};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -264,4 +265,94 @@ fn polling_after_completion_panics_with_its_name() {
     let mut any = pin!(when_any((world.ready("a", 1), world.ready("b", 2))));
     assert!(poll(any.as_mut()).is_ready());
     assert_eq!(panics(|| poll(any.as_mut())).as_deref(), Some("`when_any` was polled after completion"));
+}
+
+/// Waits until it is told to end, and says so.
+#[derive(Default)]
+struct Quiet {
+    polls: Cell<u32>,
+    over: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+struct QuietOp<'a>(&'a Quiet);
+
+impl Future for QuietOp<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.polls.set(self.0.polls.get() + 1);
+        self.0.waker.replace(Some(cx.waker().clone()));
+        if self.0.over.get() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Operation for QuietOp<'_> {
+    fn request_cancel(self: Pin<&mut Self>) {}
+
+    fn poll_discard(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
+    fn waits(&self) -> bool {
+        self.0.polls.get() > 0 && !self.0.over.get()
+    }
+}
+
+#[test]
+fn an_arm_that_waits_is_left_alone_while_another_is_ready() {
+    let (quiet, world) = (Quiet::default(), World::new());
+    let mut op = QuietOp(&quiet);
+    for n in 1..4 {
+        assert_eq!(poll(pin!(when_any((&mut op, world.ready("a", n))))), Poll::Ready(OneOf2::B(Value(n))));
+        assert_eq!(quiet.polls.get(), 1, "begun in the first race, and not polled since");
+    }
+    quiet.over.set(true);
+    assert_eq!(poll(pin!(when_any((&mut op, world.ready("a", 0))))), Poll::Ready(OneOf2::A(())));
+}
+
+#[test]
+fn an_arm_that_was_left_alone_waits_with_the_waker_of_the_last_poll() {
+    let (quiet, world) = (Quiet::default(), World::new());
+    let mut op = QuietOp(&quiet);
+    for shape in ["tuple", "array"] {
+        for _ in 0..2 {
+            let waker = Waker::from(Arc::new(Wakes::default()));
+            let mut cx = Context::from_waker(&waker);
+            let waits = match shape {
+                "tuple" => pin!(when_any((&mut op, world.op("a").0))).poll(&mut cx).is_pending(),
+                _ => pin!(when_any([&mut op])).poll(&mut cx).is_pending(),
+            };
+            assert!(waits);
+            assert!(quiet.waker.borrow().as_ref().is_some_and(|kept| kept.will_wake(&waker)), "{shape}");
+        }
+    }
+}
+
+/// Ends another operation when it is polled.
+struct Ends<'a>(&'a Quiet);
+
+impl Future for Ends<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
+        self.0.over.set(true);
+        Poll::Pending
+    }
+}
+
+impl Operation for Ends<'_> {
+    fn request_cancel(self: Pin<&mut Self>) {}
+
+    fn poll_discard(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
+#[test]
+fn an_arm_that_another_one_has_made_ready_wins_in_the_same_poll() {
+    let quiet = Quiet::default();
+    let mut op = QuietOp(&quiet);
+    assert!(poll(pin!(&mut op)).is_pending());
+    assert_eq!(poll(pin!(when_any((&mut op, Ends(&quiet))))), Poll::Ready(OneOf2::A(())));
 }

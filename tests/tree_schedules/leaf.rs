@@ -238,6 +238,12 @@ impl Operation for Leaf {
         self.controls().outcome.get().is_some() || self.controls().asked.get()
     }
 
+    /// Unless that poll is to panic, which is not to wait.
+    fn waits(&self) -> bool {
+        let Controls { state, outcome, panic_at, .. } = self.controls();
+        state.get() == State::InFlight && outcome.get().is_none() && panic_at.get() != Some(Step::Poll)
+    }
+
     fn commit_on_poll(self: Pin<&mut Self>) {
         assert!(self.controls().state.get() == State::Fresh, "told of the race after the first poll");
         self.note(Event::Races);

@@ -190,7 +190,7 @@ impl Salvage {
     /// The terminal completion of a read that nobody awaits. `bytes` is what it received: nothing at the end and on an
     /// error; `envelope` what came beside them. An empty message is kept if it says who sent it. `orphaned` if
     /// `read_orphaned` was called for it, `taken` if it had the bytes from here.
-    #[cold]
+    #[inline]
     pub(crate) fn message_abandoned(
         &self,
         bytes: &[u8],
@@ -199,9 +199,21 @@ impl Salvage {
         taken: Option<Place>,
     ) {
         let named = envelope.as_ref().is_some_and(|envelope| envelope.from.family() != libc::AF_UNSPEC);
-        if bytes.is_empty() && !named && !orphaned {
-            return; // nothing to keep, and nobody waits for the end of one that was not dropped
+        // Nobody waits for the end of one that was not dropped.
+        if !bytes.is_empty() || named || orphaned {
+            self.keep(bytes, envelope, named, orphaned, taken);
         }
+    }
+
+    #[cold]
+    fn keep(
+        &self,
+        bytes: &[u8],
+        envelope: Option<Envelope>,
+        named: bool,
+        orphaned: bool,
+        taken: Option<Place>,
+    ) {
         let received = (named || !bytes.is_empty()).then(|| (bytes.into(), envelope.unwrap_or_default()));
         let len = bytes.len().max(1);
         wake_all(self.update(|sides| sides.reads.abandoned(received, len, orphaned, taken)));

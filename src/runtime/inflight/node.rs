@@ -273,7 +273,7 @@ impl Node {
     /// Whether the op that was given `user_data` has its terminal completion still to come, for a task of ours that awaits
     /// it, and has no flags.
     #[inline]
-    pub(super) fn is_plainly_queued_for(&self, user_data: u64) -> bool {
+    pub(crate) fn is_plainly_queued_for(&self, user_data: u64) -> bool {
         self.life.get() == user_data
     }
 
