@@ -187,7 +187,9 @@ impl Core {
         if self.spin.run(deadline, || self.entry.inbox.has_work() || ring() || look()) {
             return;
         }
-        if self.lookout.has_watches() && self.lookout.arm(|waker| self.wake(waker)) {
+        if self.lookout.has_watches()
+            && (self.lookout.linger(|waker| self.wake(waker)) || self.lookout.arm(|waker| self.wake(waker)))
+        {
             return;
         }
         self.lookout.sweep();

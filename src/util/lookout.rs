@@ -22,6 +22,9 @@
 //!                             └────────────────────▶ SEATED, the slot is armed (or ready after all, and woken)
 //! ```
 //!
+//! Before the executor sleeps it [lingers](Lookout::linger): some looks more, if somebody waits for what another thread is to
+//! bring. A sleep, and being woken from it, take ten times as long; so two sides that keep each other busy stay awake.
+//!
 //! A task that may look again for itself, before it waits for whatever it is, asks for one more poll at the end of the turn
 //! ([`look_again`]). If all that the thread has to do is that, for what another one is to bring, it pauses first.
 //!
@@ -47,6 +50,10 @@ use crate::sync::Arc;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::{Ordering, fence};
 use crate::sync::hint;
+
+/// How often a thread that is about to sleep looks once more, and how long it pauses before each time.
+const LINGERS: u32 = if cfg!(any(millstream_loom, millstream_shuttle)) { 1 } else { 16 };
+const PAUSES: u32 = 8;
 
 /// As many as are polled in a turn.
 const GLANCES: usize = 64;
@@ -358,9 +365,16 @@ impl Lookout {
     }
 
     /// Who waits on a side that sits elsewhere or nowhere, for what is there.
+    #[inline(always)]
     fn waiter_elsewhere(&self, level: &Level, side: Side) -> Option<Waker> {
+        if level.slot(side).is_armed() { Self::take_waiter(level, side) } else { None }
+    }
+
+    #[cold] // between threads that are awake
+    #[inline(never)]
+    fn take_waiter(level: &Level, side: Side) -> Option<Waker> {
         // Not ready: it took everything there was, and armed after that.
-        if level.slot(side).is_armed() { level.take_if_ready(side, Want::Progress) } else { None }
+        level.take_if_ready(side, Want::Progress)
     }
 
     /// Who waits on a side that sits here: watching, or armed by us.
@@ -430,6 +444,11 @@ impl Lookout {
     }
 
     #[inline]
+    pub(super) fn is_watched(&self, post: &Post) -> bool {
+        self.find(post).is_some_and(|seat| self.watches.get() & 1 << seat != 0)
+    }
+
+    #[inline]
     fn end_watch(&self, seat: usize) {
         self.watches.set(self.watches.get() & !(1 << seat));
         self.seats[seat].watch.set(None);
@@ -451,6 +470,33 @@ impl Lookout {
             }
         }
         found
+    }
+
+    /// Looks some times more, a microsecond or two in all, before the thread sleeps, for what other threads may be about to bring: a
+    /// sleep and its end take ten times as long, of both sides. Whether there was anybody.
+    #[cold]
+    pub(crate) fn linger(&self, wake: impl Fn(Waker)) -> bool {
+        self.watches_afar()
+            && (0..LINGERS).any(|_| {
+                (0..PAUSES).for_each(|_| hint::spin_loop());
+                self.look(&wake)
+            })
+    }
+
+    /// Whether somebody waits for what comes from elsewhere.
+    fn watches_afar(&self) -> bool {
+        let mut watches = self.watches.get();
+        while watches != 0 {
+            let seat = watches.trailing_zeros() as usize;
+            watches &= watches - 1;
+            if let Some((Want::Progress, _)) = self.seats[seat].watch.get()
+                && self.at(seat, |level, side, _| self.index(level.seat(side.other())).is_none())
+                    == Some(true)
+            {
+                return true;
+            }
+        }
+        false
     }
 
     /// Arms the slots of all who wait, so that the thread may stop looking; who is ready all the same is woken. Whether

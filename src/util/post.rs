@@ -254,6 +254,20 @@ impl Post {
         }
     }
 
+    /// Whether an executor with a lookout on another thread polls the other side.
+    pub(crate) fn is_far_from_other(&self) -> bool {
+        let seat = self.level.seat(self.side.other());
+        seat != NOWHERE && with(|lookout| lookout.is_none_or(|lookout| lookout.index(seat).is_none()))
+    }
+
+    /// Whether there is something left of a wait for [`stop_waiting`](Self::stop_waiting) to end: not if it was ended by a
+    /// wake.
+    #[inline]
+    pub(crate) fn waits(&self) -> bool {
+        with(|lookout| lookout.is_some_and(|lookout| lookout.is_watched(self)))
+            || self.level.slot(self.side).is_armed()
+    }
+
     /// Nobody waits on this side any more. Returns what is left of its waker.
     #[inline]
     pub(crate) fn stop_waiting(&mut self) -> Option<Waker> {

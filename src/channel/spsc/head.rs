@@ -5,8 +5,9 @@
 
 use super::slots::Slots;
 use crate::channel::error::TryPopError;
+use crate::channel::ring::Leaving;
 use crate::channel::wake::{contain, wake_now};
-use crate::sync::Arc;
+use crate::sync::{Arc, hint};
 use crate::util::level::{Level, Side};
 use crate::util::post::Post;
 
@@ -22,11 +23,26 @@ pub(super) struct Head<T> {
     filled: usize,
     /// Nothing will come after those.
     last: bool,
+    /// The last look that a pop took found few.
+    found_few: bool,
 }
+
+/// Channels with fewer slots are not worth a pause: who pushes would have filled them by the end of it.
+const ROOMY: usize = 32;
+/// How long a popper that caught up leaves the other side alone: some hundred nanoseconds.
+const PAUSES: u32 = 8;
 
 impl<T> Head<T> {
     pub(super) fn new(level: Arc<Level>, slots: Slots<T>) -> Self {
-        Self { post: Post::new(level, Side::Popper), slots, head: 0, at: 0, filled: 0, last: false }
+        Self {
+            post: Post::new(level, Side::Popper),
+            slots,
+            head: 0,
+            at: 0,
+            filled: 0,
+            last: false,
+            found_few: false,
+        }
     }
 
     #[inline]
@@ -74,7 +90,26 @@ impl<T> Head<T> {
     /// Whether a pop has not to wait.
     #[inline]
     pub(super) fn is_ready(&mut self) -> bool {
-        self.filled(1) != 0 || self.last
+        if self.filled == 0 {
+            self.look();
+            self.lag_behind();
+        }
+        self.filled != 0 || self.last
+    }
+
+    /// Leaves the pusher a moment when two looks in a row found a few values.
+    ///
+    /// A popper that is the faster of the two would otherwise look for every value, and each look takes the tail's cache
+    /// line away from who is about to write it: both would go at the pace at which that travels. A wait, which is long
+    /// enough, begins with a look that finds none, and is not followed by a pause.
+    #[inline]
+    fn lag_behind(&mut self) {
+        let few = (1..self.level().capacity() / 4).contains(&self.filled);
+        if few && self.found_few && self.level().capacity() >= ROOMY && self.post.is_far_from_other() {
+            (0..PAUSES).for_each(|_| hint::spin_loop());
+            self.look();
+        }
+        self.found_few = few;
     }
 
     #[inline]
@@ -82,8 +117,9 @@ impl<T> Head<T> {
         if self.filled(1) == 0 {
             return Err(self.why_not());
         }
-        // SAFETY: (I3) there is a value.
-        Ok(unsafe { self.pop() })
+        // SAFETY: (I3) there is a value, and it is taken on the next line.
+        let (value, _published) = unsafe { self.pop() };
+        Ok(value.value())
     }
 
     /// Whether a pop finds a value without another look.
@@ -92,17 +128,17 @@ impl<T> Head<T> {
         self.filled != 0
     }
 
-    /// Takes the next value.
+    /// Takes the next value. Its slot is given back when the second part is dropped: after the value was put where it
+    /// belongs.
     ///
     /// # Safety
     ///
-    /// There is [one](Self::has_value).
+    /// There is [one](Self::has_value), and it is taken out of the first part before the second is dropped.
     #[inline(always)]
-    pub(super) unsafe fn pop(&mut self) -> T {
-        // SAFETY: (I3) by the contract.
-        let value = unsafe { self.take() };
-        self.publish();
-        value
+    pub(super) unsafe fn pop(&mut self) -> (Leaving<'_, T>, Published<'_>) {
+        let at = self.advance();
+        // SAFETY: (I3) by the contract the slot is filled and ours, until it is published that we counted past it.
+        (unsafe { self.slots.leave(at) }, Published { post: &mut self.post, head: self.head })
     }
 
     /// Pops up to `max` values and appends them to `out`.
@@ -132,20 +168,24 @@ impl<T> Head<T> {
     /// There is one.
     #[inline]
     unsafe fn take(&mut self) -> T {
-        // SAFETY: (I3) by the contract the slot is filled and ours; we count past it.
-        let value = unsafe { self.slots.read(self.at) };
-        self.at = self.slots.after(self.at);
+        let at = self.advance();
+        // SAFETY: (I3) by the contract the slot is filled and ours; we counted past it.
+        unsafe { self.slots.read(at) }
+    }
+
+    /// Counts past the next value, and returns the place of its slot.
+    #[inline(always)]
+    fn advance(&mut self) -> usize {
+        let at = self.at;
+        self.at = self.slots.after(at);
         self.head = self.head.wrapping_add(1);
         self.filled -= 1;
-        value
+        at
     }
 
     #[inline(always)]
     fn publish(&mut self) {
-        self.level().set_head(self.head);
-        if let Some(waker) = self.post.popped() {
-            wake_now(waker);
-        }
+        drop(Published { post: &mut self.post, head: self.head });
     }
 
     /// Closes the channel; `false` if it was closed.
@@ -160,6 +200,23 @@ impl<T> Head<T> {
             wake_now(waker);
         }
         first
+    }
+}
+
+/// Gives back the slots of what was popped, when it is dropped.
+#[must_use = "it is published when this is dropped"]
+pub(super) struct Published<'a> {
+    post: &'a mut Post,
+    head: usize,
+}
+
+impl Drop for Published<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.post.level().set_head(self.head);
+        if let Some(waker) = self.post.popped() {
+            wake_now(waker);
+        }
     }
 }
 

@@ -30,6 +30,9 @@
 //! what a runtime does so that neither question costs a fence and hardly any wait costs a wake. On another executor and on
 //! a plain thread there is none: each push and pop fences, each wait is armed at once.
 //!
+//! Two sides on two processors that look at each other's counts for every value go at the pace at which a cache line travels.
+//! A consumer that is the faster one therefore pauses when it has caught up for the second time, and finds a batch.
+//!
 //! At capacity 0 nothing is stored and both ends have to agree on each value; that is a [`bounded`](super::bounded)
 //! channel of capacity 0 with unique ends.
 #![allow(rustdoc::private_intra_doc_links, reason = "the links lead whoever reads the source")]

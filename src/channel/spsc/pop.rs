@@ -5,12 +5,13 @@
 
 use core::fmt;
 use core::future::Future;
+use core::mem::ManuallyDrop;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::either::{Kind, begun};
+use super::either::{Kind, drop_rendezvous, rendezvous};
 use super::head::Head;
 use super::turn::{Go, Turn};
 use crate::channel;
@@ -39,18 +40,26 @@ pin_project! {
     /// When polled after it has resolved.
     #[must_use = "a pop does nothing until it is awaited"]
     pub struct Pop<'a, T> {
-        end: Kind<&'a mut Head<T>, &'a Receiver<T>>,
-        turn: Turn,
-        // At capacity 0, once it was polled. It is made late because it is large.
         #[pin]
-        meet: Option<channel::Pop<'a, T>>,
+        way: Way<'a, T>,
+    }
+}
+
+pin_project! {
+    /// How the value gets out.
+    #[project = Project]
+    enum Way<'a, T> {
+        Ring { head: &'a mut Head<T>, turn: Turn },
+        // At capacity 0.
+        Meet { #[pin] pop: ManuallyDrop<channel::Pop<'a, T>> },
     }
 
-    impl<T> PinnedDrop for Pop<'_, T> {
+    impl<T> PinnedDrop for Way<'_, T> {
         fn drop(this: Pin<&mut Self>) {
-            let this = this.project();
-            if let Kind::Ring(head) = this.end {
-                this.turn.stop_waiting(*head);
+            match this.project() {
+                Project::Ring { head, turn } => turn.stop_waiting(*head),
+                // SAFETY: (local) this is the destructor.
+                Project::Meet { pop } => unsafe { drop_rendezvous(pop) },
             }
         }
     }
@@ -59,30 +68,40 @@ pin_project! {
 impl<'a, T> Pop<'a, T> {
     #[inline]
     pub(super) fn new(end: Kind<&'a mut Head<T>, &'a Receiver<T>>) -> Self {
-        Self { end, turn: Turn::Idle, meet: None }
+        let way = match end {
+            Kind::Ring(head) => Way::Ring { head, turn: Turn::Idle },
+            Kind::Meet(receiver) => Way::Meet { pop: ManuallyDrop::new(receiver.pop()) },
+        };
+        Self { way }
     }
 }
 
 impl<T> Pop<'_, T> {
+    /// The rest of [`poll`](Future::poll).
     #[inline(never)]
     fn poll_on(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, PopError>> {
-        let mut this = self.project();
-        match this.end {
-            Kind::Ring(head) => {
-                if matches!(this.turn, Turn::Waiting(_)) && head.filled(1) != 0 {
-                    // First of all the slot is given back: the other side may be looking for it at this moment.
-                    let popped = head.try_pop();
-                    this.turn.finish(*head);
-                    return Poll::Ready(popped.map_err(|_| PopError::Closed));
-                }
-                match this.turn.poll(*head, Want::Progress, cx, Head::is_ready) {
-                    Poll::Pending => Poll::Pending,
-                    Poll::Ready(Go::On) => Poll::Ready(head.try_pop().map_err(|_| PopError::Closed)),
-                    Poll::Ready(Go::Back) => Poll::Ready(Err(PopError::Cancelled)),
-                }
+        let (head, turn) = match self.project().way.project() {
+            Project::Ring { head, turn } => (&mut **head, turn),
+            Project::Meet { pop } => return rendezvous(pop).poll(cx),
+        };
+        let waited = matches!(turn, Turn::Waiting(_)) && head.filled(1) != 0;
+        if !waited {
+            match turn.poll(head, Want::Progress, cx, Head::is_ready) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Go::Back) => return Poll::Ready(Err(PopError::Cancelled)),
+                Poll::Ready(Go::On) if !head.has_value() => return Poll::Ready(Err(PopError::Closed)),
+                Poll::Ready(Go::On) => {}
             }
-            Kind::Meet(receiver) => begun(&mut this.meet, || receiver.pop()).poll(cx),
         }
+        // SAFETY: (I3) there is a value, and it is taken on the next line.
+        let (value, published) = unsafe { head.pop() };
+        let popped = Poll::Ready(Ok(value.value()));
+        // The slot is given back before anything else: the other side may be looking for it at this moment.
+        drop(published);
+        if waited {
+            turn.finish_woken(head);
+        }
+        popped
     }
 }
 
@@ -91,18 +110,18 @@ impl<T> Future for Pop<'_, T> {
 
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.as_mut().project();
         // What is likely, for whoever polls it to see through.
-        if let Kind::Ring(head) = this.end
-            && matches!(this.turn, Turn::Idle)
+        if let Project::Ring { head, turn } = self.as_mut().project().way.project()
+            && matches!(turn, Turn::Idle)
             && head.has_value()
         {
             if !executor::spend(cx) {
                 return Poll::Pending;
             }
-            *this.turn = Turn::Finished;
-            // SAFETY: (I3) there is a value.
-            return Poll::Ready(Ok(unsafe { head.pop() }));
+            *turn = Turn::Finished;
+            // SAFETY: (I3) there is a value, and it is taken on the next line.
+            let (value, _published) = unsafe { head.pop() };
+            return Poll::Ready(Ok(value.value()));
         }
         self.poll_on(cx)
     }
@@ -110,37 +129,34 @@ impl<T> Future for Pop<'_, T> {
 
 impl<T> Operation for Pop<'_, T> {
     fn request_cancel(self: Pin<&mut Self>) {
-        let mut this = self.project();
-        match this.end {
-            Kind::Ring(head) => this.turn.request_cancel(*head),
-            Kind::Meet(receiver) => begun(&mut this.meet, || receiver.pop()).request_cancel(),
+        match self.project().way.project() {
+            Project::Ring { head, turn } => turn.request_cancel(*head),
+            Project::Meet { pop } => rendezvous(pop).request_cancel(),
         }
     }
 
     fn poll_discard(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
-        match this.end {
-            Kind::Ring(head) => {
-                this.turn.finish(*head);
+        match self.project().way.project() {
+            Project::Ring { head, turn } => {
+                turn.finish(*head);
                 Poll::Ready(())
             }
-            Kind::Meet(receiver) => begun(&mut this.meet, || receiver.pop()).poll_discard(cx),
+            Project::Meet { pop } => rendezvous(pop).poll_discard(cx),
         }
     }
 
     fn commit_on_poll(self: Pin<&mut Self>) {
-        let mut this = self.project();
-        if let Kind::Meet(receiver) = this.end {
-            begun(&mut this.meet, || receiver.pop()).commit_on_poll();
+        if let Project::Meet { pop } = self.project().way.project() {
+            rendezvous(pop).commit_on_poll();
         }
     }
 }
 
 impl<T> fmt::Debug for Pop<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.end, &self.meet) {
-            (Kind::Meet(_), Some(pop)) => pop.fmt(f),
-            _ => f.debug_struct("Pop").field("state", &self.turn).finish_non_exhaustive(),
+        match &self.way {
+            Way::Ring { turn, .. } => f.debug_struct("Pop").field("state", turn).finish_non_exhaustive(),
+            Way::Meet { pop } => pop.fmt(f),
         }
     }
 }

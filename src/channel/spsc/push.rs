@@ -126,7 +126,7 @@ impl<T> Push<'_, T> {
                 {
                     // First of all the value goes: the other side may be looking for it at this moment.
                     let pushed = tail.try_push(value);
-                    this.turn.finish(*tail);
+                    this.turn.finish_woken(*tail);
                     return Poll::Ready(pushed.map_err(|error| PushError::Closed(error.into_inner())));
                 }
                 match this.turn.poll(*tail, Want::Progress, cx, Tail::is_ready) {

@@ -7,6 +7,7 @@ use core::alloc::Layout;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
+use crate::channel::ring::Leaving;
 use crate::sync::Arc;
 use crate::sync::cell::UnsafeCell;
 use crate::util::level::Level;
@@ -79,6 +80,17 @@ impl<T> Slots<T> {
     pub(super) unsafe fn read(&self, at: usize) -> T {
         // SAFETY: (I3) by the contract.
         unsafe { self.slot(at).with(|slot| (*slot).assume_init_read()) }
+    }
+
+    /// As [`read`](Self::read), later: for whoever decides where the value goes.
+    ///
+    /// # Safety
+    ///
+    /// As for [`read`](Self::read), until what is returned is gone.
+    #[inline(always)]
+    pub(super) unsafe fn leave(&self, at: usize) -> Leaving<'_, T> {
+        // SAFETY: (I3) by the contract.
+        unsafe { self.slot(at).with(|slot| Leaving::of(slot.cast())) }
     }
 
     /// The place after `at`, at which the ring begins anew after the last.

@@ -145,6 +145,15 @@ impl Turn {
         *self = Self::Finished;
     }
 
+    /// Ends the operation, which has happened, and mostly because a wake had ended its wait.
+    #[inline]
+    pub(super) fn finish_woken(&mut self, end: &mut impl End) {
+        if matches!(self, Self::Waiting(_)) && end.post().waits() {
+            stop_waiting(end.post());
+        }
+        *self = Self::Finished;
+    }
+
     /// The next poll gives up.
     pub(super) fn request_cancel(&mut self, end: &mut impl End) {
         match *self {
