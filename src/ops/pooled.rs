@@ -552,11 +552,11 @@ impl<A: Ask, F: AnyFd, T: Filled> fmt::Debug for Pooled<A, F, T> {
     }
 }
 
-/// Receives from a socket into a buffer of a pool.
+/// Receives from a socket into a buffer of a pool, or of a queue.
 ///
 /// The kernel takes the buffer when bytes are there, so while it waits it holds none. It resolves to what came, at most one
 /// buffer full; to an empty [`PoolBuf`], which holds no buffer, at the end of a stream or for an empty datagram. Of a
-/// datagram longer than a buffer the rest is lost.
+/// datagram longer than a buffer the rest is lost. From a [`BufQueue`] of buffers to fill, all of this is a [`QueueBuf`].
 ///
 /// When the pool has no buffer left, it waits until one comes back, in line with whoever else waits; the bytes stay in the
 /// socket.

@@ -113,7 +113,7 @@ fn a_storm_of_receives_loses_no_byte_and_no_buffer() -> Outcome {
                 got
             };
             let mut taken = Vec::new();
-            for _ in 0..rounds / 10 {
+            for _ in 0..rounds / 4 {
                 let mut single = ops::recv_pooled(&b, &queue);
                 let mut results = ops::recv_multishot(&b, &queue).backlog(2);
                 let mut bundles = ops::recv_multishot(&b, &queue).bundled();

@@ -235,9 +235,10 @@ impl<A: Ask, F: AnyFd, T: Filled> FillMultishot<A, F, T> {
     }
 }
 
-/// Receives from a socket again and again, into buffers of a pool, until the end of the stream or until it is stopped.
+/// Receives from a socket again and again, into buffers of a pool or a queue, until the end of the stream or until it is stopped.
 ///
-/// Every result is a [`PoolBuf`] with what one receive has brought, in order. Give it a destination: see [`Multishot`]. It ends
+/// Every result is a [`PoolBuf`], or of a [`BufQueue`](crate::ops::BufQueue) a [`QueueBuf`](crate::ops::QueueBuf), with what one
+/// receive has brought, in order. Give it a destination: see [`Multishot`]. It ends
 /// with success at the end of the stream. A socket of datagrams has no end: an empty result is an empty datagram.
 ///
 /// When the pool has no buffer left it waits in line until one comes back; the bytes stay in the socket. Results that wait for
@@ -288,7 +289,8 @@ pub fn recv_multishot<F: IntoFd, P: Provides>(fd: F, pool: &P) -> Multishot<Recv
 }
 
 impl<F: AnyFd, T: Filled> Multishot<RecvMultishot<F, T>> {
-    /// Takes as many buffers at once as the bytes that are there fill: every result is a [`Bundle`].
+    /// Takes as many buffers at once as the bytes that are there fill: every result is a [`Bundle`](crate::ops::Bundle),
+    /// or a [`QueueBundle`](crate::ops::QueueBundle).
     ///
     /// For streams. Needs Linux 6.10; before, a bundle has one buffer.
     ///
