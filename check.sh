@@ -7,7 +7,7 @@
 #   ./check.sh --list           the parts, in order
 #   ./check.sh --allow-missing  a tool that is not installed (QEMU, a kernel package, strace) skips its part, loudly
 #
-# Longer than a coffee, and so not here: ci/asan.sh, ci/conserve.sh, ci/flood.sh, ci/soak.sh, ci/trees.sh, ci/kernels.sh
+# Longer than a coffee, and so not here: ci/asan.sh, ci/conserve.sh, ci/flood.sh, ci/planted.sh, ci/soak.sh, ci/trees.sh, ci/kernels.sh
 # without --quick.
 set -uo pipefail
 cd "$(dirname "$0")"
