@@ -5,6 +5,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -12,17 +13,18 @@ use super::buf::{Buf, BufExt, Slice};
 use super::fd::{AnyFd, Fd, IntoFd};
 use super::op::Op;
 use super::send::{Send, send};
-use super::send_zc::{SendZc, send_rest};
+use super::send_zc::{REST_FLAGS, SendZc, send_rest};
 use super::write::{Write, write};
 use crate::operation::Operation;
 
 /// Ops one after the other, each for what the ones before have left of a buffer: [`send_all`], [`send_all_zc`] and [`write_all`].
 #[must_use = "an op does nothing until it is awaited"]
 pub struct All<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin, F: AnyFd = Fd> {
+    state: State<B, O>,
     fd: F,
     options: Options,
-    make: fn(F, &Options, Slice<B>) -> O,
-    state: State<B, O>,
+    /// Another op, for what is behind this many bytes.
+    make: fn(F, &Options, Slice<B>, usize) -> O,
     done: usize,
     cancelled: bool,
 }
@@ -40,24 +42,74 @@ pub type WriteAll<B, F = Fd> = All<B, Op<Write<Slice<B>, F>>, F>;
 struct Options {
     flags: i32,
     offset: Option<u64>,
-    done: usize,
 }
 
 enum State<B, O> {
-    Idle(B),
+    /// The first op is there from the beginning: mostly it is the only one, and moves straight into its node.
     Busy(O),
+    /// There is nothing to do.
+    Empty(B),
     Finished,
 }
 
 impl<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin, F: AnyFd> All<B, O, F> {
+    #[inline]
+    fn new(fd: F, buf: B, make: fn(F, &Options, Slice<B>, usize) -> O) -> Self {
+        let options = Options::default();
+        let state = if buf.init_len() == 0 {
+            State::Empty(buf)
+        } else {
+            State::Busy(make(fd.clone(), &options, buf.slice(..), 0))
+        };
+        Self { state, fd, options, make, done: 0, cancelled: false }
+    }
+
     /// How many bytes have gone so far: exact once it has resolved, and after it was asked to stop.
     pub fn done(&self) -> usize {
         self.done
     }
 
-    fn options(&mut self) -> &mut Options {
-        assert!(matches!(self.state, State::Idle(_)), "an op's options are set before it is first polled");
-        &mut self.options
+    /// Sets options on the first op, and for those after it.
+    fn option(mut self, set: impl FnOnce(&mut Options), apply: impl FnOnce(O) -> O) -> Self {
+        self.state = match mem::replace(&mut self.state, State::Finished) {
+            State::Busy(op) => State::Busy(apply(op)),
+            State::Empty(buf) => State::Empty(buf),
+            State::Finished => panic!("an op's options are set before it is first polled"),
+        };
+        set(&mut self.options);
+        self
+    }
+
+    /// An op has ended, and that is not the end.
+    #[cold]
+    fn go_on(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut result: io::Result<usize>,
+        mut rest: Slice<B>,
+    ) -> Poll<(io::Result<usize>, B)> {
+        loop {
+            self.state = State::Finished;
+            let buf = rest.into_inner();
+            match result {
+                Ok(0) => return Poll::Ready((Err(io::ErrorKind::WriteZero.into()), buf)),
+                Ok(n) => self.done += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready((Err(error), buf)),
+            }
+            if self.done >= buf.init_len() {
+                return Poll::Ready((Ok(self.done), buf));
+            }
+            if self.cancelled {
+                return Poll::Ready((Err(io::Error::from_raw_os_error(libc::ECANCELED)), buf));
+            }
+            let mut op = (self.make)(self.fd.clone(), &self.options, buf.slice(self.done..), self.done);
+            let Poll::Ready(ended) = Pin::new(&mut op).poll(cx) else {
+                self.state = State::Busy(op);
+                return Poll::Pending;
+            };
+            (result, rest) = ended;
+        }
     }
 }
 
@@ -66,41 +118,23 @@ impl<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin, F: An
 impl<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin, F: AnyFd> Future for All<B, O, F> {
     type Output = (io::Result<usize>, B);
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        loop {
-            let (result, buf) = match &mut this.state {
-                State::Idle(_) => (Ok(None), None),
-                State::Busy(op) => {
-                    let (result, slice) = ready!(Pin::new(op).poll(cx));
-                    (result.map(Some), Some(slice.into_inner()))
+        if let State::Busy(op) = &mut this.state {
+            let (result, rest) = ready!(Pin::new(op).poll(cx));
+            return match result {
+                Ok(n) if n > 0 && n == rest.init_len() => {
+                    this.state = State::Finished;
+                    this.done += n;
+                    Poll::Ready((Ok(this.done), rest.into_inner()))
                 }
-                State::Finished => panic!("an op was polled after it had resolved"),
+                result => this.go_on(cx, result, rest),
             };
-            let buf = match (buf, std::mem::replace(&mut this.state, State::Finished)) {
-                (Some(buf), _) | (None, State::Idle(buf)) => buf,
-                (None, _) => unreachable!("only an op that was not started has given no buffer back"),
-            };
-            let failed = match result {
-                Ok(Some(0)) => Some(io::ErrorKind::WriteZero.into()),
-                Ok(n) => {
-                    this.done += n.unwrap_or(0);
-                    None
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
-                Err(error) => Some(error),
-            };
-            if let Some(error) = failed {
-                return Poll::Ready((Err(error), buf));
-            }
-            if this.done >= buf.init_len() {
-                return Poll::Ready((Ok(this.done), buf));
-            }
-            if this.cancelled {
-                return Poll::Ready((Err(io::Error::from_raw_os_error(libc::ECANCELED)), buf));
-            }
-            this.options.done = this.done;
-            this.state = State::Busy((this.make)(this.fd.clone(), &this.options, buf.slice(this.done..)));
+        }
+        match mem::replace(&mut this.state, State::Finished) {
+            State::Empty(buf) => Poll::Ready((Ok(0), buf)),
+            _ => panic!("an op was polled after it had resolved"),
         }
     }
 }
@@ -153,15 +187,9 @@ impl<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin, F: An
 /// # Examples
 ///
 /// See [`recv`](super::recv).
+#[inline]
 pub fn send_all<F: IntoFd, B: Buf>(fd: F, buf: B) -> SendAll<B, F::Fd> {
-    All {
-        fd: fd.into_fd(),
-        options: Options::default(),
-        make: |fd, options, rest| send(fd, rest).flags(options.flags),
-        state: State::Idle(buf),
-        done: 0,
-        cancelled: false,
-    }
+    All::new(fd.into_fd(), buf, |fd, options, rest, _| send(fd, rest).flags(options.flags))
 }
 
 /// Sends a whole buffer on a connected socket, without a copy.
@@ -206,14 +234,7 @@ pub fn send_all<F: IntoFd, B: Buf>(fd: F, buf: B) -> SendAll<B, F::Fd> {
 /// # }
 /// ```
 pub fn send_all_zc<F: IntoFd, B: Buf>(fd: F, buf: B) -> SendAllZc<B, F::Fd> {
-    All {
-        fd: fd.into_fd(),
-        options: Options::default(),
-        make: |fd, options, rest| send_rest(fd, rest, options.flags),
-        state: State::Idle(buf),
-        done: 0,
-        cancelled: false,
-    }
+    All::new(fd.into_fd(), buf, |fd, options, rest, _| send_rest(fd, rest, options.flags))
 }
 
 impl<B: Buf, F: AnyFd> SendAllZc<B, F> {
@@ -222,9 +243,8 @@ impl<B: Buf, F: AnyFd> SendAllZc<B, F> {
     /// # Panics
     ///
     /// Once it was polled.
-    pub fn flags(mut self, flags: i32) -> Self {
-        self.options().flags = flags;
-        self
+    pub fn flags(self, flags: i32) -> Self {
+        self.option(|options| options.flags = flags, |op| op.flags(flags | REST_FLAGS))
     }
 }
 
@@ -234,9 +254,8 @@ impl<B: Buf, F: AnyFd> SendAll<B, F> {
     /// # Panics
     ///
     /// Once it was polled.
-    pub fn flags(mut self, flags: i32) -> Self {
-        self.options().flags = flags;
-        self
+    pub fn flags(self, flags: i32) -> Self {
+        self.option(|options| options.flags = flags, |op| op.flags(flags))
     }
 }
 
@@ -261,18 +280,12 @@ impl<B: Buf, F: AnyFd> SendAll<B, F> {
 /// # Examples
 ///
 /// See [`fsync`](super::fsync).
+#[inline]
 pub fn write_all<F: IntoFd, B: Buf>(fd: F, buf: B) -> WriteAll<B, F::Fd> {
-    All {
-        fd: fd.into_fd(),
-        options: Options::default(),
-        make: |fd, options, rest| match options.offset {
-            Some(offset) => write(fd, rest).at(offset.saturating_add(options.done as u64)),
-            None => write(fd, rest),
-        },
-        state: State::Idle(buf),
-        done: 0,
-        cancelled: false,
-    }
+    All::new(fd.into_fd(), buf, |fd, options, rest, done| match options.offset {
+        Some(offset) => write(fd, rest).at(offset.saturating_add(done as u64)),
+        None => write(fd, rest),
+    })
 }
 
 impl<B: Buf, F: AnyFd> WriteAll<B, F> {
@@ -281,8 +294,7 @@ impl<B: Buf, F: AnyFd> WriteAll<B, F> {
     /// # Panics
     ///
     /// Once it was polled.
-    pub fn at(mut self, offset: u64) -> Self {
-        self.options().offset = Some(offset);
-        self
+    pub fn at(self, offset: u64) -> Self {
+        self.option(|options| options.offset = Some(offset), |op| op.at(offset))
     }
 }

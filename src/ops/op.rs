@@ -11,6 +11,7 @@
 //! ```
 #![allow(unsafe_code, reason = "an op reads and writes the request inside its node (I1)")]
 
+mod look;
 mod said;
 
 use std::any::Any;
@@ -217,57 +218,6 @@ impl<R: Request> Op<R> {
         }
         *op.stage = Stage::Finished; // the node is on its own
         Ok(())
-    }
-
-    /// Looks at the request of an op that was queued and has not resolved: it has noted there what came so far. `None` of any
-    /// other op. `look` runs no foreign code, which might drop the op.
-    ///
-    /// # Panics
-    ///
-    /// Away from the op's runtime.
-    #[inline]
-    pub(super) fn with_request<T>(&mut self, look: impl FnOnce(&mut R) -> T) -> Option<T> {
-        let Stage::Started(started) = &*self.stage else { return None };
-        context::with(|core| {
-            let core = core.filter(|core| core.id == started.runtime).unwrap_or_else(|| elsewhere());
-            started.head(core)?;
-            // SAFETY: (I1, I5) the node is this op's and holds the request. The kernel touches what that points to, never its
-            // own bookkeeping; the dispatcher, the other one to look at it, does not run during a poll.
-            Some(look(unsafe { &mut *Held::<R>::at(started.node) }))
-        })
-    }
-
-    /// Looks at the request, wherever it is, and is told whether its terminal completion is there: see
-    /// [`with_request`](Self::with_request). `None` once the op has resolved, or its runtime is about to end.
-    #[inline]
-    pub(super) fn look<T>(&mut self, look: impl FnOnce(&mut R, bool) -> T) -> Option<T> {
-        self.look_from(look, || elsewhere())
-    }
-
-    /// As [`look`](Self::look); `None` also away from the op's runtime.
-    pub(super) fn look_if_here<T>(&mut self, look: impl FnOnce(&mut R, bool) -> T) -> Option<T> {
-        self.look_from(look, || None)
-    }
-
-    #[inline(always)]
-    fn look_from<T>(
-        &mut self,
-        look: impl FnOnce(&mut R, bool) -> T,
-        away: impl FnOnce() -> Option<T>,
-    ) -> Option<T> {
-        let started = match &mut *self.stage {
-            Stage::Started(started) => *started,
-            Stage::Built(request) | Stage::Answered(request, _) | Stage::Failed(request, _) => {
-                return Some(look(request, false));
-            }
-            Stage::Finished => return None,
-        };
-        context::with(|core| {
-            let Some(core) = core.filter(|core| core.id == started.runtime) else { return away() };
-            let ended = started.head(core)?.state() == State::Done;
-            // SAFETY: (I1, I5) as in `with_request`.
-            Some(look(unsafe { &mut *Held::<R>::at(started.node) }, ended))
-        })
     }
 
     /// Started -> Finished, with what is still to come left to [`Request::abandon`]: the op goes on, unstopped, and nobody

@@ -33,6 +33,7 @@ unsafe impl<B: Buf, F: AnyFd> Request for Send<B, F> {
         Poll::Ready(if self.fd.is_elsewhere() { answer } else { Prepared::Submit })
     }
 
+    #[inline]
     fn sqe(&mut self) -> Sqe {
         let len = clamp(self.buf.init_len());
         let entry = opcode::Send::new(self.fd.number(), self.buf.stable_ptr(), len).flags(self.flags);
@@ -67,6 +68,7 @@ unsafe impl<B: Buf, F: AnyFd> Request for Send<B, F> {
 /// # Examples
 ///
 /// See [`recv`](super::recv).
+#[inline]
 pub fn send<F: IntoFd, B: Buf>(fd: F, buf: B) -> Op<Send<B, F::Fd>> {
     Op::new(Send { fd: fd.into_fd(), buf, flags: 0 })
 }
@@ -77,6 +79,7 @@ impl<B: Buf, F: AnyFd> Op<Send<B, F>> {
     /// # Panics
     ///
     /// Once the op was polled.
+    #[inline]
     pub fn flags(mut self, flags: i32) -> Self {
         self.request_mut().flags = flags;
         self

@@ -173,7 +173,10 @@ impl<B: Buf, F: AnyFd, D: Delivery<Vec<B>>> SendMsgZc<B, F, D> {
     }
 }
 
+/// Of each of the sends of a whole buffer: the kernel itself goes on after a short one.
+pub(super) const REST_FLAGS: i32 = libc::MSG_WAITALL;
+
 /// A whole buffer is the work of several sends: see [`send_all_zc`](super::send_all_zc).
 pub(super) fn send_rest<F: IntoFd, B: Buf>(fd: F, rest: Slice<B>, flags: i32) -> SendZc<Slice<B>, F::Fd> {
-    send_zc(fd, rest).flags(flags | libc::MSG_WAITALL)
+    send_zc(fd, rest).flags(flags | REST_FLAGS)
 }

@@ -35,6 +35,7 @@ use crate::runtime::RuntimeId;
 use crate::runtime::context;
 use crate::runtime::driver::Sqe;
 use crate::runtime::registry::{self, Remote};
+use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::util::biased::Biased;
 use crate::util::contain::contain;
 
@@ -229,13 +230,13 @@ impl FdTable {
 
     /// A slot that was just taken.
     fn slot(&self, index: u32) -> FixedFd {
-        FixedFd::of(Arc::clone(&self.0), index, Tenancy::default())
+        FixedFd::of(Arc::clone(&self.0), index, 0, Tenancy::default())
     }
 
     /// The slot that the kernel has picked for a file, and put it into.
     pub(crate) fn was_picked(&self, index: u32, messages: bool) -> FixedFd {
-        let file = Tenancy { opens: 1, opening: 0, occupied: true, messages };
-        FixedFd::of(Arc::clone(&self.0), index, file)
+        let file = Tenancy { opening: 0, occupied: true, messages };
+        FixedFd::of(Arc::clone(&self.0), index, 1, file)
     }
 
     /// How many slots can be reserved.
@@ -314,19 +315,22 @@ impl From<TableFull> for io::Error {
 #[derive(Clone)]
 pub struct FixedFd(Biased<Slot, Runtimes>);
 
+/// What every op asks for stands here itself, and not behind the lease or the lock.
 struct Slot {
+    index: u32,
+    home: RuntimeId,
+    salvage: Salvage,
+    /// How many opens were begun: tells one file from the next. Changed under the lock of `file`.
+    opens: AtomicU32,
     /// Taken when the slot is dropped.
     lease: Option<Lease>,
-    salvage: Salvage,
     file: Mutex<Tenancy>,
 }
 
 /// What is known about the file in a slot. Opens and closes may overlap, so it errs towards a file that is there.
 #[derive(Default)]
 struct Tenancy {
-    /// How many opens were begun: tells one file from the next.
-    opens: u32,
-    /// How many of them have not ended.
+    /// How many of the opens that were begun have not ended.
     opening: u32,
     occupied: bool,
     /// A read of it takes one message, and what does not fit is cut off.
@@ -340,9 +344,15 @@ pub(crate) struct Lease {
 }
 
 impl FixedFd {
-    fn of(table: Arc<Table>, index: u32, file: Tenancy) -> Self {
-        let lease = Some(Lease { table, index });
-        Self(Biased::new(Slot { lease, salvage: Salvage::new(), file: Mutex::new(file) }))
+    fn of(table: Arc<Table>, index: u32, opens: u32, file: Tenancy) -> Self {
+        Self(Biased::new(Slot {
+            index,
+            home: table.runtime,
+            salvage: Salvage::new(),
+            opens: AtomicU32::new(opens),
+            lease: Some(Lease { table, index }),
+            file: Mutex::new(file),
+        }))
     }
 
     /// Whether the kernel has picked the slot, and takes it back as soon as it is empty.
@@ -352,8 +362,7 @@ impl FixedFd {
 
     /// Puts an open descriptor into the slot, in the place of what is there, here and now.
     pub(crate) fn fill(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        let home = self.lease().table.runtime;
-        let filled = context::with(|core| match core.filter(|core| core.id == home) {
+        let filled = context::with(|core| match core.filter(|core| core.id == self.0.home) {
             Some(core) => core.inflight.fill_slot(self.slot(), fd.as_raw_fd()),
             None => Err(elsewhere()),
         });
@@ -365,8 +374,9 @@ impl FixedFd {
     }
 
     /// The number of the slot in its table.
+    #[inline]
     pub fn slot(&self) -> u32 {
-        self.lease().index
+        self.0.index
     }
 
     fn lease(&self) -> &Lease {
@@ -379,8 +389,10 @@ impl FixedFd {
 
     /// An open is about to be queued: what was left of the file before is nobody's.
     pub(crate) fn begin_tenancy(&self) {
-        let mut file = self.file();
-        file.opens = file.opens.wrapping_add(1);
+        let file = self.file();
+        // ORDERING: Relaxed, here and below: a number to compare with. What it tells apart is known by other ways: those of the
+        // ring, and the lock.
+        self.0.opens.fetch_add(1, Ordering::Relaxed);
         drop(file);
         self.0.salvage.forget();
     }
@@ -403,7 +415,7 @@ impl FixedFd {
     /// A close that was queued when `tenant` was the newest has left the slot empty.
     pub(crate) fn emptied(&self, tenant: u32) {
         let mut file = self.file();
-        if file.opening == 0 && file.opens == tenant {
+        if file.opening == 0 && self.tenant() == tenant {
             file.occupied = false;
         }
     }
@@ -420,6 +432,7 @@ impl fmt::Debug for FixedFd {
 }
 
 impl From<&FixedFd> for FixedFd {
+    #[inline]
     fn from(fd: &FixedFd) -> Self {
         fd.clone()
     }
@@ -428,6 +441,7 @@ impl From<&FixedFd> for FixedFd {
 impl Hold for FixedFd {
     type Tenant = u32;
 
+    #[inline]
     fn number(&self) -> types::Fd {
         types::Fd(self.slot() as i32)
     }
@@ -436,10 +450,12 @@ impl Hold for FixedFd {
         None
     }
 
+    #[inline]
     fn address(&self, entry: Entry) -> Sqe {
         Sqe::from(entry).flags(Flags::FIXED_FILE)
     }
 
+    #[inline]
     fn left_behind(&self) -> &Salvage {
         &self.0.salvage
     }
@@ -453,8 +469,9 @@ impl Hold for FixedFd {
         false
     }
 
+    #[inline]
     fn tenant(&self) -> u32 {
-        self.file().opens
+        self.0.opens.load(Ordering::Relaxed)
     }
 
     fn abandon_message(
@@ -471,11 +488,12 @@ impl Hold for FixedFd {
         self.0.salvage.message_abandoned(bytes, envelope, orphaned, taken);
     }
 
+    #[inline]
     fn is_elsewhere(&self) -> bool {
-        let home = self.lease().table.runtime;
-        context::with(|core| core.is_none_or(|core| core.id != home))
+        context::with(|core| core.is_none_or(|core| core.id != self.0.home))
     }
 
+    #[inline]
     fn explain<T>(&self, result: io::Result<T>) -> io::Result<T> {
         result.map_err(|error| match error.raw_os_error() {
             Some(libc::EBADF) if self.is_elsewhere() => elsewhere(),

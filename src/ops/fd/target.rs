@@ -39,6 +39,7 @@ impl<T: Into<Fd>> IntoFd for T {
 impl IntoFd for FixedFd {
     type Fd = Self;
 
+    #[inline]
     fn into_fd(self) -> Self {
         self
     }
@@ -47,6 +48,7 @@ impl IntoFd for FixedFd {
 impl IntoFd for &FixedFd {
     type Fd = FixedFd;
 
+    #[inline]
     fn into_fd(self) -> FixedFd {
         self.clone()
     }

@@ -76,28 +76,38 @@ impl<S: Source> Arm<S> {
     }
 
     /// Takes note of a completion; why it is the end, if the source says that it is.
+    #[inline]
     fn take(&mut self, came: Came<S::Item>) -> Option<Why> {
-        let (item, end) = match came {
-            Came::Item(item) => (Some(item), None),
-            Came::Last(item) => (Some(item), Some(Why::Over(Ok(())))),
-            Came::Nothing => (None, None),
-            Came::End => (None, Some(Why::Over(Ok(())))),
-            Came::Failed(error) => (None, Some(self.failed(error))),
-        };
-        if let Some(item) = item {
-            let new = match self.waiting.back_mut() {
-                Some((_, last)) => self.source.join(last, item).err(),
-                None => Some(item),
-            };
-            if self.waiting.capacity() == 0 {
-                // Room for one: where each is taken as it comes there is never another, and idle connections keep it.
-                self.waiting.reserve_exact(1);
+        match came {
+            Came::Item(item) => {
+                self.put(item);
+                None
             }
-            self.waiting.extend(new.map(|item| (None, item)));
+            Came::Last(item) => {
+                self.put(item);
+                Some(Why::Over(Ok(())))
+            }
+            Came::Nothing => None,
+            Came::End => Some(Why::Over(Ok(()))),
+            Came::Failed(error) => Some(self.failed(error)),
         }
-        end
     }
 
+    #[inline]
+    fn put(&mut self, item: S::Item) {
+        let new = match self.waiting.back_mut() {
+            Some((_, last)) if S::JOINS => self.source.join(last, item).err(),
+            _ => Some(item),
+        };
+        let Some(new) = new else { return };
+        if self.waiting.capacity() == 0 {
+            // Room for one: where each is taken as it comes there is never another, and idle connections keep it.
+            self.waiting.reserve_exact(1);
+        }
+        self.waiting.push_back((None, new));
+    }
+
+    #[cold]
     fn failed(&self, error: io::Error) -> Why {
         match error.raw_os_error() {
             Some(libc::ECANCELED) if self.pausing => Why::Paused,
@@ -106,6 +116,17 @@ impl<S: Source> Arm<S> {
             }
             _ => Why::Failed(error),
         }
+    }
+
+    /// A completion that was not the terminal one has said why there is to be no other.
+    #[cold]
+    fn stop(&mut self, why: Why) -> More {
+        self.over.get_or_insert(match why {
+            Why::Refused(error) | Why::Failed(error) => Err(error),
+            Why::Over(end) => end,
+            Why::Spared | Why::Used | Why::Paused => Ok(()),
+        });
+        More::Stop
     }
 
     /// Gives back what waits, oldest first.
@@ -175,12 +196,7 @@ unsafe impl<S: Source> Request for Arm<S> {
             return More::Quiet; // it is being stopped already
         }
         if let Some(why) = end {
-            self.over.get_or_insert(match why {
-                Why::Refused(error) | Why::Failed(error) => Err(error),
-                Why::Over(end) => end,
-                Why::Spared | Why::Used | Why::Paused => Ok(()),
-            });
-            return More::Stop;
+            return self.stop(why);
         }
         match self.waiting.len() {
             now if now == before => More::Quiet, // it brought nothing, or was joined to one that waits

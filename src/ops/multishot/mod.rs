@@ -154,12 +154,6 @@ impl<S: Source> Multishot<S> {
         }
     }
 
-    /// Takes the oldest result that waits in an arm that is out.
-    #[inline]
-    fn take_armed(op: &mut Op<Arm<S>>) -> Option<(Option<Place>, S::Item)> {
-        op.look(|arm, ended| if ended { None } else { arm.waiting.pop_front() }).flatten()
-    }
-
     /// Takes the oldest result that waits, wherever that is.
     fn take(&mut self) -> Option<S::Item> {
         let (place, item) = match &mut self.stage {
@@ -257,16 +251,22 @@ impl<S: Source> Multishot<S> {
         if let Some(item) = self.take() {
             return Poll::Ready(ControlFlow::Continue(item));
         }
+        match &self.stage {
+            Stage::Over(..) => Poll::Ready(ControlFlow::Break(self.tell())),
+            Stage::Told => panic!("a multishot op was polled after its end"),
+            Stage::Idle(_) | Stage::Resting(..) | Stage::Armed(_) => Poll::Pending,
+        }
+    }
+
+    /// Over -> Told.
+    #[cold]
+    fn tell(&mut self) -> io::Result<()> {
         match mem::replace(&mut self.stage, Stage::Told) {
             Stage::Over(arm, end) => {
                 self.home = arm.source.home().clone(); // which may have come to be another since it was made
-                Poll::Ready(ControlFlow::Break(end))
+                end
             }
-            Stage::Told => panic!("a multishot op was polled after its end"),
-            waits => {
-                self.stage = waits;
-                Poll::Pending
-            }
+            _ => unreachable!("the caller has seen it"),
         }
     }
 }
@@ -279,11 +279,15 @@ impl<S: Source> Results for Multishot<S> {
 
     #[inline]
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<ControlFlow<io::Result<()>, S::Item>> {
-        if let Stage::Armed(op) = &mut self.stage
-            && let Some((place, item)) = Self::take_armed(op)
-        {
-            self.handed = place;
-            return Poll::Ready(ControlFlow::Continue(item));
+        if let Stage::Armed(op) = &mut self.stage {
+            match op.poll_noted(cx, |arm| arm.waiting.pop_front()) {
+                Some(Poll::Ready((place, item))) => {
+                    self.handed = place;
+                    return Poll::Ready(ControlFlow::Continue(item));
+                }
+                Some(Poll::Pending) => return Poll::Pending,
+                None => {}
+            }
         }
         self.poll_slowly(cx)
     }

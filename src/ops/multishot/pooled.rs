@@ -149,23 +149,14 @@ unsafe impl<A: Ask, F: AnyFd, T: Filled> Source for FillMultishot<A, F, T> {
         if bundled { Feature::RecvBundle.entry(entry) } else { entry }
     }
 
+    #[inline]
     fn came(&mut self, result: io::Result<u32>, flags: u32) -> Came<T> {
-        let claim = T::claim(self.lender(), &result, flags);
-        match (result, claim) {
-            (Ok(1..), Claim::Got(filled)) => {
+        match (T::claim(self.lender(), &result, flags), result) {
+            (Claim::Got(filled), Ok(1..)) => {
                 self.fed();
                 Came::Item(filled)
             }
-            (Ok(1..), Claim::Nothing | Claim::Disowned) => Came::Failed(Claim::<T>::disowned()),
-            (Ok(0), claim) => {
-                self.fed();
-                self.spend(claim);
-                if self.from.fd.has_no_end() { Came::Item(T::default()) } else { Came::End }
-            }
-            (Err(error), claim) => {
-                self.spend(claim);
-                self.refused(error)
-            }
+            (claim, result) => self.came_empty(claim, result),
         }
     }
 
@@ -203,7 +194,25 @@ unsafe impl<A: Ask, F: AnyFd, T: Filled> Source for FillMultishot<A, F, T> {
 }
 
 impl<A: Ask, F: AnyFd, T: Filled> FillMultishot<A, F, T> {
+    /// A completion that has brought no bytes.
+    #[cold]
+    fn came_empty(&mut self, claim: Claim<T>, result: io::Result<u32>) -> Came<T> {
+        match result {
+            Ok(1..) => Came::Failed(Claim::<T>::disowned()),
+            Ok(0) => {
+                self.fed();
+                self.spend(claim);
+                if self.from.fd.has_no_end() { Came::Item(T::default()) } else { Came::End }
+            }
+            Err(error) => {
+                self.spend(claim);
+                self.refused(error)
+            }
+        }
+    }
+
     /// The kernel had a buffer for it, or needed none.
+    #[inline]
     fn fed(&mut self) {
         self.hungry.fed();
         if self.doubted && self.flags & BUNDLE == 0 {

@@ -174,14 +174,17 @@ impl FixedBuf {
 // SAFETY: (local) the region stays where it is as long as there is a part of it, and the part does not change its own range; all
 // of the memory is initialised.
 unsafe impl Buf for FixedBuf {
+    #[inline]
     fn stable_ptr(&self) -> *const u8 {
         self.start
     }
 
+    #[inline]
     fn init_len(&self) -> usize {
         self.len
     }
 
+    #[inline]
     fn capacity(&self) -> usize {
         self.capacity
     }
@@ -197,10 +200,12 @@ unsafe impl Visible for FixedBuf {}
 
 // SAFETY: (local) as above.
 unsafe impl BufMut for FixedBuf {
+    #[inline]
     fn stable_mut_ptr(&mut self) -> *mut u8 {
         self.start
     }
 
+    #[inline]
     unsafe fn set_filled(&mut self, len: usize) {
         self.len = len;
     }
@@ -209,12 +214,14 @@ unsafe impl BufMut for FixedBuf {
 impl Deref for FixedBuf {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         super::super::bytes(self)
     }
 }
 
 impl DerefMut for FixedBuf {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: (local) `len` initialised bytes of a part that is borrowed exclusively, and that no other overlaps.
         unsafe { slice::from_raw_parts_mut(self.start, self.len) }

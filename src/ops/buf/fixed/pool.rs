@@ -382,14 +382,17 @@ impl Drop for FixedPoolBuf {
 
 // SAFETY: (local) the part's own promises; it stays in its place while the value does.
 unsafe impl Buf for FixedPoolBuf {
+    #[inline]
     fn stable_ptr(&self) -> *const u8 {
         self.part().stable_ptr()
     }
 
+    #[inline]
     fn init_len(&self) -> usize {
         self.part().init_len()
     }
 
+    #[inline]
     fn capacity(&self) -> usize {
         self.part().capacity()
     }
@@ -405,10 +408,12 @@ unsafe impl Visible for FixedPoolBuf {}
 
 // SAFETY: (local) as above.
 unsafe impl BufMut for FixedPoolBuf {
+    #[inline]
     fn stable_mut_ptr(&mut self) -> *mut u8 {
         self.part_mut().stable_mut_ptr()
     }
 
+    #[inline]
     unsafe fn set_filled(&mut self, len: usize) {
         // SAFETY: (local) by this function's contract.
         unsafe { self.part_mut().set_filled(len) };
@@ -418,12 +423,14 @@ unsafe impl BufMut for FixedPoolBuf {
 impl Deref for FixedPoolBuf {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         self.part()
     }
 }
 
 impl DerefMut for FixedPoolBuf {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         self.part_mut()
     }
