@@ -32,7 +32,7 @@ fn elsewhere<R: Send>(f: impl FnOnce() -> R + Send) -> R {
 }
 
 async fn some_turns() {
-    for _ in 0..MANY * POLLS {
+    for _ in 0..4 * MANY * POLLS {
         millstream::yield_now().await;
     }
 }
