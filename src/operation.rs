@@ -67,6 +67,14 @@ pub trait Operation: Future {
         false
     }
 
+    /// Whether it may as well be begun a few turns later: nothing runs or is submitted by it, it would only stand in line
+    /// somewhere.
+    ///
+    /// For those who would rather look again first. `false` is always right.
+    fn may_be_put_off(&self) -> bool {
+        false
+    }
+
     /// Resolves an operation that was never polled, if it can be done here and now, without waiting and without a
     /// context; `None` leaves it as it was.
     ///
@@ -148,6 +156,10 @@ impl<O: Operation + Unpin + ?Sized> Operation for &mut O {
         (**self).waits()
     }
 
+    fn may_be_put_off(&self) -> bool {
+        (**self).may_be_put_off()
+    }
+
     fn is_inert(&self) -> bool {
         true // borrowed: nothing of it ends with the reference
     }
@@ -181,6 +193,10 @@ impl<O: Operation + ?Sized> Operation for Pin<&mut O> {
         (**self).waits()
     }
 
+    fn may_be_put_off(&self) -> bool {
+        (**self).may_be_put_off()
+    }
+
     fn is_inert(&self) -> bool {
         true // borrowed: nothing of it ends with the reference
     }
@@ -209,6 +225,10 @@ impl<O: Operation + ?Sized> Operation for Pin<Box<O>> {
 
     fn waits(&self) -> bool {
         (**self).waits()
+    }
+
+    fn may_be_put_off(&self) -> bool {
+        (**self).may_be_put_off()
     }
 
     fn is_inert(&self) -> bool {

@@ -122,6 +122,11 @@ impl<T, S: Sharing> Operation for Pop<'_, T, S> {
     }
 
     #[inline]
+    fn may_be_put_off(&self) -> bool {
+        self.waiter.is_idle()
+    }
+
+    #[inline]
     fn waits(&self) -> bool {
         self.waiter.state() == State::Queued
     }

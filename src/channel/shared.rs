@@ -616,7 +616,10 @@ impl<T, S: Sharing> Shared<T, S> {
     /// Whether polling a pop might resolve it.
     #[inline]
     pub(super) fn may_pop(&self, waiter: &Waiter<()>) -> bool {
-        if waiter.is_idle() { self.may_pop_now() } else { waiter.state() != State::Queued }
+        match waiter.state() {
+            State::Idle => self.may_pop_now(), // also of one that has looked
+            state => state != State::Queued,
+        }
     }
 
     /// Whether polling a new pop might resolve it: mostly without the lock.

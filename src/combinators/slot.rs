@@ -92,7 +92,21 @@ impl<O: Operation> Slot<O> {
         Poll::Ready(())
     }
 
-    /// The same of an arm that has decided, and waits for its own losers: a race in a race.
+    /// As [`poll`](Self::poll), of an arm of a race: whether its outcome is settled now, though it may still wait something out.
+    #[inline(always)] // as `poll`
+    pub(super) fn settles(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
+        let Some(mut op) = self.as_mut().op() else { return true };
+        match op.as_mut().poll(cx) {
+            // Running -> Done, as in `poll`.
+            Poll::Ready(output) => {
+                self.set(Self::Done { output });
+                true
+            }
+            Poll::Pending => op.is_decided(),
+        }
+    }
+
+    /// [`poll`](Self::poll) of an arm that has decided, and waits for its own losers: a race in a race.
     #[cold]
     pub(super) fn poll_decided(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.poll(cx)

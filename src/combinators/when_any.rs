@@ -230,13 +230,13 @@ struct Race<'a, 'c> {
 
 impl Visit for Race<'_, '_> {
     #[inline(always)]
-    fn visit<O: Operation>(&mut self, index: usize, mut arm: Pin<&mut Slot<O>>) -> ControlFlow<()> {
+    fn visit<O: Operation>(&mut self, index: usize, arm: Pin<&mut Slot<O>>) -> ControlFlow<()> {
         if index < u64::BITS as usize && arm.waits() {
             self.passed_over |= 1 << index;
             return ControlFlow::Continue(());
         }
         // An arm that has decided but is still waiting something out has won: discarding it would lose what it took.
-        if arm.as_mut().poll(self.cx).is_ready() || arm.is_settled() {
+        if arm.settles(self.cx) {
             self.winner = Some(index);
             return ControlFlow::Break(());
         }
@@ -260,9 +260,9 @@ struct Rest<'a, 'c> {
 }
 
 impl Visit for Rest<'_, '_> {
-    fn visit<O: Operation>(&mut self, index: usize, mut arm: Pin<&mut Slot<O>>) -> ControlFlow<()> {
+    fn visit<O: Operation>(&mut self, index: usize, arm: Pin<&mut Slot<O>>) -> ControlFlow<()> {
         let passed_over = index < u64::BITS as usize && self.passed_over & 1 << index != 0;
-        if passed_over && (arm.as_mut().poll(self.cx).is_ready() || arm.is_settled()) {
+        if passed_over && arm.settles(self.cx) {
             self.winner = Some(index);
             return ControlFlow::Break(());
         }

@@ -4,8 +4,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use millstream::combinators::{OperationExt, RingOperationExt, hard_link, link, when_any};
-use millstream::{JoinHandle, Operation, chain, ops, time};
+use millstream::combinators::{OperationExt, ResultsExt, RingOperationExt, hard_link, link, when_any};
+use millstream::{JoinHandle, Operation, chain, channel, ops, time};
 
 /// Resolves when its last result is there: an op of many completions, as one would write it outside the crate.
 struct Multishot;
@@ -41,6 +41,12 @@ fn links(task: JoinHandle<()>) {
     //~^ to limit the time of a member, use `link_timeout`
     let _ = Multishot.drain();
     //~^ `Multishot` queues no entries whose flags could be set
+}
+
+fn multishots(listener: &ops::Fd, connections: channel::Sender<ops::Fd>) {
+    let _ = link((ops::nop(), ops::accept_multishot(listener).will_push(connections), ops::nop()));
+    //~^ is not a ring operation, so it cannot be part of a chain
+    //~^ an op with many completions has no place in a chain
 }
 
 fn limits(task: JoinHandle<()>) {

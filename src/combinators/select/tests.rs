@@ -4,6 +4,7 @@ use core::cell::Cell;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
+use std::rc::Rc;
 
 use futures::executor::block_on;
 
@@ -137,4 +138,79 @@ fn timers_that_have_passed_have_the_same_chance() {
         }
     });
     assert_equal_chances(&counts, "timers that have passed");
+}
+
+/// Is ready when it has been told so, or polled; counts how often it was looked at, and polled while it was not ready.
+#[derive(Default)]
+struct Later {
+    ready: Cell<bool>,
+    looks: Cell<u32>,
+    begun: Cell<u32>,
+}
+
+struct LaterOp<'a>(&'a Later);
+
+impl Future for LaterOp<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.0.ready.replace(true) {
+            return Poll::Ready(());
+        }
+        self.0.begun.set(self.0.begun.get() + 1);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Operation for LaterOp<'_> {
+    fn request_cancel(self: Pin<&mut Self>) {}
+
+    fn poll_discard(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
+    fn may_resolve(&self) -> bool {
+        self.0.looks.set(self.0.looks.get() + 1);
+        self.0.ready.get()
+    }
+
+    fn may_be_put_off(&self) -> bool {
+        true
+    }
+
+    fn is_inert(&self) -> bool {
+        true
+    }
+}
+
+/// How often one `select!` looks, and whether it begins to wait. `told`: there is something at the end of the turn.
+async fn one(later: &Rc<Later>, told: bool) -> (u32, u32) {
+    later.ready.set(false);
+    if told {
+        let later = Rc::clone(later);
+        crate::spawn(async move { later.ready.set(true) }).detach();
+    }
+    crate::select! { () = LaterOp(later) => {} }
+    (later.looks.take(), later.begun.take())
+}
+
+#[test]
+fn it_looks_again_before_it_waits_as_long_as_that_has_paid() {
+    let later = Rc::new(Later::default());
+    crate::Runtime::new().unwrap().block_on(async {
+        assert_eq!(one(&later, true).await, (2, 0), "the second look finds it, and nobody has begun to wait");
+        // From now on in vain: a look before the wait, one after it, and as many more as there is hope for.
+        for more in [2, 1, 0, 0] {
+            assert_eq!(one(&later, false).await, (2 + more, 1));
+        }
+        let mut waits = 2;
+        while one(&later, false).await == (2, 1) {
+            waits += 1;
+        }
+        assert_eq!(waits, 64, "so many without a look, then one that tries");
+        assert_eq!(one(&later, false).await, (2, 1));
+    });
+    // Elsewhere there is no end of a turn.
+    assert_eq!(block_on(one(&later, false)), (2, 1));
 }

@@ -17,6 +17,9 @@ pub trait Tree {
     /// Which of the arms may resolve if they are polled now.
     fn look(&self) -> u64;
 
+    /// Whether all arms of the mask wait, or may be put off.
+    fn may_be_put_off(&self, arms: u64) -> bool;
+
     /// Tells the arms of the mask that they race.
     fn commit(self: Pin<&mut Self>, arms: u64);
 
@@ -61,6 +64,10 @@ impl<L: Tree, R: Tree> Tree for Pair<L, R> {
         self.left.look() | self.right.look() << L::COUNT
     }
 
+    fn may_be_put_off(&self, arms: u64) -> bool {
+        self.left.may_be_put_off(arms) && self.right.may_be_put_off(arms >> L::COUNT)
+    }
+
     #[inline(always)]
     fn commit(self: Pin<&mut Self>, arms: u64) {
         let this = self.project();
@@ -102,6 +109,11 @@ impl<O: Operation> Tree for Leaf<O> {
     #[inline(always)]
     fn look(&self) -> u64 {
         u64::from(self.op.may_resolve())
+    }
+
+    #[inline]
+    fn may_be_put_off(&self, arms: u64) -> bool {
+        arms & 1 == 0 || self.op.may_be_put_off() || self.op.waits()
     }
 
     #[inline(always)]
@@ -148,6 +160,10 @@ impl<O: Operation> Tree for Guarded<O> {
     #[inline]
     fn look(&self) -> u64 {
         u64::from(self.op.as_ref().is_some_and(Operation::may_resolve))
+    }
+
+    fn may_be_put_off(&self, arms: u64) -> bool {
+        arms & 1 == 0 || self.op.as_ref().is_none_or(|op| op.may_be_put_off() || op.waits())
     }
 
     fn commit(self: Pin<&mut Self>, arms: u64) {

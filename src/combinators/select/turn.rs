@@ -10,6 +10,7 @@ use core::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
+use super::looks::Looks;
 use super::tree::Tree;
 use crate::util::{executor, random};
 
@@ -72,6 +73,7 @@ pin_project! {
         live: u64,
         rules: Rules,
         before: Before,
+        looks: Looks,
         phase: Phase<T>,
     }
 }
@@ -94,7 +96,7 @@ where
     /// A race of the arms in the mask, each polled by `poll`.
     #[inline]
     pub fn new(arms: Pin<&'a mut A>, live: u64, rules: Rules, before: Before, poll: P) -> Self {
-        Self { arms, poll, live, rules, before, phase: Phase::Fresh }
+        Self { arms, poll, live, rules, before, looks: Looks::Unbegun, phase: Phase::Fresh }
     }
 }
 
@@ -107,8 +109,13 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut race =
-            Race { arms: this.arms.as_mut(), poll: this.poll, live: this.live, rules: *this.rules };
+        let mut race = Race {
+            arms: this.arms.as_mut(),
+            poll: this.poll,
+            live: this.live,
+            looks: this.looks,
+            rules: *this.rules,
+        };
         let result = match this.phase {
             Phase::Fresh => {
                 // Mostly that is why the arm could not be tried at once. Then neither can it now, nor any other.
@@ -166,6 +173,7 @@ struct Race<'a, A, P> {
     arms: Pin<&'a mut A>,
     poll: &'a mut P,
     live: &'a mut u64,
+    looks: &'a mut Looks,
     rules: Rules,
 }
 
@@ -182,6 +190,7 @@ impl<A: Tree, P> Race<'_, A, P> {
             let arm = pick(hopeful, A::COUNT, self.rules);
             hopeful &= !(1 << arm);
             if let Some(step) = self.ask(arm, cx) {
+                self.looks.found();
                 return step;
             }
         }
@@ -198,6 +207,10 @@ impl<A: Tree, P> Race<'_, A, P> {
             // A unit of the poll's budget, so that a loop of these lets other tasks run, and the ring. And had an arm been
             // refused for lack of one, it would not be true that nobody was ready.
             return if executor::spend(cx) { Step::None(NoArm::NotReady) } else { Step::Waits };
+        }
+        let Self { arms, live, looks, .. } = self;
+        if **live != 0 && looks.again(cx, || arms.may_be_put_off(**live)) {
+            return Step::Waits; // nobody was begun
         }
         // Everybody waits, with this waker; from a place of chance on, since some may resolve as they begin.
         let first = if self.rules.biased { 0 } else { random::below(A::COUNT) };
