@@ -8,7 +8,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -25,7 +25,7 @@ use millstream::combinators::{Delivered, OneOf2, ResultsExt, WillPush, when_any}
 use millstream::ops::requests::{Accept, AcceptDirect, AcceptDirectMultishot, AcceptMultishot};
 use millstream::ops::{self, AnyFd, Fd, FdTable, FixedFd, IntoFd, IntoResult, Multishot, Op};
 use millstream::{Operation, Results, Runtime, channel, time, yield_now};
-use support::{Descriptors, Rng, TempDir, Watchdog, rounds};
+use support::{Descriptors, Rng, TempDir, Watchdog, rounds, skip};
 
 /// One test at a time, since some count the descriptors of the process, and none for longer than this.
 fn watchdog() -> (MutexGuard<'static, ()>, Watchdog) {
@@ -536,6 +536,56 @@ fn a_multishot_op_does_not_go_on_with_another_file() {
         assert_eq!(&buf[..n], b"of another");
         drop(other);
     });
+}
+
+/// An empty datagram is no end, wherever the socket stands, and however it came there.
+#[test]
+fn an_empty_datagram_ends_nothing_in_a_slot_either() {
+    require_op!(MsgRingSendFd);
+    let _watchdog = watchdog();
+    let runtime = Runtime::new().expect("a ring");
+    runtime.block_on(async {
+        let (table, pool) =
+            (FdTable::new(4).expect("no table yet"), ops::BufPool::new(4, 256).expect("memory"));
+        let ours = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let theirs = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        theirs.connect(ours.local_addr().expect("bound")).expect("no handshake");
+        let installed = table.install(ours).expect("free");
+        let mut mailbox = ops::Mailbox::with_table(1, &table).expect("a descriptor");
+        let to = mailbox.address();
+        // Once from here, and once by way of another ring.
+        let far = thread::spawn(move || {
+            Runtime::new().expect("a ring").block_on(async {
+                let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+                let address = socket.local_addr().expect("bound");
+                let slot = FdTable::new(1).expect("no table yet").install(socket).expect("free");
+                ops::pass_fd(&to, slot).await.0.map(|()| address)
+            })
+        });
+        let came = when_any((mailbox.receive(), time::sleep(Duration::from_secs(20)))).await;
+        let passed = match far.join().expect("no panic") {
+            Err(error) => return skip(error.to_string()),
+            Ok(address) => address,
+        };
+        let OneOf2::A(Ok(ops::Mail::File(sent))) = came else { panic!("{came:?}") };
+        let other = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        other.connect(passed).expect("no handshake");
+        for (slot, theirs) in [(&installed, &theirs), (&sent, &other)] {
+            let mut bytes = ops::recv_multishot(slot, &pool);
+            let mut messages = ops::recvmsg_multishot(slot, &pool);
+            for text in ["one", "", "two"] {
+                theirs.send(text.as_bytes()).expect("room");
+                assert_eq!(item(&mut bytes).await[..], *text.as_bytes());
+            }
+            drop(bytes);
+            in_kernel().await;
+            for text in ["three", "", "four"] {
+                theirs.send(text.as_bytes()).expect("room");
+                assert_eq!(item(&mut messages).await.1[..], *text.as_bytes());
+            }
+        }
+    });
+    settled(&runtime);
 }
 
 fn listening() -> (TempDir, Fd) {

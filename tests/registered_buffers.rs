@@ -227,6 +227,13 @@ fn messages_of_parts_are_sent_by_slot() {
                 }
                 assert_eq!(sent.expect("by address"), 128);
             }
+            // With a part that has nothing in it, which is no part of a slot for the kernel.
+            let mut parts = parts;
+            let full = parts[1].to_vec();
+            parts[1].clear();
+            let (n, mut parts) = ops::sendmsg_zc(&ours, parts).await.into_result().expect("room");
+            assert_eq!(n, 156);
+            parts[1].extend_from_slice(&full);
             // Of two slots, and of none: by address.
             let other = table.register(vec![7; 8]).expect("free");
             let mixed = parts.into_iter().chain([other]).collect();

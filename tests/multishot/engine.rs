@@ -2,6 +2,10 @@
 //!
 //! Knows: `accept_multishot`, polled by hand. Does not know: destinations.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
 use millstream::Runtime;
 use millstream::ops::{self, Feature};
 
@@ -112,6 +116,41 @@ fn a_full_backlog_pauses_it_and_it_goes_on_when_half_was_taken() {
         all.extend(clients(address, 1));
         accepted.push(item(&mut accepts).await);
         assert_eq!(ports(&accepted), own_ports(&all));
+    });
+}
+
+/// Of clients that come one by one, it has as many as its backlog says, and not one more.
+#[test]
+fn a_backlog_that_is_full_takes_no_other() {
+    let _held = begin();
+    Runtime::new().expect("io_uring").block_on(async {
+        for backlog in 1..4 {
+            let (fd, address) = listener();
+            let mut accepts = ops::accept_multishot(&fd).backlog(backlog);
+            assert!(crate::support::poll_once(&mut accepts).await.is_none(), "nobody is there");
+            let mut all = Vec::new();
+            for _ in 0..=backlog {
+                for _ in 0..3 {
+                    ops::nop().await.expect("a nop"); // it is with the kernel, and so is what followed from the last client
+                }
+                all.extend(clients(address, 1));
+            }
+            let mut other = ops::accept(&fd);
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(Pin::new(&mut other).poll(&mut cx).is_pending());
+            for _ in 0..3 {
+                ops::nop().await.expect("a nop");
+            }
+            let Poll::Ready(last) = Pin::new(&mut other).poll(&mut cx) else {
+                panic!("it has one more than {backlog}")
+            };
+            let mut accepted = Vec::new();
+            for _ in 0..backlog {
+                accepted.push(item(&mut accepts).await);
+            }
+            accepted.push(last.expect("a client"));
+            assert_eq!(ports(&accepted), own_ports(&all));
+        }
     });
 }
 

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 use io_uring::{opcode, types};
 
 use crate::ops::accept::{Gift, Left, leave};
-use crate::ops::fd::salvage::{Connection, Place};
+use crate::ops::fd::salvage::{Connection, Gives, Place};
 use crate::ops::fd::{AnyFd, Fd, FixedFd, Hold, IntoFd};
 use crate::ops::op::Op;
 use crate::ops::request::{Prepared, Request};
@@ -149,8 +149,8 @@ impl<F: AnyFd> AcceptDirect<F> {
 
     fn ended(&self, result: &io::Result<u32>) {
         if self.queued {
-            let messages = result.is_ok() && self.fd.keeps_boundaries();
-            self.slot.open_ended(result.is_ok(), messages);
+            let gives = if result.is_ok() { self.fd.gives() } else { Gives::default() };
+            self.slot.open_ended(result.is_ok(), gives);
         }
     }
 }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use io_uring::opcode;
 
 use super::DirectSlot;
+use crate::ops::fd::salvage::Gives;
 use crate::ops::fd::{Fd, FixedFd, IntoDescriptor};
 use crate::ops::op::Op;
 use crate::ops::open::directory;
@@ -45,11 +46,11 @@ unsafe impl Request for OpenDirect {
     }
 
     fn finish(self, result: io::Result<u32>, _flags: u32) -> io::Result<FixedFd> {
-        self.slot.end(self.path.explain(result), false)
+        self.slot.end(self.path.explain(result), Gives::Bytes)
     }
 
     fn abandon(self, result: io::Result<u32>, _flags: u32, _orphaned: bool) {
-        drop(self.slot.end(result, false)); // the slot has the file, and closes it with its last hold
+        drop(self.slot.end(result, Gives::Bytes)); // the slot has the file, and closes it with its last hold
     }
 }
 

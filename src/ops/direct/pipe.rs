@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use io_uring::{opcode, types};
 
+use crate::ops::fd::salvage::Gives;
 use crate::ops::fd::{Fd, FixedFd, Hold};
 use crate::ops::features::Feature;
 use crate::ops::op::Op;
@@ -196,7 +197,7 @@ impl PipeDirect {
         if self.queued {
             // One that failed half way may have left its reader in the slot.
             let opened = !matches!(result, Err(error) if error.raw_os_error() == Some(libc::ECANCELED));
-            [&self.reader, &self.writer].iter().for_each(|slot| slot.open_ended(opened, false));
+            [&self.reader, &self.writer].iter().for_each(|slot| slot.open_ended(opened, Gives::Bytes));
         }
     }
 }

@@ -6,6 +6,7 @@ use std::io;
 
 use io_uring::types::DestinationSlot;
 
+use crate::ops::fd::salvage::Gives;
 use crate::ops::fd::{FdTable, FixedFd, Hold, TableFull};
 use crate::ops::request::Prepared;
 
@@ -69,12 +70,12 @@ impl DirectSlot {
         }
     }
 
-    /// The op has ended. `messages`: a read of what it has opened takes one message, and what does not fit is cut off.
-    pub(super) fn end(self, result: io::Result<u32>, messages: bool) -> io::Result<FixedFd> {
+    /// The op has ended. `gives`: what reads of what it has opened give.
+    pub(super) fn end(self, result: io::Result<u32>, gives: Gives) -> io::Result<FixedFd> {
         match self.to {
             To::Slot(slot) => {
                 if self.queued {
-                    slot.open_ended(result.is_ok(), messages);
+                    slot.open_ended(result.is_ok(), gives);
                 }
                 let result = slot.explain(result).map_err(|error| match error.raw_os_error() {
                     Some(libc::EBUSY) if slot.is_picked() => io::Error::new(
@@ -86,7 +87,7 @@ impl DirectSlot {
                 result.map(|_| slot)
             }
             To::Picked(table) => match result {
-                Ok(index) if self.queued => Ok(table.was_picked(index, messages)),
+                Ok(index) if self.queued => Ok(table.was_picked(index, gives)),
                 Ok(_) => Err(io::Error::from_raw_os_error(libc::EBADF)), // no request answers so by itself
                 Err(error) => Err(match error.raw_os_error() {
                     Some(libc::ENFILE) => TableFull { slots: table.pickable() as u32 }.into(),

@@ -10,6 +10,7 @@ use io_uring::opcode;
 
 use super::DirectSlot;
 use crate::ops::fd::FixedFd;
+use crate::ops::fd::salvage::Gives;
 use crate::ops::op::Op;
 use crate::ops::request::{Prepared, Request};
 use crate::runtime::driver::Sqe;
@@ -37,18 +38,12 @@ unsafe impl Request for SocketDirect {
     }
 
     fn finish(self, result: io::Result<u32>, _flags: u32) -> io::Result<FixedFd> {
-        let messages = self.keeps_boundaries();
-        self.slot.end(result, messages)
+        let gives = Gives::of_socket(self.kind & !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK));
+        self.slot.end(result, gives)
     }
 
     fn abandon(self, result: io::Result<u32>, _flags: u32, _orphaned: bool) {
         drop(self.finish(result, 0)); // the slot has the socket, and closes it with its last hold
-    }
-}
-
-impl SocketDirect {
-    fn keeps_boundaries(&self) -> bool {
-        self.kind & !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) != libc::SOCK_STREAM
     }
 }
 

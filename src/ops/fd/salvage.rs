@@ -359,14 +359,32 @@ fn wake_all(wakers: Vec<Waker>) {
     }
 }
 
-/// Whether a read takes one message, and what does not fit is cut off: datagrams and sequenced packets.
-pub(crate) fn keeps_boundaries(fd: BorrowedFd<'_>) -> bool {
-    kind_of_socket(fd).is_some_and(|kind| kind != libc::SOCK_STREAM)
+/// What reads of a file give.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gives {
+    /// Bytes, and at the end nothing.
+    #[default]
+    Bytes,
+    /// One message each, of which is cut off what does not fit, and at the end nothing: sequenced packets.
+    Packets,
+    /// The same without an end, because a message may be empty: datagrams.
+    Datagrams,
 }
 
-/// Whether a message may be empty, so that a receive of nothing is not the end.
-pub(crate) fn has_no_end(fd: BorrowedFd<'_>) -> bool {
-    kind_of_socket(fd).is_some_and(|kind| kind == libc::SOCK_DGRAM || kind == libc::SOCK_RAW)
+impl Gives {
+    /// What is open as this descriptor.
+    pub(crate) fn of(fd: BorrowedFd<'_>) -> Self {
+        kind_of_socket(fd).map_or(Self::Bytes, Self::of_socket)
+    }
+
+    /// Of a socket of this kind, `SOCK_*`.
+    pub(crate) fn of_socket(kind: libc::c_int) -> Self {
+        match kind {
+            libc::SOCK_STREAM => Self::Bytes,
+            libc::SOCK_DGRAM | libc::SOCK_RAW => Self::Datagrams,
+            _ => Self::Packets,
+        }
+    }
 }
 
 /// `SOCK_*`; `None` of what is no socket: a pipe, a terminal, a file.

@@ -29,7 +29,7 @@ use io_uring::types;
 
 use super::super::direct::{self, DirectSlot};
 use super::home::Runtimes;
-use super::salvage::{Envelope, Place, Salvage, keeps_boundaries};
+use super::salvage::{Envelope, Gives, Place, Salvage};
 use super::target::{Hold, IntoDescriptor};
 use crate::runtime::RuntimeId;
 use crate::runtime::context;
@@ -234,8 +234,8 @@ impl FdTable {
     }
 
     /// The slot that the kernel has picked for a file, and put it into.
-    pub(crate) fn was_picked(&self, index: u32, messages: bool) -> FixedFd {
-        let file = Tenancy { opening: 0, occupied: true, messages };
+    pub(crate) fn was_picked(&self, index: u32, gives: Gives) -> FixedFd {
+        let file = Tenancy { opening: 0, occupied: true, gives };
         FixedFd::of(Arc::clone(&self.0), index, 1, file)
     }
 
@@ -333,8 +333,8 @@ struct Tenancy {
     /// How many of the opens that were begun have not ended.
     opening: u32,
     occupied: bool,
-    /// A read of it takes one message, and what does not fit is cut off.
-    messages: bool,
+    /// The kernel does not say what is in a slot: whoever put it there has.
+    gives: Gives,
 }
 
 /// A number that nobody else has. Dropped, it is free.
@@ -369,7 +369,7 @@ impl FixedFd {
         filled?;
         self.begin_tenancy();
         self.open_queued();
-        self.open_ended(true, keeps_boundaries(fd));
+        self.open_ended(true, Gives::of(fd));
         Ok(())
     }
 
@@ -403,12 +403,12 @@ impl FixedFd {
     }
 
     /// It has ended.
-    pub(crate) fn open_ended(&self, opened: bool, messages: bool) {
+    pub(crate) fn open_ended(&self, opened: bool, gives: Gives) {
         let mut file = self.file();
         file.opening -= 1;
         file.occupied |= opened;
         if opened {
-            file.messages = messages;
+            file.gives = gives;
         }
     }
 
@@ -460,13 +460,8 @@ impl Hold for FixedFd {
         &self.0.salvage
     }
 
-    /// The kernel does not say what is in a slot: whoever put it there has.
-    fn keeps_boundaries(&self) -> bool {
-        self.file().messages
-    }
-
-    fn has_no_end(&self) -> bool {
-        false
+    fn gives(&self) -> Gives {
+        self.file().gives
     }
 
     #[inline]

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use io_uring::squeue::Entry;
 use io_uring::types;
 
-use super::salvage::{Connection, Envelope, Place, Salvage, has_no_end, keeps_boundaries};
+use super::salvage::{Connection, Envelope, Gives, Place, Salvage};
 use super::{Fd, FixedFd};
 use crate::runtime::driver::Sqe;
 
@@ -97,10 +97,17 @@ pub trait Hold: Clone + Unpin + std::fmt::Debug + 'static {
     fn left_behind(&self) -> &Salvage;
 
     /// Whether a read takes one message, and what does not fit is cut off.
-    fn keeps_boundaries(&self) -> bool;
+    fn keeps_boundaries(&self) -> bool {
+        self.gives() != Gives::Bytes
+    }
 
     /// Whether a receive of nothing may be an empty message, and not the end.
-    fn has_no_end(&self) -> bool;
+    fn has_no_end(&self) -> bool {
+        self.gives() == Gives::Datagrams
+    }
+
+    /// What its reads give.
+    fn gives(&self) -> Gives;
 
     /// The file that stands there now.
     fn tenant(&self) -> Self::Tenant;
@@ -171,12 +178,8 @@ impl Hold for Fd {
         self.salvage()
     }
 
-    fn keeps_boundaries(&self) -> bool {
-        keeps_boundaries(self.as_fd())
-    }
-
-    fn has_no_end(&self) -> bool {
-        has_no_end(self.as_fd())
+    fn gives(&self) -> Gives {
+        Gives::of(self.as_fd())
     }
 
     #[inline]

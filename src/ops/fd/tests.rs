@@ -76,7 +76,7 @@ mod salvage {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Context, Poll, Wake, Waker};
 
-    use super::super::salvage::{Salvage, Take, keeps_boundaries};
+    use super::super::salvage::{Gives, Salvage, Take};
     use super::*;
 
     struct Woken(AtomicUsize, bool);
@@ -104,7 +104,9 @@ mod salvage {
         for waker in [&a, &b, &a, &b] {
             let mut cx = Context::from_waker(waker);
             assert!(
-                salvage.poll_bytes(&mut cx, || keeps_boundaries(fd.as_fd()), Take::Consume, 9).is_pending()
+                salvage
+                    .poll_bytes(&mut cx, || Gives::of(fd.as_fd()) != Gives::Bytes, Take::Consume, 9)
+                    .is_pending()
             );
         }
         let woken = || (first.0.load(Ordering::Relaxed), second.0.load(Ordering::Relaxed));
@@ -114,7 +116,7 @@ mod salvage {
         assert_eq!(woken(), (1, 1), "the panic of one is not the other's");
         let mut cx = Context::from_waker(&b);
         let Poll::Ready(Some((_, bytes))) =
-            salvage.poll_bytes(&mut cx, || keeps_boundaries(fd.as_fd()), Take::Consume, 9)
+            salvage.poll_bytes(&mut cx, || Gives::of(fd.as_fd()) != Gives::Bytes, Take::Consume, 9)
         else {
             panic!("bytes wait");
         };

@@ -56,7 +56,7 @@ unsafe impl Request for PassFd {
             slot.begin_tenancy();
             slot.open_queued();
             self.slot = Some(slot.slot());
-            credit.fill(Content::Sent(slot, self.file.keeps_boundaries()));
+            credit.fill(Content::Sent(slot, self.file.gives()));
         }
         Poll::Ready(Prepared::Submit)
     }

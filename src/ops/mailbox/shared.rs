@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::Mail;
+use crate::ops::fd::salvage::Gives;
 use crate::ops::fd::{FdTable, FixedFd};
 use crate::runtime::RuntimeId;
 use crate::runtime::context;
@@ -64,8 +65,8 @@ pub(super) enum Content {
     Number(u64),
     /// A file of the receiver's own.
     Own(FixedFd),
-    /// The slot that a file is sent into, and whether it keeps the bounds of messages.
-    Sent(FixedFd, bool),
+    /// The slot that a file is sent into, and what reads of it give.
+    Sent(FixedFd, Gives),
 }
 
 impl Content {
@@ -74,8 +75,8 @@ impl Content {
         match self {
             Self::Number(number) => Mail::Message(number),
             Self::Own(file) => Mail::File(file),
-            Self::Sent(slot, messages) => {
-                slot.open_ended(sent, messages);
+            Self::Sent(slot, gives) => {
+                slot.open_ended(sent, gives);
                 Mail::File(slot)
             }
         }
@@ -311,6 +312,23 @@ mod tests {
             Poll::Ready(other) => panic!("{other:?}"),
             Poll::Pending => None,
         }
+    }
+
+    /// A sender that learns late that its message was taken finds another's in the cell, and leaves it alone: its op is not over.
+    #[test]
+    fn a_cell_that_is_anothers_by_now_is_left_to_it() {
+        let ring = File::open("/dev/null").expect("it is there").into();
+        let made = Home::here().expect("memory for the handler");
+        let shared = Arc::new(Shared::new((RuntimeId::from_u64(1), made), ring, 1, None));
+        let late = filled(&shared, 1);
+        shared.posted(late.cell);
+        assert_eq!(received(&shared), Some(1));
+        let next = filled(&shared, 2);
+        shared.close();
+        late.sent();
+        assert!(shared.state().cells[0].content.is_some());
+        next.sent();
+        assert!(shared.state().cells[0].content.is_none(), "it has come to nobody, and is let go of");
     }
 
     /// Whoever else has the ring can post what it likes: nothing arrives that was not sent, and nothing twice.
