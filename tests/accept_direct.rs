@@ -8,7 +8,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -23,9 +23,9 @@ use futures::StreamExt;
 use millstream::combinators::adapters::future;
 use millstream::combinators::{Delivered, OneOf2, ResultsExt, WillPush, when_any};
 use millstream::ops::requests::{Accept, AcceptDirect, AcceptDirectMultishot, AcceptMultishot};
-use millstream::ops::{self, AnyFd, Fd, FdTable, FixedFd, IntoFd, IntoResult, Multishot, Op};
+use millstream::ops::{self, AnyFd, Fd, FdTable, FixedFd, IntoFd, Multishot, Op};
 use millstream::{Operation, Results, Runtime, channel, time, yield_now};
-use support::{Descriptors, Rng, TempDir, Watchdog, rounds, skip};
+use support::{Descriptors, Rng, TempDir, Watchdog, rounds};
 
 /// One test at a time, since some count the descriptors of the process, and none for longer than this.
 fn watchdog() -> (MutexGuard<'static, ()>, Watchdog) {
@@ -501,91 +501,6 @@ fn on_another_runtime_a_listener_in_a_slot_is_refused() {
     home.block_on(async {
         assert_eq!(number_of(ops::accept(&theirs).await.expect("untouched")).await, 1);
     });
-}
-
-/// A multishot op that begins anew never begins with another file than it began with.
-#[test]
-fn a_multishot_op_does_not_go_on_with_another_file() {
-    let _watchdog = watchdog();
-    Runtime::new().expect("a ring").block_on(async {
-        let table = FdTable::new(2).expect("no table yet");
-        let pool = ops::BufPool::new(8, 4).expect("memory");
-        let ((ours, mut peer), (other, mut stranger)) =
-            (UnixStream::pair().expect("a pair"), UnixStream::pair().expect("a pair"));
-        let slot = table.install(ours).expect("free");
-        let mut received = ops::recv_multishot(&slot, &pool).backlog(1);
-        peer.write_all(b"oneone").expect("room");
-        stranger.write_all(b"not ours").expect("room");
-        assert_eq!(&item(&mut received).await[..], b"oneo");
-        in_kernel().await; // it pauses, with what was left
-        // Another file comes into the slot while nothing is asked of the kernel.
-        let (path, listener) = listening();
-        let stand_in = UnixStream::connect(path.join("socket")).expect("it listens");
-        ops::accept_direct(&listener, &slot).await.expect("a client");
-        (&stand_in).write_all(b"of another").expect("room");
-        let mut all = b"oneo".to_vec();
-        let end = loop {
-            match next(&mut received).await {
-                ControlFlow::Continue(bytes) => all.extend_from_slice(&bytes),
-                ControlFlow::Break(end) => break end,
-            }
-        };
-        assert_eq!(all, b"oneone");
-        assert_eq!(end.expect_err("its file is gone").raw_os_error(), Some(libc::EBADF));
-        let (n, buf) = ops::recv(&slot, [0; 16]).await.into_result().expect("untouched");
-        assert_eq!(&buf[..n], b"of another");
-        drop(other);
-    });
-}
-
-/// An empty datagram is no end, wherever the socket stands, and however it came there.
-#[test]
-fn an_empty_datagram_ends_nothing_in_a_slot_either() {
-    require_op!(MsgRingSendFd);
-    let _watchdog = watchdog();
-    let runtime = Runtime::new().expect("a ring");
-    runtime.block_on(async {
-        let (table, pool) =
-            (FdTable::new(4).expect("no table yet"), ops::BufPool::new(4, 256).expect("memory"));
-        let ours = UdpSocket::bind("127.0.0.1:0").expect("a port");
-        let theirs = UdpSocket::bind("127.0.0.1:0").expect("a port");
-        theirs.connect(ours.local_addr().expect("bound")).expect("no handshake");
-        let installed = table.install(ours).expect("free");
-        let mut mailbox = ops::Mailbox::with_table(1, &table).expect("a descriptor");
-        let to = mailbox.address();
-        // Once from here, and once by way of another ring.
-        let far = thread::spawn(move || {
-            Runtime::new().expect("a ring").block_on(async {
-                let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
-                let address = socket.local_addr().expect("bound");
-                let slot = FdTable::new(1).expect("no table yet").install(socket).expect("free");
-                ops::pass_fd(&to, slot).await.0.map(|()| address)
-            })
-        });
-        let came = when_any((mailbox.receive(), time::sleep(Duration::from_secs(20)))).await;
-        let passed = match far.join().expect("no panic") {
-            Err(error) => return skip(error.to_string()),
-            Ok(address) => address,
-        };
-        let OneOf2::A(Ok(ops::Mail::File(sent))) = came else { panic!("{came:?}") };
-        let other = UdpSocket::bind("127.0.0.1:0").expect("a port");
-        other.connect(passed).expect("no handshake");
-        for (slot, theirs) in [(&installed, &theirs), (&sent, &other)] {
-            let mut bytes = ops::recv_multishot(slot, &pool);
-            let mut messages = ops::recvmsg_multishot(slot, &pool);
-            for text in ["one", "", "two"] {
-                theirs.send(text.as_bytes()).expect("room");
-                assert_eq!(item(&mut bytes).await[..], *text.as_bytes());
-            }
-            drop(bytes);
-            in_kernel().await;
-            for text in ["three", "", "four"] {
-                theirs.send(text.as_bytes()).expect("room");
-                assert_eq!(item(&mut messages).await.1[..], *text.as_bytes());
-            }
-        }
-    });
-    settled(&runtime);
 }
 
 fn listening() -> (TempDir, Fd) {
