@@ -4,6 +4,8 @@
 mod contract;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 mod fuzz;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
+mod lingers;
 #[cfg(millstream_loom)]
 mod loom;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
