@@ -71,6 +71,32 @@ fn a_multishot_op_does_not_go_on_with_another_file() {
     });
 }
 
+/// Made before there is a file in its slot, it is that file's all the same, and so is what is given back to it after its end.
+#[test]
+fn an_op_that_was_made_before_its_file_leaves_what_it_got_to_that() {
+    let _watchdog = Watchdog::new(Duration::from_secs(120));
+    Runtime::new().expect("a ring").block_on(async {
+        let table = FdTable::new(1).expect("no table yet");
+        let pool = ops::BufPool::new(2, 16).expect("memory");
+        let slot = table.reserve().expect("free");
+        let mut received = ops::recv_multishot(&slot, &pool);
+        let dir = TempDir::new();
+        let listener = Fd::from(UnixListener::bind(dir.join("socket")).expect("a path"));
+        let mut client = UnixStream::connect(dir.join("socket")).expect("it listens");
+        ops::accept_direct(&listener, &slot).await.expect("a client");
+        client.write_all(b"first").expect("room");
+        let first = item(&mut received).await;
+        received.request_cancel();
+        assert!(matches!(next(&mut received).await, ControlFlow::Break(Err(_))), "it was stopped");
+        received.give_back(first);
+        client.write_all(b"second").expect("room");
+        for text in [&b"first"[..], b"second"] {
+            let (n, buf) = ops::recv(&slot, [0; 16]).await.into_result().expect("open");
+            assert_eq!(&buf[..n], text);
+        }
+    });
+}
+
 /// An empty datagram is no end, wherever the socket stands, and however it came there.
 #[test]
 fn an_empty_datagram_ends_nothing_in_a_slot_either() {

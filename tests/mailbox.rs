@@ -284,6 +284,37 @@ fn capacities_and_cancels() {
     });
 }
 
+/// A file that comes when the mailbox has gone meanwhile: its slot is not lost with it.
+#[test]
+fn a_file_for_a_mailbox_that_has_gone_is_closed() {
+    require_op!(MsgRingSendFd);
+    let _watchdog = watchdog();
+    let runtime = Runtime::new().expect("a ring");
+    let (queued, heard) = mpsc::channel();
+    let (gone, may_go_on) = mpsc::channel();
+    runtime.block_on(async {
+        let table = FdTable::new(1).expect("no table yet");
+        let mailbox = Mailbox::with_table(1, &table).expect("a descriptor");
+        let sender = sending(mailbox.address(), async move |to, own| {
+            let file = ops::open_direct("Cargo.toml", own.reserve().expect("free")).await.expect("there");
+            let mut send = ops::pass_fd(&to, file);
+            assert!(poll_once(&mut send).is_pending(), "it is queued, and the kernel does not know of it");
+            queued.send(()).expect("it listens");
+            may_go_on.recv().expect("it says so");
+            drop(send.await.0); // sent, to nobody
+        });
+        heard.recv().expect("it says so");
+        assert_eq!(table.available(), 0, "the slot is reserved");
+        drop(mailbox);
+        gone.send(()).expect("it listens");
+        sender.join().expect("no panic");
+        while table.available() < 1 {
+            time::sleep(Duration::from_micros(200)).await;
+        }
+    });
+    settled(&runtime);
+}
+
 /// A mailbox is sent to by a descriptor of its ring. It is closed with the mailbox, or with the runtime, whoever still has the
 /// address; and with the last op that is under way.
 #[test]
