@@ -70,7 +70,11 @@ mod modelled {
 
         pub(in super::super) fn sign(&self) {}
 
-        pub(in super::super) fn unsign(&self) {}
+        pub(in super::super) fn set_busy(&self) {}
+
+        pub(in super::super) fn is_busy(&self) -> bool {
+            false
+        }
 
         pub(in super::super) fn is_signed_elsewhere(&self) -> bool {
             false
@@ -113,11 +117,11 @@ mod real {
     use super::Onlookers;
     use super::raw::RawLock;
     use crate::channel::bias::{Bias, Entry, Record};
-    use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
     use crate::util::{prefetch, thread_number};
 
-    /// How many signatures are left out after one was [taken out](Lock::unsign).
-    const UNSIGNED: u8 = 32;
+    /// How many signatures long it is busy.
+    const BUSY: u8 = 32;
 
     #[repr(C)] // what everybody writes who takes it, together
     pub struct Lock<T> {
@@ -130,8 +134,8 @@ mod real {
         record: Record,
         /// The number of the thread that has signed it; 0: nobody has.
         signed: AtomicU64,
-        /// So many signatures are left out. Used by who has the lock.
-        unsigned: Cell<u8>,
+        /// For so many more signatures it is busy.
+        busy: AtomicU8,
         data: UnsafeCell<T>,
         bias: Bias,
     }
@@ -149,7 +153,7 @@ mod real {
                 kept_entry: Cell::new(Entry::ORDINARY),
                 record: Record::new(),
                 signed: AtomicU64::new(0),
-                unsigned: Cell::new(0),
+                busy: AtomicU8::new(0),
                 data: UnsafeCell::new(value),
                 bias: Bias::new(),
             }
@@ -210,17 +214,24 @@ mod real {
         /// Leaves the number of this thread. The caller has the lock.
         #[inline]
         pub(in super::super) fn sign(&self) {
-            match self.unsigned.get() {
-                0 => self.signed.store(thread_number::if_any(), Ordering::Relaxed), // ORDERING: a hint
-                more => self.unsigned.set(more - 1),
+            // ORDERING: hints, for who does not have the lock.
+            self.signed.store(thread_number::if_any(), Ordering::Relaxed);
+            let busy = self.busy.load(Ordering::Relaxed);
+            if busy > 0 {
+                self.busy.store(busy - 1, Ordering::Relaxed);
             }
         }
 
-        /// Takes the signature out, for some time. The caller has the lock.
+        /// Says that it is busy here, for as long as it takes to [sign](Self::sign) some times. The caller has the lock.
         #[inline]
-        pub(in super::super) fn unsign(&self) {
-            self.signed.store(0, Ordering::Relaxed); // ORDERING: a hint
-            self.unsigned.set(UNSIGNED);
+        pub(in super::super) fn set_busy(&self) {
+            self.busy.store(BUSY, Ordering::Relaxed); // ORDERING: as in `sign`
+        }
+
+        /// Whether it was [busy](Self::set_busy) here. For who does not have the lock, a hint.
+        #[inline]
+        pub(in super::super) fn is_busy(&self) -> bool {
+            self.busy.load(Ordering::Relaxed) > 0 // ORDERING: as in `sign`
         }
 
         /// Whether it was another thread that [signed](Self::sign) last. For who does not have the lock, a hint.

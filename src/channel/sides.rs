@@ -41,14 +41,17 @@
 //! ```text
 //!   stirred for pops     set by pushes and all else but pops; cleared by who sees, with the lock, that a pop would wait
 //!   stirred for pushes   set by pops and all else but pushes; cleared by who sees that a push would wait
-//!   signed               the thread of the last push, or nobody's: for a number of pushes after one that had to wait
+//!   signed               the thread of the last push
+//!   busy                 set by a push that has to wait; some pushes later it is over
 //! ```
 //!
 //! A pop that finds nothing, while nobody waits and the last push came from another thread, looks some times whether it is
 //! stirred before it stands in line: a value then costs its way there, and neither a wake nor the turns of two executors.
 //! Whoever took the lock meanwhile has stirred, so a look misses nothing that it will not see at the next, and the last one
 //! is with the lock. A push stands in line at once: who pops pulls its value in, which is worth more than a look. And where
-//! pushes wait, so do pops: a pop in line is room for one value more, and each wake then moves three.
+//! it is busy, so does a pop: in line, it is room for one value more, and each wake then moves three. Not so where each wake
+//! would end a sleep, of a runtime that sleeps as soon as it has nothing to do: there a pop looks a few times first, for as long
+//! as a small part of such a sleep, and two runtimes that work for each other stay awake.
 #![allow(unsafe_code, reason = "values are moved in and out of slots that two sides share")]
 
 use core::cell::UnsafeCell;
@@ -62,7 +65,7 @@ use super::lock::{self, Kept, Lock, Onlookers};
 use super::ring::Leaving;
 use super::sharing::{Gate, Looks, Popped};
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::util::{executor, prefetch};
+use crate::util::{executor, lookout, prefetch};
 
 /// The least capacity with two sides: with fewer slots somebody waits so often that two locks cost more than they save.
 /// Tests, models and debug builds have two wherever a side can do anything alone.
@@ -406,7 +409,19 @@ impl<T> Sides<T> {
         guard
     }
 
-    /// How often one may look again in a channel with two locks.
+    /// How one may look again in a channel with one lock.
+    #[inline]
+    fn looks_for_one(&self) -> Looks {
+        if !self.pushes.0.lock.is_busy() {
+            LOOKS_FOR_ONE
+        } else if lookout::sleeps_at_once() {
+            LOOKS
+        } else {
+            Looks::NONE
+        }
+    }
+
+    /// How one may look again in a channel with two locks.
     #[cold]
     fn looks_at_sides(&self) -> Looks {
         if self.pushes.0.lock.seems_near() && self.pops.0.lock.seems_near() { Looks::NONE } else { LOOKS }
@@ -477,7 +492,7 @@ impl<T> Gate<T> for Sides<T> {
 
     #[inline]
     fn push_waits(guard: &Guard<'_, T>) {
-        guard.sides.pushes.0.lock.unsign();
+        guard.sides.pushes.0.lock.set_busy();
     }
 
     #[inline]
@@ -576,7 +591,7 @@ impl<T> Gate<T> for Sides<T> {
         if self.divided {
             self.looks_at_sides()
         } else if self.capacity > 0 && self.pushes.0.lock.is_signed_elsewhere() {
-            LOOKS_FOR_ONE
+            self.looks_for_one()
         } else {
             Looks::NONE
         }

@@ -80,6 +80,8 @@ pub(crate) struct Core {
 
 impl Core {
     pub(super) fn new(id: RuntimeId, entry: &'static Entry, driver: AnyDriver, config: Config) -> Self {
+        let lookout = Lookout::new();
+        lookout.set_sleeps_at_once(config.spin.is_zero());
         Self {
             id,
             entry,
@@ -92,7 +94,7 @@ impl Core {
             deferred: Deferred::new(),
             interrupted: Cell::new(false),
             hurried: Cell::new(false),
-            lookout: Lookout::new(),
+            lookout,
             running: Cell::new(false),
             counters: Counters::default(),
             stop: Cell::new(false),

@@ -114,6 +114,11 @@ pub(crate) fn look_again(task: Plain, pauses: u32) {
     });
 }
 
+/// Whether this thread sleeps as soon as it has nothing to do, so that whoever waits has to be woken with it.
+pub(crate) fn sleeps_at_once() -> bool {
+    with(|lookout| lookout.is_some_and(|lookout| lookout.sleeps_at_once.get()))
+}
+
 /// One number for a side of a level. Levels are aligned to more than two bytes.
 #[inline]
 pub(super) fn key(level: &Level, side: Side) -> usize {
@@ -145,6 +150,8 @@ pub(crate) struct Lookout {
     glance_count: Cell<usize>,
     /// What the most patient of them asked for.
     pauses: Cell<u32>,
+    /// The thread does not look for long before it sleeps.
+    sleeps_at_once: Cell<bool>,
     seats: [Seat; SEATS],
 }
 
@@ -160,8 +167,14 @@ impl Lookout {
             glances: core::array::from_fn(|_| Cell::new(None)),
             glance_count: Cell::new(0),
             pauses: Cell::new(0),
+            sleeps_at_once: Cell::new(false),
             seats: core::array::from_fn(|_| seat()),
         }
+    }
+
+    /// Says whether the thread [sleeps at once](sleeps_at_once).
+    pub(crate) fn set_sleeps_at_once(&self, at_once: bool) {
+        self.sleeps_at_once.set(at_once);
     }
 
     // ---- seats ----

@@ -4,19 +4,21 @@ use core::future::Future;
 use core::pin::{Pin, pin};
 use core::task::Poll;
 use std::thread;
+use std::time::Duration;
 
 use futures::future::poll_fn;
 
 use super::support::poll;
 use crate::Runtime;
 use crate::channel::waiter::State;
-use crate::channel::{PopError, Receiver, Sender, bounded};
+use crate::channel::{Pop, PopError, Receiver, Sender, bounded};
 
 /// More often than anybody looks.
 const ENOUGH: usize = 100;
 
 fn run(test: impl Future<Output = ()>) {
-    Runtime::builder().no_spin().build().expect("a ring").block_on(test);
+    let microsecond = Duration::from_micros(1);
+    Runtime::builder().spin(microsecond).build().expect("a ring").block_on(test);
 }
 
 /// Polls once, with the waker of the task it is in.
@@ -27,6 +29,17 @@ async fn once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
 /// On a thread of its own.
 fn elsewhere<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     thread::scope(|scope| scope.spawn(work).join().expect("the thread panicked"))
+}
+
+/// How often the pop of an empty channel is polled before it stands in line.
+async fn looks(mut pop: Pin<&mut Pop<'_, u32>>) -> usize {
+    for polls in 1..ENOUGH {
+        assert!(once(pop.as_mut()).await.is_pending());
+        if pop.state() != State::Idle {
+            return polls;
+        }
+    }
+    panic!("it looks for ever");
 }
 
 /// A channel of one slot, empty, whose values come from another thread.
@@ -42,13 +55,7 @@ fn a_pop_looks_some_times_and_then_stands_in_line() {
     run(async {
         let (tx, rx) = from_elsewhere();
         let mut pop = pin!(rx.pop());
-        let mut looks = 0;
-        while pop.state() == State::Idle {
-            assert!(once(pop.as_mut()).await.is_pending());
-            looks += 1;
-            assert!(looks < ENOUGH, "it looks for ever");
-        }
-        assert!(looks > 1, "it stands in line at once");
+        assert!(looks(pop.as_mut()).await > 1, "it stands in line at once");
         assert_eq!(pop.state(), State::Queued);
         elsewhere(|| tx.try_push(1)).unwrap();
         assert_eq!(pop.await, Ok(1));
@@ -100,26 +107,40 @@ fn nobody_is_overtaken_by_who_looks() {
     });
 }
 
+/// A push has to wait there, and goes away again.
+fn make_busy(tx: &Sender<u32>, rx: &Receiver<u32>) {
+    elsewhere(|| {
+        tx.try_push(1).unwrap();
+        assert!(poll(pin!(tx.push(2))).is_pending());
+    });
+    assert_eq!(rx.try_pop(), Ok(1));
+}
+
 #[test]
 fn where_pushes_wait_pops_do_so_too_for_some_time() {
     run(async {
         let (tx, rx) = from_elsewhere();
-        tx.try_push(1).unwrap();
-        assert!(poll(pin!(tx.push(2))).is_pending());
-        assert_eq!(rx.pop().await, Ok(1));
-        let mut pushes = 0;
-        loop {
+        make_busy(&tx, &rx);
+        for pushes in 0.. {
+            assert!(pushes < ENOUGH, "it never looks again");
             let mut pop = pin!(rx.pop());
-            assert!(once(pop.as_mut()).await.is_pending());
-            if pop.state() == State::Idle {
+            if looks(pop.as_mut()).await > 1 {
+                assert!(pushes > 1, "it looks again at once");
                 break;
             }
-            assert_eq!(pop.state(), State::Queued);
             elsewhere(|| tx.try_push(3)).unwrap();
             assert_eq!(pop.await, Ok(3));
-            pushes += 1;
-            assert!(pushes < ENOUGH, "it never looks again");
         }
-        assert!(pushes > 1, "it looks again at once");
+    });
+}
+
+#[test]
+fn before_a_runtime_sleeps_at_once_its_pops_look_all_the_same_but_less_often() {
+    Runtime::builder().no_spin().build().expect("a ring").block_on(async {
+        let (tx, rx) = from_elsewhere();
+        let often = looks(pin!(rx.pop())).await;
+        make_busy(&tx, &rx);
+        let seldom = looks(pin!(rx.pop())).await;
+        assert!(1 < seldom && seldom < often, "{seldom} and {often}");
     });
 }
