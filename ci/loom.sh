@@ -112,6 +112,7 @@ light-is-nothing channel::tests::spsc::loom::one_that_left_is_seen_leaving
 arms-for-one-that-left channel::tests::spsc::loom::one_that_left_is_armed_no_more
 pool-waits-on-an-old-look pool_ledger::model::a_buffer_that_comes_back_meanwhile_is_seen
 pool-turn-dies-with-its-place pool_ledger::model::who_gives_up_passes_its_turn_on
+pool-tray-wakes-nobody pool_ledger::model::a_buffer_that_comes_back_meanwhile_is_seen
 marks-wait-on-an-old-look util::marks::model::no_wake_of_another_thread_is_lost
 marks-forget-a-second-wake util::marks::model::no_wake_of_another_thread_is_lost
 marks-wait-without-fence util::marks::model::no_wake_of_another_thread_is_lost

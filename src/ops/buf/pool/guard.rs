@@ -10,7 +10,7 @@ use std::slice;
 use std::sync::Arc;
 
 use super::super::{Buf, Visible};
-use super::Pool;
+use super::{Lender, Pool};
 use super::ledger::Part;
 
 /// Bytes that the kernel has put into a buffer of a [`BufPool`](super::BufPool).

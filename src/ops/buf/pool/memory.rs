@@ -48,8 +48,8 @@ impl Memory {
         unsafe { self.buffers.add(usize::from(number) * self.size as usize) }
     }
 
-    /// Puts a buffer into the ring, at this position, and gives it to the kernel with all before it. Under the ledger's lock,
-    /// which has chosen the position.
+    /// Puts a buffer into the ring, at this position, and gives it to the kernel with all before it. Where the books are
+    /// kept, which have chosen the position.
     pub(crate) fn publish(&self, number: u16, position: u16) {
         self.ring.write(position, self.buffer(number).as_ptr(), self.size, number);
         self.ring.set_tail(position.wrapping_add(1));

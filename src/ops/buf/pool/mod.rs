@@ -55,8 +55,9 @@ pub(crate) use turn::Hungry;
 ///
 /// # Cost
 ///
-/// One mapping of memory, whose pages come when they are first used. A buffer costs one short lock when it is filled and one
-/// when it goes back.
+/// One mapping of memory, whose pages come when they are first used. A buffer that is dropped on the pool's own runtime costs
+/// no lock; one that is dropped on another thread a short one, and the kernel has it again when the runtime looks: when
+/// it fills the next buffer, or is short of them.
 ///
 /// # Examples
 ///
@@ -172,12 +173,12 @@ impl BufPool {
 
     /// How many buffers nobody has: what the kernel can still choose from.
     pub fn available(&self) -> usize {
-        self.0.desk.figures().available as usize
+        self.0.figures().available as usize
     }
 
     /// The fewest that were [available](Self::available) at any time. 0: it was used up, and ops may have waited.
     pub fn lowest(&self) -> usize {
-        self.0.desk.figures().lowest as usize
+        self.0.figures().lowest as usize
     }
 
     /// Whether its buffers are used up [piece by piece](BufPoolBuilder::incremental).
@@ -191,7 +192,7 @@ impl BufPool {
 
     /// How often the kernel named a buffer that it had not taken. Some kernels do when an op fails; nothing is lost by it.
     pub fn disowned(&self) -> u64 {
-        self.0.desk.figures().disowned
+        self.0.figures().disowned
     }
 }
 
@@ -242,21 +243,16 @@ impl Pool {
 
     /// What a completion has brought, as one buffer: see [`Lender::claim`].
     pub(crate) fn claim_one(self: &Arc<Self>, result: &io::Result<u32>, flags: u32) -> Claim<PoolBuf> {
-        self.claim(result, flags, |desk, buffer, len, goes_on| {
-            desk.claim(buffer, len, goes_on).map(|part| PoolBuf::of(Arc::clone(self), part))
+        self.claim(result, flags, |clerk, buffer, len, goes_on| {
+            clerk.claim(buffer, len, goes_on).map(|part| PoolBuf::of(Arc::clone(self), part))
         })
     }
 
     /// The same of the completion of a bundle.
     pub(crate) fn claim_bundle(self: &Arc<Self>, result: &io::Result<u32>, flags: u32) -> Claim<Bundle> {
-        self.claim(result, flags, |desk, buffer, len, goes_on| {
-            desk.claim_run(buffer, len, goes_on).map(|run| Bundle::of(Arc::clone(self), run))
+        self.claim(result, flags, |clerk, buffer, len, goes_on| {
+            clerk.claim_run(buffer, len, goes_on).map(|run| Bundle::of(Arc::clone(self), run))
         })
-    }
-
-    fn give_back(&self, first: u16, buffers: u16) {
-        let memory = self.memory();
-        self.desk.give_back(first, buffers, |buffer, position| memory.publish(buffer, position));
     }
 }
 
@@ -281,6 +277,11 @@ impl Lender for Pool {
 
     fn taken(&self) -> Option<u16> {
         self.group.taken()
+    }
+
+    #[inline]
+    fn publish(&self, buffer: u16, position: u16) {
+        self.memory().publish(buffer, position);
     }
 }
 

@@ -36,8 +36,8 @@ pub(crate) struct Ring {
     entries: u16,
 }
 
-// SAFETY: (local) it is an address and numbers; what lies there is touched by one thread at a time, under the lock of whoever
-// keeps the books of the buffers.
+// SAFETY: (local) it is an address and numbers; what lies there is touched on the thread alone that keeps the books of the
+// buffers.
 unsafe impl Send for Ring {}
 // SAFETY: (local) as above.
 unsafe impl Sync for Ring {}

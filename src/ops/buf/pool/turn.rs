@@ -35,7 +35,7 @@ impl<L: Lender> Hungry<L> {
     /// The kernel has refused the op (`ENOBUFS`): waits until it is worth asking again. To be asked again after each
     /// refusal, until the op [has got](Self::fed) what it wanted.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let turn = ready!(self.lender.desk().poll_turn(cx, &mut self.place));
+        let turn = ready!(self.lender.poll_turn(cx, &mut self.place));
         if turn.others {
             pass_on_after(&self.lender);
         }

@@ -11,7 +11,7 @@ use std::slice;
 use std::sync::Arc;
 
 use super::super::pool::ledger::Part;
-use super::super::{Buf, BufMut, Visible};
+use super::super::{Buf, BufMut, Lender, Visible};
 use super::receiving::Receiving;
 
 /// A buffer of a [`BufQueue`](super::BufQueue), with what the kernel has put into it.

@@ -22,7 +22,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::pool::ledger::MAX_BUFFERS;
-use super::{Buf, BufMut};
+use super::{Buf, BufMut, Lender};
 use crate::runtime::context;
 use crate::runtime::core::Core;
 pub use bundle::QueueBundle;

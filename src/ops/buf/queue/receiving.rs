@@ -9,7 +9,7 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use super::super::pool::group::Group;
-use super::super::pool::ledger::{Desk, Figures};
+use super::super::pool::ledger::Desk;
 use super::super::pool::ring::Ring;
 use super::super::{BufMut, Claim, Lender, MAX_LEN};
 use super::bundle::QueueBundle;
@@ -48,35 +48,17 @@ impl<B: 'static> Receiving<B> {
         &self.slots
     }
 
-    pub(super) fn figures(&self) -> Figures {
-        self.desk.figures()
-    }
-
     /// Where the buffer in this place begins.
     pub(super) fn start(&self, place: u16) -> NonNull<u8> {
-        // ORDERING: whoever owns the place has its number from who has written the address, under the lock of the books.
+        // ORDERING: whoever owns the place has its number from who has written the address, through the books or the tray.
         let start = self.spans[usize::from(place)].start.load(Ordering::Relaxed);
         NonNull::new(ptr::with_exposed_provenance_mut(start)).expect("a buffer's address is not null")
     }
 
-    /// Puts a buffer that the kernel is to have into the ring, under the lock of the books.
-    fn publish(&self, place: u16, position: u16) {
-        let ring = self.group.memory();
-        // ORDERING: as in `start`.
-        let len = self.spans[usize::from(place)].len.load(Ordering::Relaxed);
-        ring.write(position, self.start(place).as_ptr(), len, place);
-        ring.set_tail(position.wrapping_add(1));
-    }
-
-    /// The buffer in this place, and those behind it in its run, are the kernel's again.
-    pub(super) fn give_back(&self, first: u16, buffers: u16) {
-        self.desk.give_back(first, buffers, |place, position| self.publish(place, position));
-    }
-
     /// What a completion has brought, as one buffer.
     pub(crate) fn claim_one(self: &Arc<Self>, result: &io::Result<u32>, flags: u32) -> Claim<QueueBuf<B>> {
-        self.claim(result, flags, |desk, place, len, goes_on| {
-            desk.claim(place, len, goes_on).map(|part| QueueBuf::of(Arc::clone(self), part))
+        self.claim(result, flags, |clerk, place, len, goes_on| {
+            clerk.claim(place, len, goes_on).map(|part| QueueBuf::of(Arc::clone(self), part))
         })
     }
 
@@ -86,13 +68,13 @@ impl<B: 'static> Receiving<B> {
         result: &io::Result<u32>,
         flags: u32,
     ) -> Claim<QueueBundle<B>> {
-        self.claim(result, flags, |desk, place, len, goes_on| {
-            desk.claim_run(place, len, goes_on).map(|run| QueueBundle::of(Arc::clone(self), run))
+        self.claim(result, flags, |clerk, place, len, goes_on| {
+            clerk.claim_run(place, len, goes_on).map(|run| QueueBundle::of(Arc::clone(self), run))
         })
     }
 
     /// All buffers, in the order in which the kernel would have taken them. Nobody else holds this.
-    pub(super) fn into_buffers(self) -> Vec<B> {
+    pub(super) fn into_buffers(mut self) -> Vec<B> {
         let places = self.desk.in_order();
         let Self { group, slots, .. } = self;
         drop(group); // first: what is in the ring is not the kernel's any more
@@ -109,10 +91,11 @@ impl<B: BufMut> Receiving<B> {
         let buf = unsafe { &mut *self.slots.at(place) };
         let (start, room) = (buf.stable_mut_ptr(), buf.capacity().min(MAX_LEN) as u32);
         let span = &self.spans[usize::from(place)];
-        // ORDERING: read by who gets the place from the books, whose lock comes between.
+        // ORDERING: read by who gets the place from us, through the books or the tray.
         span.start.store(start.expose_provenance(), Ordering::Relaxed);
         span.len.store(room, Ordering::Relaxed);
-        self.desk.put(place, room, |place, position| self.publish(place, position));
+        self.desk.set_size(place, room);
+        self.give_back(place, 1);
         Ok(())
     }
 }
@@ -139,6 +122,14 @@ impl<B: 'static> Lender for Receiving<B> {
 
     fn taken(&self) -> Option<u16> {
         self.group.taken()
+    }
+
+    fn publish(&self, place: u16, position: u16) {
+        let ring = self.group.memory();
+        // ORDERING: as in `start`.
+        let len = self.spans[usize::from(place)].len.load(Ordering::Relaxed);
+        ring.write(position, self.start(place).as_ptr(), len, place);
+        ring.set_tail(position.wrapping_add(1));
     }
 }
 
