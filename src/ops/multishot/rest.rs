@@ -32,3 +32,22 @@ impl Rests {
         (!at_once).then(|| FIRST.saturating_mul(1 << (self.0 - 1).min(16)).min(LONGEST))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_failure_is_forgiven_and_each_further_one_costs_twice_as_much() {
+        let milliseconds = |rest: Option<Duration>| rest.map(|rest| rest.as_millis());
+        let mut rests = Rests::new();
+        let again: Vec<_> = (0..4).map(|_| milliseconds(rests.next(Then::Again))).collect();
+        assert_eq!(again, [None, Some(2), Some(4), Some(8)]);
+        rests.over();
+        let later: Vec<_> = (0..12).map(|_| milliseconds(rests.next(Then::Later))).collect();
+        assert_eq!(later[..3], [Some(1), Some(2), Some(4)]);
+        assert_eq!(later[8..], [Some(256); 4]);
+        rests.over();
+        assert_eq!(rests.next(Then::Again), None);
+    }
+}
