@@ -129,11 +129,13 @@ fn a_backlog_that_is_full_takes_no_other() {
             let mut accepts = ops::accept_multishot(&fd).backlog(backlog);
             assert!(crate::support::poll_once(&mut accepts).await.is_none(), "nobody is there");
             let mut all = Vec::new();
-            for _ in 0..=backlog {
+            for client in 0..=backlog + 1 {
                 for _ in 0..3 {
                     ops::nop().await.expect("a nop"); // it is with the kernel, and so is what followed from the last client
                 }
-                all.extend(clients(address, 1));
+                if client <= backlog {
+                    all.extend(clients(address, 1));
+                }
             }
             let mut other = ops::accept(&fd);
             let mut cx = Context::from_waker(Waker::noop());
