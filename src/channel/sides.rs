@@ -76,6 +76,8 @@ const TWO_SIDES_FROM: usize = if cfg!(any(test, debug_assertions)) { 2 } else { 
 const LOOKS: Looks = Looks { times: 8, pauses: 8 };
 /// The same where it brings one: who looks at all wants to be there when that comes.
 const LOOKS_FOR_ONE: Looks = Looks { times: 32, pauses: 1 };
+/// The same where a sleep follows.
+const LOOKS_BEFORE_SLEEP: Looks = Looks { times: 16, pauses: 8 };
 
 /// An engine behind one lock or two.
 #[repr(C)]
@@ -415,7 +417,7 @@ impl<T> Sides<T> {
         if !self.pushes.0.lock.is_busy() {
             LOOKS_FOR_ONE
         } else if lookout::sleeps_at_once() {
-            LOOKS
+            LOOKS_BEFORE_SLEEP
         } else {
             Looks::NONE
         }
