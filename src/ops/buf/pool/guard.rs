@@ -10,8 +10,8 @@ use std::slice;
 use std::sync::Arc;
 
 use super::super::{Buf, Visible};
-use super::{Lender, Pool};
 use super::ledger::Part;
+use super::{Lender, Pool};
 
 /// Bytes that the kernel has put into a buffer of a [`BufPool`](super::BufPool).
 ///
