@@ -57,15 +57,14 @@ fn arrays_are_filled_where_they_are() -> Outcome {
         let queue = BufQueue::to_fill(3)?;
         (0..3).try_for_each(|mark| queue.push([mark; 4]))?;
         a.write_all(b"ryeoats")?;
-        let got: Vec<_> = ops::recv_pooled(&b, &queue).bundled().await?.collect();
+        // Two receives, or one that fills both: as the kernel can.
+        let mut got: Vec<_> = ops::recv_pooled(&b, &queue).bundled().await?.collect();
+        if got.len() == 1 {
+            got.extend(ops::recv_pooled(&b, &queue).bundled().await?);
+        }
         assert_eq!(got.iter().flat_map(|buf| buf.iter().copied()).collect::<Vec<_>>(), b"ryeoats");
         let arrays: Vec<_> = got.into_iter().filter_map(QueueBuf::into_buffer).collect();
-        let more = if arrays.len() == 1 { vec![] } else { vec![*b"atsx"] };
-        assert_eq!(arrays[0], *b"ryeo");
-        assert_eq!(
-            arrays[1..].iter().map(|array| array[..3].to_vec()).collect::<Vec<_>>(),
-            more.iter().map(|array: &[u8; 4]| array[..3].to_vec()).collect::<Vec<_>>()
-        );
+        assert_eq!(arrays, [*b"ryeo", *b"ats\x01"]); // what nobody wrote to is as it was
         Ok(())
     })
 }
