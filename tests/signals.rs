@@ -15,7 +15,7 @@ use std::time::Duration;
 use millstream::combinators::when_all;
 use millstream::ops::{self, Fd};
 use millstream::{Runtime, time};
-use support::{Watchdog, rounds};
+use support::{Watchdog, kernel_version, rounds};
 
 static HANDLED: AtomicU64 = AtomicU64::new(0);
 
@@ -43,11 +43,12 @@ impl Drop for End<'_> {
 }
 
 /// Reads. Where a read of a pipe needs a worker thread (Linux 6.1), signals can keep the kernel from making one, and it gives up
-/// the request with `ECANCELED`, with nothing done: that one is made again.
+/// the request with `ECANCELED`, with nothing done: that one is made again. Nowhere else is there an excuse.
 async fn read(reader: &Fd) -> (io::Result<usize>, Vec<u8>) {
     loop {
         let (result, buffer) = ops::read(reader, vec![0_u8; 8]).await;
-        if result.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ECANCELED)) {
+        let given_up = result.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ECANCELED));
+        if given_up && kernel_version() < (6, 12) {
             continue;
         }
         return (result, buffer);
