@@ -121,7 +121,9 @@ pub mod requests {
     pub use super::nop::Nop;
     pub use super::open::Open;
     pub use super::poll_add::PollAdd;
-    pub use super::pooled::{Ask, AskRead, AskRecv, Filled, Pooled, Provides, ReadPooled, RecvPooled};
+    pub use super::pooled::{
+        Ask, AskRead, AskRecv, Filled, OneFilled, Pooled, Provides, ReadPooled, RecvPooled,
+    };
     pub use super::read::Read;
     pub use super::recv::Recv;
     pub use super::recv_msg::{Many, One, Parts, RecvMsg};

@@ -15,6 +15,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::mem;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::ptr;
 use std::sync::Arc;
@@ -48,7 +49,7 @@ pub(super) const BUNDLE: u16 = 1 << 4;
 /// Where the kernel takes buffers from by itself: a [`BufPool`], or a [`BufQueue`] of buffers to fill. Sealed.
 pub trait Provides {
     /// What one of its buffers is when the kernel has filled it.
-    type Filled: Filled;
+    type Filled: OneFilled;
 
     #[doc(hidden)]
     fn lender(&self) -> &Arc<<Self::Filled as Filling>::Lender>;
@@ -90,6 +91,36 @@ pub trait Filling: Default + Unpin + fmt::Debug + 'static {
 
     /// The bytes in one piece, and their buffers back to their lender after that.
     fn with_bytes(self, keep: impl FnOnce(&[u8]));
+}
+
+/// One buffer that the kernel has filled: a [`PoolBuf`] or a [`QueueBuf`]. Sealed.
+pub trait OneFilled: Filled + Deref<Target = [u8]> {
+    /// `advance` and `truncate` of the types.
+    #[doc(hidden)]
+    fn leave_out(&mut self, count: usize);
+
+    #[doc(hidden)]
+    fn shorten(&mut self, len: usize);
+}
+
+impl OneFilled for PoolBuf {
+    fn leave_out(&mut self, count: usize) {
+        self.advance(count);
+    }
+
+    fn shorten(&mut self, len: usize) {
+        self.truncate(len);
+    }
+}
+
+impl<B: BufMut> OneFilled for QueueBuf<B> {
+    fn leave_out(&mut self, count: usize) {
+        self.advance(count);
+    }
+
+    fn shorten(&mut self, len: usize) {
+        self.truncate(len);
+    }
 }
 
 impl Filling for PoolBuf {

@@ -6,6 +6,7 @@ mod fill;
 #[path = "../support/mod.rs"]
 mod harness;
 mod kernel;
+mod messages;
 mod send;
 mod storm;
 mod support;

@@ -1,6 +1,6 @@
 //! Receiving messages again and again with one entry: address and control data stand before the bytes, in the same buffer.
 //!
-//! Knows: `IORING_OP_RECVMSG`, pools, the salvage of its descriptor. Does not know: nodes, rings, the queue of results.
+//! Knows: `IORING_OP_RECVMSG`, pools and queues, the salvage of its descriptor. Does not know: nodes, rings, the queue of results.
 //!
 //! ```text
 //!   a buffer, as the kernel fills it
@@ -9,6 +9,9 @@
 //!  └───────────────────────────┴───────────────────────┴──────────────────────┴─────────────
 //!    address, control, bytes: how long each is, which may be more than there was room for; `MSG_*`
 //! ```
+//!
+//! An entry that completes once has the kernel put address and control data into memory of the source, and only the bytes into
+//! the buffer. It leaves as much of the buffer alone as the other would have used for the rest.
 #![allow(
     unsafe_code,
     reason = "implements the unsafe source trait, and takes over what the kernel has received"
@@ -17,53 +20,62 @@
 use std::io;
 use std::mem;
 use std::ptr;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use io_uring::opcode;
+use io_uring::squeue::Flags;
 
 use super::Multishot;
 use super::pooled::From;
 use super::source::{Came, Shot, Source, Then};
 use crate::ops::address::Address;
-use crate::ops::buf::{BufPool, Claim, Hungry, Lender, Pool, PoolBuf};
+use crate::ops::buf::{Claim, Hungry, Lender, PoolBuf, clamp};
 use crate::ops::control::Control;
 use crate::ops::fd::salvage::{Envelope, Place, Take};
 use crate::ops::fd::{AnyFd, Fd, IntoFd};
 use crate::ops::features::Feature;
-use crate::ops::message::Header;
+use crate::ops::message::{Header, Part};
+use crate::ops::pooled::{Filled, OneFilled, Provides};
 use crate::ops::recv_msg::Received;
 use crate::runtime::driver::Sqe;
 
 /// `struct io_uring_recvmsg_out`, in bytes.
 const NUMBERS: usize = 16;
 const FLAGS: u32 = libc::MSG_CMSG_CLOEXEC as u32;
+const NO_ROOM: &str = "a buffer has no room for a message behind its address and control data";
+
+/// What stands at the start of a buffer.
+fn numbers(buf: &[u8]) -> Option<[u32; 4]> {
+    let (numbers, _) = buf.get(..NUMBERS)?.as_chunks();
+    Some(std::array::from_fn(|at| u32::from_ne_bytes(numbers[at])))
+}
+
+fn invalid(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}
 
 /// The source of [`recvmsg_multishot`].
 #[derive(Debug)]
-pub struct RecvmsgMultishot<F: AnyFd = Fd> {
+pub struct RecvmsgMultishot<F: AnyFd = Fd, T: Filled = PoolBuf> {
     from: From<F>,
-    hungry: Hungry,
+    hungry: Hungry<T::Lender>,
     starved: bool,
+    /// Which entry is out, or was.
+    shot: Shot,
     header: Header,
     /// Where a single entry puts the address; for the other one it only says how much room there is.
     address: Address,
     /// The same for control data.
     control: Vec<u8>,
-    /// Where a single entry puts the bytes.
-    bytes: Vec<u8>,
-    part: libc::iovec,
+    /// How much of a buffer a single entry may fill.
+    part: Part,
     /// A buffer that came back with nothing in it. Kept until it can be dropped: that may wake others.
-    spent: Option<PoolBuf>,
+    spent: Option<T>,
 }
 
-// SAFETY: (local) the pointer of the part is only for the kernel; it is written when the entry is queued, and points into
-// memory that this value owns.
-unsafe impl<F: AnyFd + Send> Send for RecvmsgMultishot<F> where F::Tenant: Send {}
-// SAFETY: (local) as above; nothing is done through a shared reference.
-unsafe impl<F: AnyFd + Sync> Sync for RecvmsgMultishot<F> where F::Tenant: Sync {}
-
-impl<F: AnyFd> RecvmsgMultishot<F> {
-    fn pool(&self) -> &Pool {
+impl<F: AnyFd, T: OneFilled> RecvmsgMultishot<F, T> {
+    fn lender(&self) -> &Arc<T::Lender> {
         self.hungry.lender()
     }
 
@@ -73,32 +85,31 @@ impl<F: AnyFd> RecvmsgMultishot<F> {
         NUMBERS + address.room().1 as usize + self.control.len()
     }
 
+    /// How many bytes of a message the largest buffer has room for.
+    fn most(&self) -> usize {
+        (self.lender().most() as usize).saturating_sub(self.room_before())
+    }
+
     /// Why it cannot be asked for at all.
     fn unusable(&self) -> Option<io::Error> {
-        let invalid = |text| Some(io::Error::new(io::ErrorKind::InvalidInput, text));
-        if self.pool().is_elsewhere() {
-            return Some(Pool::elsewhere());
+        if self.lender().is_elsewhere() {
+            return Some(T::Lender::elsewhere());
         }
-        if self.pool().is_incremental() {
-            return invalid("a message needs the whole of a buffer: not from an incremental pool");
+        if self.lender().is_incremental() {
+            return Some(invalid("a message needs the whole of a buffer: not from an incremental pool"));
         }
-        if (self.pool().size() as usize) <= self.room_before() {
-            return invalid(
-                "the pool's buffers have no room for a message behind its address and control data",
-            );
+        if self.most() == 0 {
+            return Some(invalid(NO_ROOM));
         }
         None
     }
 
-    /// A buffer as the kernel has filled it, apart. `None`: it is not filled as it should be.
-    fn apart(&self, mut buf: PoolBuf) -> Option<(Received, PoolBuf)> {
-        let number =
-            |at: usize| buf.get(at..at + 4).map(|four| u32::from_ne_bytes(four.try_into().expect("four")));
-        let (address, control, bytes, flags) = (number(0)?, number(4)?, number(8)?, number(12)?);
+    /// A buffer as the kernel has filled it, apart. Back with it if it is not filled as it should be.
+    fn apart(&self, mut buf: T) -> Result<(Received, T), T> {
         let before = self.room_before();
-        if buf.len() < before {
-            return None;
-        }
+        let (Some([address, control, bytes, flags]), true) = (numbers(&buf), buf.len() >= before) else {
+            return Err(buf);
+        };
         let mut from = Address::unnamed();
         let (place, room) = from.room();
         let len = address.min(room) as usize;
@@ -110,30 +121,57 @@ impl<F: AnyFd> RecvmsgMultishot<F> {
         // SAFETY: (I1) the kernel has written them into a buffer that a completion has named just now; its part of the buffer is
         // left out below.
         let control = unsafe { Control::received(control) };
-        buf.advance(before);
-        buf.truncate(bytes as usize);
-        Some((Received { len: bytes as usize, from, flags: flags as i32, control }, buf))
+        buf.leave_out(before);
+        buf.shorten(bytes as usize);
+        let flags = flags as i32 & !libc::MSG_CMSG_CLOEXEC;
+        Ok((Received { len: bytes as usize, from, flags, control }, buf))
     }
 
-    /// What a single entry has brought.
-    fn single(&mut self, len: usize) -> (Received, PoolBuf) {
+    /// What a single entry has brought beside the bytes.
+    fn single(&mut self, len: usize) -> Received {
         let mut from = mem::replace(&mut self.address, Address::unnamed());
         from.set_len(self.header.address_len());
         let control = self.control[..self.header.control_len().min(self.control.len())].to_vec();
         // SAFETY: (I1) the kernel has written them for the entry that has just completed.
         let control = unsafe { Control::received(control) };
-        let filled = len.min(self.bytes.capacity());
-        // SAFETY: (I1) so many bytes were written by the kernel.
-        unsafe { self.bytes.set_len(filled) };
-        let bytes = mem::take(&mut self.bytes).into_boxed_slice();
-        (Received { len, from, flags: self.header.flags(), control }, PoolBuf::salvaged(bytes))
+        let flags = self.header.flags() & !libc::MSG_CMSG_CLOEXEC;
+        Received { len, from, flags, control }
+    }
+
+    /// What a completion without an error has brought.
+    fn received(&mut self, len: usize, claim: Claim<T>) -> io::Result<(Received, T)> {
+        let buf = match claim {
+            Claim::Got(buf) => buf,
+            Claim::Nothing if len == 0 => T::default(),
+            Claim::Nothing | Claim::Disowned => return Err(Claim::<T>::disowned()),
+        };
+        match self.shot {
+            Shot::Multi if len > 0 => self.apart(buf).map_err(|buf| {
+                self.spent = Some(buf);
+                Claim::<T>::disowned()
+            }),
+            _ => Ok((self.single(len), buf)),
+        }
+    }
+
+    /// The error, with what it means here.
+    fn refused(&self, error: io::Error) -> io::Error {
+        match error.raw_os_error() {
+            Some(libc::EBADF) => self
+                .unusable()
+                .unwrap_or_else(|| self.from.fd().explain::<()>(Err(error)).expect_err("an error stays one")),
+            // All addresses in the entry are good: it is the next buffer of a queue, and is still there.
+            Some(libc::EFAULT) => invalid(NO_ROOM),
+            _ => error,
+        }
     }
 }
 
 // SAFETY: (I1) the entry points to the header, which is part of the source, at its final address; what that points to is part
-// of the source or owned by it, and is not touched until the terminal completion. The pool and the descriptor are held.
-unsafe impl<F: AnyFd> Source for RecvmsgMultishot<F> {
-    type Item = (Received, PoolBuf);
+// of the source or owned by it, and is not touched until the terminal completion. It names the lender's group, whose buffers the
+// lender owns. The lender and the descriptor are held.
+unsafe impl<F: AnyFd, T: OneFilled> Source for RecvmsgMultishot<F, T> {
+    type Item = (Received, T);
     type Home = From<F>;
 
     const FEATURE: Feature = Feature::RecvmsgMultishot;
@@ -142,13 +180,12 @@ unsafe impl<F: AnyFd> Source for RecvmsgMultishot<F> {
         self.spent = None;
         let fd = self.from.fd();
         if fd.left_behind().concerns_reads() {
-            let asked = (self.pool().size() as usize).saturating_sub(self.room_before());
             let keeps_boundaries = || fd.keeps_boundaries();
-            let left = fd.left_behind().poll_message(cx, keeps_boundaries, Take::Consume, asked);
+            let left = fd.left_behind().poll_message(cx, keeps_boundaries, Take::Consume, self.most());
             if let Some((place, bytes, envelope)) = ready!(left) {
                 let Envelope { from, flags, control } = envelope;
                 let received = Received { len: bytes.len(), from, flags, control };
-                return Poll::Ready(Some((place, (received, PoolBuf::salvaged(bytes)))));
+                return Poll::Ready(Some((place, (received, T::salvaged(bytes)))));
             }
         }
         if self.starved {
@@ -159,48 +196,45 @@ unsafe impl<F: AnyFd> Source for RecvmsgMultishot<F> {
     }
 
     fn sqe(&mut self, shot: Shot) -> Sqe {
+        self.shot = shot;
         let number = self.from.number();
         let number = if self.unusable().is_some() { io_uring::types::Fd(-1) } else { number };
+        let group = self.lender().group();
         let entry = if shot == Shot::Multi {
             let header = self.header.receive(&mut self.address, (ptr::null(), 0), &mut self.control);
-            opcode::RecvMsgMulti::new(number, header, self.pool().group()).flags(FLAGS).build()
+            opcode::RecvMsgMulti::new(number, header, group).flags(FLAGS).build()
         } else {
-            let room = (self.pool().size() as usize).saturating_sub(self.room_before());
-            self.bytes.reserve_exact(room);
-            self.part = libc::iovec { iov_base: self.bytes.as_mut_ptr().cast(), iov_len: room };
-            let header = self.header.receive(&mut self.address, (&raw const self.part, 1), &mut self.control);
-            opcode::RecvMsg::new(number, header).flags(FLAGS).build()
+            let part = self.part.set(ptr::null_mut(), clamp(self.most()));
+            let header = self.header.receive(&mut self.address, part, &mut self.control);
+            let entry = opcode::RecvMsg::new(number, header).buf_group(group).flags(FLAGS).build();
+            entry.flags(Flags::BUFFER_SELECT)
         };
         self.from.fd().address(entry)
     }
 
     fn came(&mut self, result: io::Result<u32>, flags: u32) -> Came<Self::Item> {
-        let claim = self.hungry.lender().claim_one(&result, flags);
-        let item = match (result, claim) {
-            (Ok(_), Claim::Got(buf)) => {
+        let claim = T::claim(self.lender(), &result, flags);
+        let (received, buf) = match result {
+            Ok(len) => {
                 self.hungry.fed();
-                match self.apart(buf) {
-                    Some(item) => item,
-                    None => return Came::Failed(Claim::<PoolBuf>::disowned()),
+                match self.received(len as usize, claim) {
+                    Ok(item) => item,
+                    Err(error) => return Came::Failed(error),
                 }
             }
-            (Ok(_), Claim::Disowned) => return Came::Failed(Claim::<PoolBuf>::disowned()),
-            (Ok(len), Claim::Nothing) => self.single(len as usize),
-            (Err(error), claim) => {
+            Err(error) => {
                 if let Claim::Got(nothing) = claim {
                     self.spent = Some(nothing);
                 }
-                let unusable = if error.raw_os_error() == Some(libc::EBADF) { self.unusable() } else { None };
-                let error = unusable.map_or_else(|| self.from.fd().explain::<()>(Err(error)), Err);
-                return error.map_or_else(Came::Failed, |()| Came::Nothing);
+                return Came::Failed(self.refused(error));
             }
         };
         // Of a stream it is the end; but a datagram may be empty.
-        if item.0.len == 0 && !self.from.fd().has_no_end() {
-            self.spent = Some(item.1);
+        if received.len == 0 && !self.from.fd().has_no_end() {
+            self.spent = Some(buf);
             return Came::End;
         }
-        Came::Item(item)
+        Came::Item((received, buf))
     }
 
     fn after(&mut self, error: &io::Error) -> Then {
@@ -229,24 +263,26 @@ unsafe impl<F: AnyFd> Source for RecvmsgMultishot<F> {
     }
 }
 
-/// Receives messages from a socket again and again, each into one buffer of a pool, with the address of its sender and control
-/// data, until the end of the stream or until it is stopped.
+/// Receives messages from a socket again and again, each into one buffer of a pool or a queue, with the address of its sender and
+/// control data, until the end of the stream or until it is stopped.
 ///
 /// Every result is what came beside the bytes, and the bytes, in order; of a datagram longer than a buffer has room for the rest is
 /// lost, and the flags say so (`MSG_TRUNC`). Give it a destination: see [`Multishot`]. As
 /// [`recv_multishot`](super::recv_multishot) it waits for a buffer when the pool has none left.
 ///
-/// The kernel puts 128 bytes, and the room for control data, before the bytes of the message: a buffer is that much
-/// larger than the longest message.
+/// The kernel puts 16 bytes, a socket address in 112, and the room for control data, before the bytes of the message: a buffer is
+/// that much larger than the longest message. What is seen of it are the bytes of the message alone. Of a
+/// [`BufQueue`](crate::ops::BufQueue) every buffer must be larger: the op ends with an error when it comes to one that is not,
+/// which stays in the queue as the message stays in the socket.
 ///
 /// # Kernel
 ///
 /// `IORING_OP_RECVMSG` with `IORING_RECV_MULTISHOT` and `IOSQE_BUFFER_SELECT`, Linux 6.0: one entry for any number of messages.
-/// Before, one entry for each, into memory of its own.
+/// Before, one entry for each, with address and control data beside the buffer.
 ///
 /// # Errors
 ///
-/// What `recvmsg(2)` returns, but `ENOBUFS`; `ECANCELED` when it was cancelled; `InvalidInput` when the pool is another
+/// What `recvmsg(2)` returns, but `ENOBUFS`; `ECANCELED` when it was cancelled; `InvalidInput` when the pool or queue is another
 /// runtime's, is incremental, or has buffers that are too small.
 ///
 /// # Cancel safety
@@ -276,21 +312,24 @@ unsafe impl<F: AnyFd> Source for RecvmsgMultishot<F> {
 /// # })
 /// # }
 /// ```
-pub fn recvmsg_multishot<F: IntoFd>(fd: F, pool: &BufPool) -> Multishot<RecvmsgMultishot<F::Fd>> {
+pub fn recvmsg_multishot<F: IntoFd, P: Provides>(
+    fd: F,
+    pool: &P,
+) -> Multishot<RecvmsgMultishot<F::Fd, P::Filled>> {
     Multishot::new(RecvmsgMultishot {
         from: From::new(fd.into_fd()),
-        hungry: Hungry::new(pool.pool()),
+        hungry: Hungry::new(pool.lender()),
         starved: false,
+        shot: Shot::Multi,
         header: Header::new(),
         address: Address::unnamed(),
         control: Vec::new(),
-        bytes: Vec::new(),
-        part: libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 },
+        part: Part::new(),
         spent: None,
     })
 }
 
-impl<F: AnyFd> Multishot<RecvmsgMultishot<F>> {
+impl<F: AnyFd, T: OneFilled> Multishot<RecvmsgMultishot<F, T>> {
     /// How many bytes of control data there is room for, with each message: see [`Control::space`]. None if nothing is said.
     ///
     /// # Panics

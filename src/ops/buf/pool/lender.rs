@@ -28,6 +28,9 @@ pub trait Lender: Sized + std::fmt::Debug + 'static {
     /// The most bytes that a buffer may have room for.
     fn most(&self) -> u32;
 
+    /// Whether a buffer may be used up piece by piece.
+    fn is_incremental(&self) -> bool;
+
     /// How many buffers the kernel has taken out of the ring, if it can be asked.
     fn taken(&self) -> Option<u16>;
 

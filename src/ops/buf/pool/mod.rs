@@ -233,10 +233,6 @@ impl Pool {
         self.memory().size()
     }
 
-    pub(crate) fn is_incremental(&self) -> bool {
-        self.incremental
-    }
-
     fn memory(&self) -> &Memory {
         self.group.memory()
     }
@@ -273,6 +269,10 @@ impl Lender for Pool {
 
     fn most(&self) -> u32 {
         self.size()
+    }
+
+    fn is_incremental(&self) -> bool {
+        self.incremental
     }
 
     fn taken(&self) -> Option<u16> {

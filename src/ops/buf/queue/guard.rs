@@ -54,7 +54,27 @@ impl<B> QueueBuf<B> {
         Self { start: all.cast(), len, owner: Owner::Heap(all) }
     }
 
-    /// The buffer, which has left the queue; of a `Vec` the length is that of what was received.
+    /// Leaves out the first `count` bytes from now on.
+    ///
+    /// # Panics
+    ///
+    /// When there are fewer.
+    pub fn advance(&mut self, count: usize) {
+        assert!(count <= self.len, "cannot advance by {count} in {} bytes", self.len);
+        // SAFETY: (local) within what was received, or at its end.
+        self.start = unsafe { self.start.add(count) };
+        self.len -= count;
+    }
+
+    /// Leaves out all but the first `len` bytes from now on. Without effect if there are no more.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// The buffer, which has left the queue, and begins with the bytes that are seen here; of a `Vec` the length is theirs.
+    ///
+    /// They are moved there if something was [left out](Self::advance) before them, as it is of every message of
+    /// [`recvmsg_multishot`](crate::ops::recvmsg_multishot()).
     ///
     /// `None` if there is none: at the end of a stream, and for bytes that an op which was dropped had received and left on
     /// the descriptor. Those are in memory of their own, so look at them first.
@@ -62,15 +82,20 @@ impl<B> QueueBuf<B> {
     where
         B: BufMut,
     {
-        let Self { len, owner, .. } = &*ManuallyDrop::new(self);
+        let Self { start, len, owner } = &*ManuallyDrop::new(self);
         match owner {
             Owner::Queue(queue, place) => {
                 // SAFETY: (local) moved out of a value that is not dropped.
                 let queue = unsafe { ptr::read(queue) };
+                let first = queue.start(*place);
+                if first != *start {
+                    // SAFETY: (I1) both are of this buffer, which is the caller's.
+                    unsafe { ptr::copy(start.as_ptr(), first.as_ptr(), *len) };
+                }
                 // SAFETY: (I1) a completion has named the buffer, so the kernel has let go of it; it is taken once, because this
                 // value is gone.
                 let mut buf = unsafe { queue.slots().take(*place) };
-                // SAFETY: (I1) the kernel has written so many bytes, no more than the buffer has room for.
+                // SAFETY: (I1) so many bytes of it, from the start, were written by the kernel or moved there just now.
                 unsafe { buf.set_filled(*len) };
                 Some(buf)
             }

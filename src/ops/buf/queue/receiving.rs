@@ -120,6 +120,10 @@ impl<B: 'static> Lender for Receiving<B> {
         MAX_LEN as u32
     }
 
+    fn is_incremental(&self) -> bool {
+        false
+    }
+
     fn taken(&self) -> Option<u16> {
         self.group.taken()
     }
