@@ -23,6 +23,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -456,6 +457,47 @@ fn an_interrupt_leaves_no_half_of_a_copy() -> io::Result<()> {
     assert_eq!(output.status.code(), Some(130));
     assert!(!root.join("new").exists());
     Ok(())
+}
+
+/// Whenever Ctrl-C comes, also while the kernel makes the file: a program that says that it was interrupted has left none.
+///
+/// Other files come and go in the same directory, so that whoever makes one there has to wait for a moment.
+#[test]
+fn an_interrupt_while_the_file_is_made_leaves_none() -> io::Result<()> {
+    let _watchdog = watchdog();
+    let root = TempDir::new();
+    fs::write(root.join("source"), "content")?;
+    let over = AtomicBool::new(false);
+    let crowd = |n: u8| {
+        let path = root.join(format!("other-{n}"));
+        while !over.load(Ordering::Relaxed) {
+            let _ = File::create(&path).and_then(|_| fs::remove_file(&path));
+        }
+    };
+    thread::scope(|scope| {
+        for n in 0..4 {
+            scope.spawn(move || crowd(n));
+        }
+        let mut rng = support::Rng::new(11);
+        let outcome = (0..60).try_for_each(|_| {
+            let child =
+                link_cp().args(["source", "new"]).current_dir(root.path()).stderr(Stdio::piped()).spawn()?;
+            let pid = child.id();
+            while !catches_interrupts(pid) && Path::new(&format!("/proc/{pid}/exe")).exists() {}
+            thread::sleep(Duration::from_micros(rng.below(1500)));
+            // SAFETY: (local) no memory is involved; the process is a child that nobody has waited for.
+            unsafe { libc::kill(pid.cast_signed(), libc::SIGINT) };
+            let output = child.wait_with_output()?;
+            let complete = fs::read(root.join("new")).is_ok_and(|found| found == b"content");
+            match output.status.code() {
+                Some(0) if complete => fs::remove_file(root.join("new")),
+                Some(130) if !root.join("new").exists() => Ok(()),
+                _ => Err(io::Error::other(format!("{output:?}, a copy: {complete}"))),
+            }
+        });
+        over.store(true, Ordering::Relaxed);
+        outcome
+    })
 }
 
 #[test]

@@ -44,8 +44,19 @@ fn refuse<T>(text: fmt::Arguments<'_>) -> Result<T, Refusal> {
     Err(Refusal::new(text))
 }
 
-/// Opens source and destination. `made` is told the path of a file that did not exist before.
-pub(crate) async fn open(source: &Path, dest: &Path, made: impl FnOnce(&Path)) -> Result<Ends, Refusal> {
+/// The source, open, and what there is at the other end.
+pub(crate) struct Plan {
+    from: Fd,
+    /// Where the copy will lie.
+    pub(crate) dest: PathBuf,
+    /// Something is there already, and will be overwritten.
+    pub(crate) exists: bool,
+    /// Of a file that is made.
+    mode: u32,
+}
+
+/// Opens the source, and looks where the copy goes. Makes and changes nothing.
+pub(crate) async fn look(source: &Path, dest: &Path) -> Result<Plan, Refusal> {
     let origin = match ops::statx(source).await {
         Ok(origin) if origin.kind() == FileKind::Directory => {
             return refuse(format_args!("omitting directory {}", quoted(source)));
@@ -60,35 +71,46 @@ pub(crate) async fn open(source: &Path, dest: &Path, made: impl FnOnce(&Path)) -
     let from = ops::open(source).await.or_else(|error| {
         refuse(format_args!("cannot open {} for reading: {}", quoted(source), reason(&error)))
     })?;
-    let to = match target {
-        Some(_) => ops::open(&dest).flags(libc::O_WRONLY | libc::O_TRUNC).await,
-        None => {
-            let new = ops::open(&dest).flags(libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL);
-            let new = new.mode(origin.mode() & 0o777).await;
-            if new.is_ok() {
-                made(&dest);
+    Ok(Plan { from, dest, exists: target.is_some(), mode: origin.mode() & 0o777 })
+}
+
+impl Plan {
+    /// Opens what is there. It may take for ever: a pipe waits for its other end.
+    pub(crate) async fn overwrite(&self) -> Result<Fd, Refusal> {
+        self.opened(ops::open(&self.dest).flags(libc::O_WRONLY | libc::O_TRUNC).await).await
+    }
+
+    /// Makes a file where there is none. It waits for nobody, and is not to be dropped half-way: the kernel might have made
+    /// the file all the same, and nobody would know whose it is.
+    pub(crate) async fn make(&self) -> Result<Fd, Refusal> {
+        let new = ops::open(&self.dest).flags(libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL);
+        self.opened(new.mode(self.mode).await).await
+    }
+
+    async fn opened(&self, to: io::Result<Fd>) -> Result<Fd, Refusal> {
+        match to {
+            // Nothing is there, but the name is taken.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_symlink(&self.dest).await => {
+                refuse(format_args!("not writing through dangling symlink {}", quoted(&self.dest)))
             }
-            new
+            to => to.or_else(|error| {
+                refuse(format_args!("cannot create regular file {}: {}", quoted(&self.dest), reason(&error)))
+            }),
         }
-    };
-    let to = match to {
-        // Nothing is there, but the name is taken.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_symlink(&dest).await => {
-            return refuse(format_args!("not writing through dangling symlink {}", quoted(&dest)));
-        }
-        to => to.or_else(|error| {
-            refuse(format_args!("cannot create regular file {}: {}", quoted(&dest), reason(&error)))
-        })?,
-    };
-    // Asked anew of what was opened: a name may have come to mean something else meanwhile.
-    let stat = async |fd: &Fd, path: &Path| {
-        let answer = ops::statx_fd(fd).await;
-        answer.or_else(|error| refuse(format_args!("cannot stat {}: {}", quoted(path), reason(&error))))
-    };
-    let (source, target) = (stat(&from, source).await?, stat(&to, &dest).await?);
-    let regular = target.kind() == FileKind::File;
-    let size = if source.kind() == FileKind::File { source.len() } else { 0 };
-    Ok(Ends { from: (from, place(&source)), to: (to, place(&target)), size, dest, regular })
+    }
+
+    /// Asks anew of what was opened: a name may have come to mean something else meanwhile.
+    pub(crate) async fn ends(self, source: &Path, to: Fd) -> Result<Ends, Refusal> {
+        let stat = async |fd: &Fd, path: &Path| {
+            let answer = ops::statx_fd(fd).await;
+            answer.or_else(|error| refuse(format_args!("cannot stat {}: {}", quoted(path), reason(&error))))
+        };
+        let Self { from, dest, .. } = self;
+        let (source, target) = (stat(&from, source).await?, stat(&to, &dest).await?);
+        let regular = target.kind() == FileKind::File;
+        let size = if source.kind() == FileKind::File { source.len() } else { 0 };
+        Ok(Ends { from: (from, place(&source)), to: (to, place(&target)), size, dest, regular })
+    }
 }
 
 /// Where the copy goes: into a directory, under the name of the source. With what is there now, if anything is.

@@ -12,7 +12,8 @@
 //! Holes of the source are holes in the copy, as far as the file system tells (`SEEK_DATA`); zeros that are written out
 //! stay written out, which is what `cp --sparse=auto` does. Ctrl-C is a channel: the work races against its closing. What
 //! is in flight when that wins is cancelled, and waited for when the runtime is dropped; then the unfinished copy is
-//! removed, if there was none before.
+//! removed, if there was none before. Only the making of the file is in no race: whoever drops that does not know whether
+//! there is a file.
 
 mod arguments;
 mod copy;
@@ -25,7 +26,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use millstream::channel::{self, Sender};
+use millstream::channel::{self, Receiver, Sender};
 use millstream::combinators::{OneOf2, adapters};
 use millstream::ops::{self, Fd};
 use millstream::{Runtime, race, spawn};
@@ -50,41 +51,67 @@ fn main() -> ExitCode {
     })
 }
 
-/// The copy as it is being made: its path, and whether nothing was there before.
+/// The copy as it is being made: its path, and whether it was made here.
 type Unfinished = Rc<RefCell<Option<(PathBuf, bool)>>>;
+
+/// Why there is no copy.
+enum Ended {
+    Refused(Refusal),
+    Interrupted,
+}
+
+impl From<Refusal> for Ended {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
 
 fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let runtime = Runtime::new()?;
-    let interrupts = interrupts()?;
+    let interrupts = interrupts().map_err(|error| format!("cannot wait for Ctrl-C: {}", reason(&error)))?;
     let unfinished = Unfinished::default();
-    let work = copy_file(arguments, Rc::clone(&unfinished));
-    let outcome = runtime.block_on(async move {
+    let outcome = runtime.block_on(async {
         let (stop, stopped) = channel::bounded::<()>(1);
         spawn(close_on_interrupt(interrupts, stop)).detach();
-        match race!(adapters::future(work) || stopped.pop()).await {
-            OneOf2::A(Ok(outcome)) => Some(outcome),
-            _ => None,
-        }
+        copy_file(arguments, &unfinished, stopped).await
     });
     drop(runtime); // waits for what was in flight: nothing writes to the copy any more
     match outcome {
-        Some(outcome) => outcome?,
-        None => {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(Ended::Refused(refusal)) => Err(refusal.into()),
+        Err(Ended::Interrupted) => {
             clean_up(unfinished.take());
-            return Ok(ExitCode::from(130));
+            Ok(ExitCode::from(130))
         }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
-async fn copy_file(arguments: Arguments, unfinished: Unfinished) -> Result<(), Refusal> {
-    let Arguments { depth, block, source, dest } = arguments;
-    let note = |path: &Path, made| *unfinished.borrow_mut() = Some((path.to_owned(), made));
-    let ends = ends::open(&source, &dest, |made| note(made, true)).await?;
-    let dest = ends.dest;
-    if unfinished.borrow().is_none() {
-        note(&dest, false);
+/// What comes of the work, unless Ctrl-C comes first: then it is dropped.
+async fn unless<F: Future>(stopped: &Receiver<()>, work: F) -> Result<F::Output, Ended> {
+    match race!(adapters::future(work) || stopped.pop()).await {
+        OneOf2::A(Ok(outcome)) => Ok(outcome),
+        _ => Err(Ended::Interrupted),
     }
+}
+
+async fn copy_file(
+    arguments: Arguments,
+    unfinished: &Unfinished,
+    stopped: Receiver<()>,
+) -> Result<(), Ended> {
+    let Arguments { depth, block, source, dest } = arguments;
+    let plan = unless(&stopped, ends::look(&source, &dest)).await??;
+    let note = |made| *unfinished.borrow_mut() = Some((plan.dest.clone(), made));
+    let to = if plan.exists {
+        note(false);
+        unless(&stopped, plan.overwrite()).await??
+    } else {
+        let to = plan.make().await?;
+        note(true);
+        to
+    };
+    let ends = plan.ends(&source, to).await?;
+    let dest = ends.dest;
     let bar = progress_bar(ends.size);
     let to = ends.to.0.clone();
     let copied = copy::copy(Job {
@@ -99,7 +126,7 @@ async fn copy_file(arguments: Arguments, unfinished: Unfinished) -> Result<(), R
             move |bytes| bar.inc(bytes)
         },
     });
-    let copied = copied.await;
+    let copied = unless(&stopped, copied).await?;
     bar.finish_and_clear();
     let finished = match copied {
         Ok(length) if ends.regular => end_at(&to, length).map_err(Failure::Write),
@@ -107,14 +134,15 @@ async fn copy_file(arguments: Arguments, unfinished: Unfinished) -> Result<(), R
     };
     // What a disk says late, it says here.
     let closed = ops::close(to).await.map_err(Failure::Write);
-    unfinished.take();
-    finished.and(closed).map_err(|failure| match failure {
-        Failure::Read(error) => {
-            Refusal::new(format_args!("error reading {}: {}", quoted(&source), reason(&error)))
-        }
-        Failure::Write(error) => {
-            Refusal::new(format_args!("error writing {}: {}", quoted(&dest), reason(&error)))
-        }
+    finished.and(closed).map_err(|failure| {
+        Ended::Refused(match failure {
+            Failure::Read(error) => {
+                Refusal::new(format_args!("error reading {}: {}", quoted(&source), reason(&error)))
+            }
+            Failure::Write(error) => {
+                Refusal::new(format_args!("error writing {}: {}", quoted(&dest), reason(&error)))
+            }
+        })
     })
 }
 
