@@ -6,21 +6,22 @@
 //! ```
 //!
 //! Connections are accepted into the ring's own table of descriptors, and each becomes a task; when the table is full, clients
-//! wait in the kernel's backlog. (With `--numbers` they get a descriptor of the process each, from one entry in the ring for all.) Of each connection, one entry in the ring receives: what comes goes through a channel to the
-//! task that sends it back, and the buffers return to the pool when they are sent. A client that takes nothing back fills its
-//! channel; then its receive pauses, its socket fills, and the client has to stop sending. So the memory in use is what the
-//! pool has, whatever clients do.
+//! wait in the kernel's backlog. (With `--numbers` they get a descriptor of the process each, from one entry in the ring for
+//! all.) Of each connection, one entry in the ring receives: what comes goes through a channel to the task that sends it back,
+//! and the buffers return to the pool when they are sent. A client that takes nothing back fills its channel; then its receive
+//! pauses, its socket fills, and the client has to stop sending. So the memory in use is what the pool has, whatever clients
+//! do.
 //!
 //! Ctrl-C closes the *cancel slot*, a channel nobody ever pushes to. The server is done when the last session has let go of
 //! its end of another one.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is how the program talks")]
 
 use std::error::Error;
-use std::io;
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::num::NonZero;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
@@ -67,28 +68,34 @@ fn seconds(text: &str) -> Result<Duration, Box<dyn Error + Send + Sync>> {
 }
 
 #[millstream::main]
-async fn main() -> io::Result<()> {
-    let arguments = Arguments::parse();
-    let pool = BufPool::new(arguments.buffers.into(), usize::from(arguments.size.get()))?;
-    let listener = ops::listen_tcp(arguments.addr)?;
-    no_delay(&listener)?;
-    println!("listening on {}", listener.local_addr()?);
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "echo_multishot: {error}"); // there is no other place to complain
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    let Arguments { addr, connections, numbers, idle, buffers, size, capacity } = arguments;
+    let pool = BufPool::new(buffers.into(), usize::from(size.get()))
+        .map_err(|error| format!("cannot make {buffers} buffers of {size} bytes: {error}"))?;
+    let listener = ops::listen_tcp(addr)
+        .and_then(|listener| no_delay(&listener).map(|()| listener))
+        .map_err(|error| format!("cannot listen on {addr}: {error}"))?;
+    let interrupts = interrupts().map_err(|error| format!("cannot wait for Ctrl-C: {error}"))?;
+    writeln!(io::stdout(), "listening on {}", listener.local_addr()?)
+        .map_err(|error| format!("cannot say where it listens: {error}"))?;
 
     let (stop, stopped) = channel::bounded::<()>(1);
-    spawn(close_on_interrupt(interrupts()?, stop)).detach();
-    let terms = Terms {
-        pool: pool.clone(),
-        capacity: arguments.capacity.get().into(),
-        idle: arguments.idle,
-        stopped,
-    };
-    serve(&listener, arguments.connections.get(), arguments.numbers, terms).await?;
-    println!(
-        "stopped; {} of {} buffers are back, {} at the fewest",
-        pool.available(),
-        pool.capacity(),
-        pool.lowest()
-    );
+    spawn(close_on_interrupt(interrupts, stop)).detach();
+    let terms = Terms { pool: pool.clone(), capacity: capacity.get().into(), idle, stopped };
+    serve(&listener, connections.get(), numbers, terms).await?;
+    let (available, all, lowest) = (pool.available(), pool.capacity(), pool.lowest());
+    // Whoever was told of the start may be gone.
+    let _ = writeln!(io::stdout(), "stopped; {available} of {all} buffers are back, {lowest} at the fewest");
     Ok(())
 }
 
@@ -108,19 +115,21 @@ struct Terms {
 }
 
 /// Accepts until stopped, then waits for the sessions.
-async fn serve(listener: &Fd, limit: u16, numbers: bool, terms: Terms) -> io::Result<()> {
+async fn serve(listener: &Fd, limit: u16, numbers: bool, terms: Terms) -> Result<(), Box<dyn Error>> {
     let stopped = terms.stopped.clone();
     let (alive, all_ended) = channel::local::<()>(1);
     let accepted = if numbers {
         let sessions = ops::accept_multishot(listener).will_spawn(move |conn| told(conn, &terms, &alive));
         race!(stopped.pop() || sessions.limit(limit.into())).await
     } else {
-        let table = FdTable::new(limit.into())?;
+        // The limit of open files is one of this table, too.
+        let table = FdTable::new(limit.into())
+            .map_err(|error| format!("cannot make a table for {limit} connections: {error}"))?;
         let accepts = ops::accept_direct_multishot(listener, &table);
         race!(stopped.pop() || accepts.will_spawn(move |conn| told(conn, &terms, &alive))).await
     };
     if let OneOf2::B(accepted) = accepted {
-        accepted.into_result()?;
+        accepted.into_result().map_err(|error| format!("cannot accept: {error}"))?;
     }
     let _ = all_ended.pop().await; // closed by whoever ends last
     Ok(())

@@ -8,13 +8,13 @@
 //! beyond the limit wait in the kernel's backlog and not in this program; when a session ends, however it ends, its
 //! permit goes back. Ctrl-C closes the *cancel slot*, a channel nobody ever pushes to: closing it wakes everyone who
 //! waits on it. The server is done when all the permits are back.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is how the program talks")]
 
 use std::error::Error;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
@@ -45,15 +45,27 @@ fn seconds(text: &str) -> Result<Duration, Box<dyn Error + Send + Sync>> {
 }
 
 #[millstream::main]
-async fn main() -> io::Result<()> {
-    let arguments = Arguments::parse();
-    let listener = ops::listen_tcp(arguments.addr)?;
-    println!("listening on {}", listener.local_addr()?);
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(format_args!("{error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    let Arguments { addr, connections, idle } = arguments;
+    let listener = ops::listen_tcp(addr).map_err(|error| format!("cannot listen on {addr}: {error}"))?;
+    let interrupts = interrupts().map_err(|error| format!("cannot wait for Ctrl-C: {error}"))?;
+    writeln!(io::stdout(), "listening on {}", listener.local_addr()?)
+        .map_err(|error| format!("cannot say where it listens: {error}"))?;
 
     let (stop, stopped) = channel::bounded::<()>(1);
-    spawn(close_on_interrupt(interrupts()?, stop)).detach();
-    serve(&listener, arguments.connections.get().into(), arguments.idle, stopped).await;
-    println!("stopped");
+    spawn(close_on_interrupt(interrupts, stop)).detach();
+    serve(&listener, connections.get().into(), idle, stopped).await;
+    let _ = writeln!(io::stdout(), "stopped"); // whoever was told of the start may be gone
     Ok(())
 }
 
@@ -63,11 +75,13 @@ async fn serve(listener: &Fd, limit: usize, idle: Duration, stopped: Receiver<()
     for _ in 0..limit {
         let _ = permit_tx.try_push(()); // there is room for exactly these
     }
+    let mut failing = false;
     // Of several arms that are ready the first wins, so the one that must not starve stands first.
     while let OneOf2::B(Ok(())) = race!(stopped.pop() || permits.pop()).await {
         let permit = Permit(permit_tx.clone());
         match race!(stopped.pop() || ops::accept(listener)).await {
             OneOf2::B(Ok(conn)) => {
+                failing = false;
                 let session = session(conn, idle, stopped.clone());
                 spawn(async move {
                     let _ = session.await; // a client that breaks off is no news
@@ -76,7 +90,10 @@ async fn serve(listener: &Fd, limit: usize, idle: Duration, stopped: Receiver<()
                 .detach();
             }
             OneOf2::B(Err(error)) => {
-                eprintln!("echo_server: accept: {error}");
+                if !failing {
+                    complain(format_args!("cannot accept: {error}")); // once, until it works again
+                }
+                failing = true;
                 time::sleep(Duration::from_millis(100)).await; // out of descriptors, perhaps: some will be closed
             }
             OneOf2::A(_) => break,
@@ -125,4 +142,9 @@ fn interrupts() -> io::Result<UnixStream> {
 async fn close_on_interrupt(interrupts: UnixStream, stop: Sender<()>) {
     let _ = ops::recv(Fd::from(interrupts), [0; 1]).await;
     stop.close();
+}
+
+/// Writes a message. There is nobody left to tell when that fails.
+fn complain(message: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "echo_server: {message}");
 }

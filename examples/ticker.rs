@@ -10,10 +10,10 @@
 //! The reporter takes every tick. The sluggish task needs three periods for each of its turns; its channel holds one tick,
 //! so what it misses waits as a number with the timer, and when it looks again it learns how late it is. Both ends count
 //! the same periods in the end.
-#![allow(clippy::print_stdout, reason = "the reports are the output")]
 
 use std::env;
 use std::error::Error;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use millstream::channel::{self, Receiver};
@@ -23,8 +23,8 @@ use millstream::{ops, spawn, time};
 #[millstream::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
-    let reports: u64 = arguments.next().map_or(Ok(5), |text| text.parse())?;
-    let period = Duration::from_millis(arguments.next().map_or(Ok(20), |text| text.parse())?);
+    let reports = number("reports", arguments.next(), 5)?;
+    let period = Duration::from_millis(number("milliseconds", arguments.next(), 20)?);
 
     let (prompt_tx, prompt) = channel::bounded(1);
     let (late_tx, late) = channel::bounded(1);
@@ -37,14 +37,22 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut periods = 0;
     while let Ok(passed) = prompt.pop().await {
         periods += passed;
-        println!("tick {periods}");
+        writeln!(io::stdout(), "tick {periods}")?;
     }
     let (turns, seen) = sluggish.await?;
     for clock in clocks {
         clock.await?.end?;
     }
-    println!("{periods} periods, {seen} of them seen in {turns} turns");
+    writeln!(io::stdout(), "{periods} periods, {seen} of them seen in {turns} turns")?;
     Ok(())
+}
+
+/// An argument, or what it is without one.
+fn number(what: &str, text: Option<String>, otherwise: u64) -> Result<u64, String> {
+    match text {
+        Some(text) => text.parse().map_err(|error| format!("{what}: {text}: {error}")),
+        None => Ok(otherwise),
+    }
 }
 
 /// Takes a tick, and then its time. How many turns that were, and how many periods it was told of.

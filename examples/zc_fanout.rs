@@ -20,6 +20,7 @@
 #![allow(unsafe_code, reason = "std cannot make the end of a connection a reset")]
 
 use std::error::Error;
+use std::fmt::Display;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::num::NonZero;
@@ -34,7 +35,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use millstream::channel::{self, Sender, local};
 use millstream::combinators::{OneOf2, OperationExt, adapters};
-use millstream::ops::{self, BufferTable, Fd, FixedBuf, IntoResult};
+use millstream::ops::{self, BufferTable, Fd, FileKind, FixedBuf, IntoResult};
 use millstream::{race, select, spawn, time};
 use sha2::{Digest, Sha256};
 use signal_hook::consts::SIGINT;
@@ -86,7 +87,7 @@ async fn main() -> ExitCode {
     let (stop, stopped) = channel::bounded::<()>(1);
     match interrupts() {
         Ok(interrupts) => spawn(close_on_interrupt(interrupts, stop)).detach(),
-        Err(error) => return complain(&error),
+        Err(error) => return complain(&about("cannot wait for Ctrl-C", &error)),
     }
     let work = adapters::future(run(arguments));
     match race!(stopped.pop() || work).await {
@@ -101,9 +102,13 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> io::Result<ExitCode> {
     let Arguments { file: path, addr, clients, chunk, buffers, idle, check } = arguments;
-    let file = ops::open(&path).await.map_err(|error| named(&path, &error))?;
+    let file = ops::open(&path).await.map_err(|error| about(path.display(), &error))?;
+    if ops::statx_fd(&file).await.is_ok_and(|file| file.kind() == FileKind::Directory) {
+        return Err(about(path.display(), &io::ErrorKind::IsADirectory.into()));
+    }
     let fresh = registered(buffers.get().into(), chunk as usize * 1024)?;
-    let listener = ops::listen_tcp(addr)?;
+    let listener =
+        ops::listen_tcp(addr).map_err(|error| about(format_args!("cannot listen on {addr}"), &error))?;
     let address = listener.local_addr()?;
     say(format_args!("listening on {address}"))?;
     let checkers: Vec<_> =
@@ -113,7 +118,7 @@ async fn run(arguments: Arguments) -> io::Result<ExitCode> {
     let (returned, free) = channel::local(buffers * (most + 1)); // room for every hold
     let (mut pages, mut sessions) = (Vec::new(), Vec::new());
     for _ in 0..most {
-        let conn = ops::accept(&listener).await?;
+        let conn = ops::accept(&listener).await.map_err(|error| about("cannot accept", &error))?;
         reset_on_close(&conn)?;
         let peer = conn.peer_addr();
         let (tx, rx) = channel::local(buffers);
@@ -122,7 +127,7 @@ async fn run(arguments: Arguments) -> io::Result<ExitCode> {
     }
 
     let mut reader = Reader { file, fresh, free, returned };
-    let read = reader.read(&pages).await.map_err(|error| named(&path, &error));
+    let read = reader.read(&pages).await.map_err(|error| about(path.display(), &error));
     drop(pages); // closes: that was all
     let mut complete = 0;
     for (peer, session) in sessions {
@@ -132,7 +137,7 @@ async fn run(arguments: Arguments) -> io::Result<ExitCode> {
         };
         match (outcome, peer) {
             (Ok(()), _) => complete += 1,
-            (Err(error), Ok(peer)) => drop(complain(&named_client(&peer, &error))),
+            (Err(error), Ok(peer)) => drop(complain(&about(format_args!("client {peer}"), &error))),
             (Err(error), Err(_)) => drop(complain(&error)),
         }
     }
@@ -153,7 +158,11 @@ async fn run(arguments: Arguments) -> io::Result<ExitCode> {
 
 /// So many buffers of this size, all of them parts of one piece of memory that the kernel has pinned once and for all.
 fn registered(count: usize, size: usize) -> io::Result<Vec<FixedBuf>> {
-    let memory = vec![0_u8; count * size];
+    let mut memory = Vec::new();
+    memory
+        .try_reserve_exact(count * size)
+        .map_err(|error| about(format_args!("{count} buffers"), &error.into()))?;
+    memory.resize(count * size, 0_u8);
     let mut rest = BufferTable::new(1)?.register(memory)?;
     let mut parts = Vec::with_capacity(count);
     while parts.len() + 1 < count {
@@ -331,12 +340,9 @@ fn complain(error: &io::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn named(path: &std::path::Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-}
-
-fn named_client(peer: &SocketAddr, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("client {peer}: {error}"))
+/// The error, and what it is about.
+fn about(what: impl Display, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
 /// A socket that a byte arrives on when Ctrl-C is pressed.

@@ -6,9 +6,10 @@ mod example;
 mod server;
 mod support;
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::process::Command;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -79,6 +80,8 @@ tests_of_both! {
     an_interrupt_ends_idle_sessions_and_the_server
     an_interrupt_ends_a_server_at_its_limit
     options_that_make_no_sense_are_refused
+    what_keeps_it_from_serving_is_named
+    too_few_descriptors_are_said_once_and_waited_out
 }
 
 #[track_caller]
@@ -227,5 +230,71 @@ fn options_that_make_no_sense_are_refused(example: &str) -> io::Result<()> {
         assert_eq!(output.status.code(), Some(2), "{option}: {output:?}");
         assert!(output.stdout.is_empty(), "{option}: it listens before it looks");
     }
+    Ok(())
+}
+
+fn what_keeps_it_from_serving_is_named(example: &str) -> io::Result<()> {
+    let _watchdog = watchdog();
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?.to_string();
+    let program = crate::example::path(example);
+    let output = Command::new(&program).args(["--addr", &address]).output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let expected = format!("{example}: cannot listen on {address}: Address already in use (os error 98)\n");
+    assert_eq!((output.status.code(), said), (Some(1), expected));
+
+    let full = File::options().write(true).open("/dev/full")?;
+    let output = Command::new(&program).stdout(full).stderr(Stdio::piped()).output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let expected = format!("{example}: cannot say where it listens: No space left on device (os error 28)\n");
+    assert_eq!((output.status.code(), said), (Some(1), expected));
+    Ok(())
+}
+
+/// Clients beyond the limit of open files wait in the backlog, and are served when others have gone.
+fn too_few_descriptors_are_said_once_and_waited_out(example: &str) -> io::Result<()> {
+    let _watchdog = watchdog();
+    let script = r#"ulimit -n 16; exec "$0" --addr 127.0.0.1:0 --idle 3600 $1"#;
+    // Slots of the ring's table are no descriptors of the process.
+    let numbers = if example == "echo_multishot" { "--numbers" } else { "" };
+    let mut child = Command::new("sh")
+        .args(["-c", script])
+        .arg(crate::example::path(example))
+        .arg(numbers)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line)?;
+    let address = line.trim().strip_prefix("listening on ").expect("an address").to_owned();
+    let mut conns = (0..40).map(|_| TcpStream::connect(&address)).collect::<io::Result<Vec<_>>>()?;
+    for (n, conn) in conns.iter_mut().enumerate() {
+        conn.write_all(format!("{n:02}").as_bytes())?;
+    }
+    // In the order in which they came, each of them leaving its descriptor to another one.
+    for (n, mut conn) in conns.into_iter().enumerate() {
+        let mut back = [0; 2];
+        conn.read_exact(&mut back)?;
+        assert_eq!(back, format!("{n:02}").as_bytes());
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status()?.success());
+    let output = child.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    let complaint = format!("{example}: cannot accept: Too many open files (os error 24)");
+    assert!(said.lines().all(|line| line == complaint) && said.lines().count() <= 40, "{said}");
+    Ok(())
+}
+
+/// The kernel holds a table of descriptors to the limit of open files.
+#[test]
+fn a_table_that_the_kernel_refuses_is_named() -> io::Result<()> {
+    let _watchdog = watchdog();
+    let script = r#"ulimit -n 64; exec "$0" --connections 65"#;
+    let program = crate::example::path("echo_multishot");
+    let output = Command::new("sh").args(["-c", script]).arg(program).output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let named = "echo_multishot: cannot make a table for 65 connections: ";
+    assert!(output.status.code() == Some(1) && said.starts_with(named), "{said}");
     Ok(())
 }

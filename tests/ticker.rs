@@ -4,7 +4,7 @@
 mod example;
 
 use std::io;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 #[test]
 fn every_period_is_told_once() -> io::Result<()> {
@@ -23,5 +23,20 @@ fn every_period_is_told_once() -> io::Result<()> {
     let [periods, seen, turns] = numbers[..] else { panic!("{last}") };
     assert_eq!((periods, seen), (20, 20), "{last}");
     assert!(turns < 20, "a turn takes three periods, so several come at once: {last}");
+    Ok(())
+}
+
+#[test]
+fn what_is_wrong_is_named() -> io::Result<()> {
+    for (arguments, named) in [(&["x"][..], "reports: x: "), (&["5", "-1"], "milliseconds: -1: ")] {
+        let output = Command::new(example::path("ticker")).args(arguments).output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && said.contains(named), "{said}");
+    }
+    let (reader, writer) = io::pipe()?;
+    drop(reader);
+    let output = Command::new(example::path("ticker")).stdout(writer).stderr(Stdio::piped()).output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("Broken pipe"), "{said}");
     Ok(())
 }

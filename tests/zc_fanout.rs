@@ -5,7 +5,7 @@ mod example;
 mod support;
 
 use std::io::{self, BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
@@ -230,8 +230,20 @@ fn help_and_wrong_arguments() -> io::Result<()> {
     let output = run(&["/no/such/file"])?;
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).starts_with("zc_fanout: /no/such/file: "), "{}", text(&output.stderr));
-    let output = run(&["--check", "/"])?;
-    assert_eq!(output.status.code(), Some(1), "a directory cannot be read");
+    let output = run(&["/"])?;
+    assert_eq!(
+        (output.status.code(), text(&output.stderr)),
+        (Some(1), "zc_fanout: /: is a directory\n".into())
+    );
+    assert!(output.stdout.is_empty(), "it says so before it waits for anybody");
+    let output = run(&["--buffers", "65535", "--chunk", "65536", "/dev/null"])?; // four tebibytes
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).starts_with("zc_fanout: 65535 buffers: "), "{}", text(&output.stderr));
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?.to_string();
+    let output = run(&["--addr", &address, "/dev/null"])?;
+    let named = format!("zc_fanout: cannot listen on {address}: ");
+    assert!(text(&output.stderr).starts_with(&named), "{}", text(&output.stderr));
     Ok(())
 }
 

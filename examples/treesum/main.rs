@@ -86,7 +86,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
     let runtime = Runtime::new()?;
-    let interrupts = interrupts()?;
+    let interrupts = interrupts().map_err(|error| format!("cannot wait for Ctrl-C: {error}"))?;
 
     let (path_tx, paths) = channel::bounded(WINDOW);
     let (permit_tx, permits) = channel::bounded(WINDOW / BATCH);
