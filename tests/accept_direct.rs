@@ -3,6 +3,8 @@
 //!
 //! Knows: the public API, and the helpers in `support`. Does not know: nodes; their number is asked for.
 
+#[path = "support/slots.rs"]
+mod slots;
 mod support;
 
 use std::collections::BTreeMap;
@@ -25,6 +27,7 @@ use millstream::combinators::{Delivered, OneOf2, ResultsExt, WillPush, when_any}
 use millstream::ops::requests::{Accept, AcceptDirect, AcceptDirectMultishot, AcceptMultishot};
 use millstream::ops::{self, AnyFd, Fd, FdTable, FixedFd, IntoFd, Multishot, Op};
 use millstream::{Operation, Results, Runtime, channel, time, yield_now};
+use slots::{assert_available, client, in_kernel, item, listen, next, number_of, settled};
 use support::{Descriptors, Rng, TempDir, Watchdog, rounds};
 
 /// One test at a time, since some count the descriptors of the process, and none for longer than this.
@@ -36,17 +39,6 @@ fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-async fn next<R: Results>(results: &mut R) -> ControlFlow<R::End, R::Item> {
-    poll_fn(|cx| results.poll_next(cx)).await
-}
-
-async fn item<R: Results<End = io::Result<()>>>(results: &mut R) -> R::Item {
-    match next(results).await {
-        ControlFlow::Continue(item) => item,
-        ControlFlow::Break(end) => panic!("it has ended: {end:?}"),
-    }
-}
-
 /// Polls what has nothing to give yet.
 async fn begin<R: Results<End = io::Result<()>>>(results: &mut R) {
     let polled = poll_fn(|cx| Poll::Ready(results.poll_next(cx).is_pending())).await;
@@ -54,51 +46,8 @@ async fn begin<R: Results<End = io::Result<()>>>(results: &mut R) {
     in_kernel().await;
 }
 
-/// What was queued so far is with the kernel, and what it had to say at once was heard.
-async fn in_kernel() {
-    for _ in 0..3 {
-        ops::nop().await.expect("a nop");
-    }
-}
-
-async fn assert_available(table: &FdTable, slots: usize) {
-    while table.available() != slots {
-        assert!(table.available() < slots, "{table:?}");
-        time::sleep(Duration::from_micros(100)).await;
-    }
-}
-
-fn settled(runtime: &Runtime) {
-    for _ in 0..1000 {
-        if runtime.stats().nodes == 0 {
-            return;
-        }
-        runtime.block_on(time::sleep(Duration::from_millis(1)));
-    }
-    panic!("{:?}", runtime.stats());
-}
-
-fn listen() -> (Fd, SocketAddr) {
-    let listener = ops::listen_tcp("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("a socket");
-    (listener, address)
-}
-
-/// A client with a number, by which its connection is known.
-fn client(address: SocketAddr, number: u8) -> TcpStream {
-    let mut client = TcpStream::connect(address).expect("it listens");
-    client.write_all(&[number]).expect("room");
-    client
-}
-
 fn clients(address: SocketAddr, numbers: std::ops::Range<u8>) -> Vec<TcpStream> {
     numbers.map(|number| client(address, number)).collect()
-}
-
-async fn number_of(connection: impl IntoFd) -> u8 {
-    let (n, buf) = ops::recv(connection, [0; 1]).await;
-    assert_eq!(n.expect("a connection"), 1);
-    buf[0]
 }
 
 /// Half of what is free is left to others, and the rest is in flight at once, up to the backlog.

@@ -3,6 +3,8 @@
 //!
 //! Knows: the public API, and the helpers in `support`. Does not know: nodes; their number is asked for.
 
+#[path = "support/slots.rs"]
+mod slots;
 mod support;
 
 use std::fs;
@@ -19,6 +21,7 @@ use millstream::combinators::{RingOperationExt, hard_link, when_all};
 use millstream::ops::{self, FdTable, FixedFd, TableFull};
 use millstream::runtime::testing::{FaultCall, FaultPlan};
 use millstream::{Operation, Runtime, time, yield_now};
+use slots::assert_available;
 use support::{Descriptors, Rng, TempDir, Watchdog, rounds};
 
 /// One test at a time, since some count the descriptors of the process, and none for longer than this.
@@ -36,14 +39,6 @@ fn runtime() -> Option<Runtime> {
             support::skip(error.to_string());
             None
         }
-    }
-}
-
-/// Waits until so many slots are free.
-async fn assert_available(table: &FdTable, slots: usize) {
-    while table.available() != slots {
-        assert!(table.available() < slots, "{table:?}");
-        time::sleep(Duration::from_micros(100)).await;
     }
 }
 

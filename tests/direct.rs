@@ -5,11 +5,13 @@
 
 #![allow(unsafe_code, reason = "changes the limit of open files")]
 
+#[path = "support/slots.rs"]
+mod slots;
 mod support;
 
 use std::future::Future;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::pin::{Pin, pin};
@@ -23,6 +25,7 @@ use millstream::channel;
 use millstream::combinators::ResultsExt;
 use millstream::ops::{self, Fd, FdTable, Feature, FixedFd, IntoResult, TableFull};
 use millstream::{Operation, Runtime, spawn, time, yield_now};
+use slots::{assert_available, client, listen, number_of, settled};
 use support::{Descriptors, Watchdog, skip};
 
 /// One test at a time, since some count the descriptors of the process, and none for longer than this.
@@ -32,44 +35,6 @@ fn watchdog() -> (MutexGuard<'static, ()>, Watchdog) {
 
 fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
-}
-
-/// Waits until so many slots are free.
-async fn assert_available(table: &FdTable, slots: usize) {
-    while table.available() != slots {
-        assert!(table.available() < slots, "{table:?}");
-        time::sleep(Duration::from_micros(100)).await;
-    }
-}
-
-/// The closes of what was dropped last have ended, and nothing else is left.
-fn settled(runtime: &Runtime) {
-    for _ in 0..1000 {
-        if runtime.stats().nodes == 0 {
-            return;
-        }
-        runtime.block_on(time::sleep(Duration::from_millis(1)));
-    }
-    panic!("{:?}", runtime.stats());
-}
-
-fn listen() -> (Fd, SocketAddr) {
-    let listener = ops::listen_tcp("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("a socket");
-    (listener, address)
-}
-
-/// A client with a number, by which its connection is known.
-fn client(address: SocketAddr, number: u8) -> TcpStream {
-    let mut client = TcpStream::connect(address).expect("it listens");
-    client.write_all(&[number]).expect("room");
-    client
-}
-
-async fn number_of(connection: &FixedFd) -> u8 {
-    let (n, buf) = ops::recv(connection, [0; 1]).await;
-    assert_eq!(n.expect("a connection"), 1);
-    buf[0]
 }
 
 #[test]

@@ -2,10 +2,11 @@
 //!
 //! Knows: the public API, and the helpers in `support`. Does not know: nodes.
 
+#[path = "support/slots.rs"]
+mod slots;
 mod support;
 
-use std::future::poll_fn;
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::UdpSocket;
 use std::ops::ControlFlow;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -15,25 +16,8 @@ use std::time::Duration;
 use millstream::combinators::{OneOf2, when_any};
 use millstream::ops::{self, Fd, FdTable, IntoResult};
 use millstream::{Results, Runtime, time};
+use slots::{in_kernel, item, next};
 use support::{TempDir, Watchdog, skip};
-
-async fn next<R: Results>(results: &mut R) -> ControlFlow<R::End, R::Item> {
-    poll_fn(|cx| results.poll_next(cx)).await
-}
-
-async fn item<R: Results<End = io::Result<()>>>(results: &mut R) -> R::Item {
-    match next(results).await {
-        ControlFlow::Continue(item) => item,
-        ControlFlow::Break(end) => panic!("it has ended: {end:?}"),
-    }
-}
-
-/// What was queued so far is with the kernel, and what it had to say at once was heard.
-async fn in_kernel() {
-    for _ in 0..3 {
-        ops::nop().await.expect("a nop");
-    }
-}
 
 /// A multishot op that begins anew never begins with another file than it began with.
 #[test]
