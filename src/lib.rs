@@ -40,12 +40,20 @@
 //! | [`time`] | sleeping, deadlines, intervals |
 //! | [`runtime`] | [`Runtime`], tasks, handles for other threads |
 //!
-//! The [guide] begins with a first task and ends with a program on several threads; channels have [a page of their
-//! own](https://github.com/millstream-rs/millstream/blob/main/docs/guide/channels.md), and
-//! [combinators](https://github.com/millstream-rs/millstream/blob/main/docs/guide/combinators.md) another. The examples in
-//! the repository are whole programs.
+//! The [guide] begins with a first task and ends with a program on several threads. [Channels], [combinators], [`select!`],
+//! [chains], [multishot ops], [pools of buffers], [registered buffers and files] and [sends without a copy] have pages of their
+//! own. The [examples] are whole programs.
 //!
 //! [guide]: https://github.com/millstream-rs/millstream/blob/main/docs/guide.md
+//! [Channels]: https://github.com/millstream-rs/millstream/blob/main/docs/guide/channels.md
+//! [combinators]: https://github.com/millstream-rs/millstream/blob/main/docs/guide/combinators.md
+//! [`select!`]: https://github.com/millstream-rs/millstream/blob/main/docs/guide/select.md
+//! [chains]: https://github.com/millstream-rs/millstream/blob/main/docs/guide/chains.md
+//! [multishot ops]: https://github.com/millstream-rs/millstream/blob/main/docs/guide/multishot.md
+//! [pools of buffers]: https://github.com/millstream-rs/millstream/blob/main/docs/guide/buffers.md
+//! [registered buffers and files]: https://github.com/millstream-rs/millstream/blob/main/docs/guide/registered.md
+//! [sends without a copy]: https://github.com/millstream-rs/millstream/blob/main/docs/guide/zero_copy.md
+//! [examples]: https://github.com/millstream-rs/millstream/tree/main/examples
 //!
 //! # What it needs
 //!

@@ -26,7 +26,7 @@
 //! [`bounded`](super::bounded) channel.
 //!
 //! The two questions at the end are where the time goes. Who waits and how they are answered is described where it is
-//! done: a [level](crate::util::level) is the two counts, the close and the waiters; a [lookout](crate::util::lookout) is
+//! done: a *level* (`src/util/level.rs`) is the two counts, the close and the waiters; a *lookout* (`src/util/lookout.rs`) is
 //! what a runtime does so that neither question costs a fence and hardly any wait costs a wake. On another executor and on
 //! a plain thread there is none: each push and pop fences, each wait is armed at once.
 //!
@@ -35,7 +35,6 @@
 //!
 //! At capacity 0 nothing is stored and both ends have to agree on each value; that is a [`bounded`](super::bounded)
 //! channel of capacity 0 with unique ends.
-#![allow(rustdoc::private_intra_doc_links, reason = "the links lead whoever reads the source")]
 
 mod closed;
 mod consumer;
