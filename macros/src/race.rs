@@ -5,7 +5,7 @@
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{quote, quote_spanned};
-use syn::parse::{Parse, ParseStream};
+use syn::parse::{Parse, ParseStream, Parser};
 use syn::spanned::Spanned;
 use syn::{BinOp, Expr, ExprBinary};
 
@@ -59,7 +59,14 @@ fn combine(call: &Call) -> syn::Result<TokenStream> {
     if arms.is_empty() {
         return Err(syn::Error::new(Span::call_site(), format!("nothing to combine: `{name}!(a {sign} b)`")));
     }
-    let whole: Expr = syn::parse2(arms.clone())?;
+    let whole = |input: ParseStream<'_>| {
+        let arms: Expr = input.parse()?;
+        match input.peek(syn::Token![,]) {
+            true => Err(input.error(format!("arms are separated by `{sign}`, as in `{name}!(a {sign} b)`"))),
+            false => Ok(arms),
+        }
+    };
+    let whole = whole.parse2(arms.clone())?;
     let mut split = Vec::new();
     flatten(whole, &operator, &mut split);
     if let [only] = &split[..] {
@@ -137,6 +144,8 @@ mod tests {
             ("join", quote!(a || b), "separate two or more with `&&`"),
             ("race", quote!((a || b) || c), "to nest, write `race!(a || b)` here"),
             ("race", quote!(#(#many)||*), "at most 16 arms"),
+            ("race", quote!(a, b), "arms are separated by `||`, as in `race!(a || b)`"),
+            ("join", quote!(a::<T, U>(x, y), b), "arms are separated by `&&`"),
             ("race", quote!(a ||), "compile_error"),
         ];
         for (name, arms, expected) in cases {

@@ -11,6 +11,8 @@ fn races(a: &Receiver<()>) {
     //~^ one arm is nothing to combine: separate two or more with `||`, as in `race!(a || b)`
     let _ = race!((a.pop() || a.pop()) || a.pop());
     //~^ `||` in parentheses is the operator on `bool`: to nest, write `race!(a || b)` here
+    let _ = race!(a.pop(), a.pop());
+    //~^ arms are separated by `||`, as in `race!(a || b)`
     let _ = race!(a.pop() && a.pop());
     //~^ one arm is nothing to combine: separate two or more with `||`
 }
