@@ -47,16 +47,23 @@ use super::{Lender, Pool};
 /// ```
 pub struct PoolBuf {
     start: NonNull<u8>,
-    len: usize,
     owner: Owner,
 }
 
+/// Whose the bytes are, and how many.
 enum Owner {
-    /// A part of this buffer of the pool.
-    Pool(Arc<Pool>, u16),
-    /// Bytes that were received before anybody asked for them, in memory of their own: once a `Box`.
-    Heap(NonNull<[u8]>),
+    /// A part of a buffer of the pool.
+    Pool { buffer: u16, len: u32, pool: Arc<Pool> },
+    /// Bytes that were received before anybody asked for them, in memory of their own; `None` of none.
+    Own {
+        len: u32,
+        #[allow(dead_code, reason = "reached by `start`; here it is dropped")]
+        bytes: Option<Box<Box<[u8]>>>,
+    },
 }
+
+// It is handed on many times between the completion that names it and the op that sends it, and lies in the nodes of both.
+const _: () = assert!(size_of::<PoolBuf>() <= 24);
 
 // SAFETY: (local) the bytes are its own, as a box's are; the pool it goes back to can be reached from any thread.
 unsafe impl Send for PoolBuf {}
@@ -68,14 +75,29 @@ impl PoolBuf {
     pub(crate) fn of(pool: Arc<Pool>, part: Part) -> Self {
         // SAFETY: (local) the ledger's parts lie within their buffers.
         let start = unsafe { pool.memory().buffer(part.buffer).add(part.start as usize) };
-        Self { start, len: part.len as usize, owner: Owner::Pool(pool, part.buffer) }
+        Self { start, owner: Owner::Pool { buffer: part.buffer, len: part.len, pool } }
     }
 
     /// Bytes that an earlier op had left.
     pub(crate) fn salvaged(bytes: Box<[u8]>) -> Self {
-        let len = bytes.len();
-        let all = NonNull::from(Box::leak(bytes));
-        Self { start: all.cast(), len, owner: Owner::Heap(all) }
+        let len = u32::try_from(bytes.len()).expect("as many as a receive can bring");
+        let mut bytes = (len > 0).then(|| Box::new(bytes));
+        let start = bytes.as_mut().map_or(NonNull::dangling(), |bytes| NonNull::from(&mut ***bytes).cast());
+        Self { start, owner: Owner::Own { len, bytes } }
+    }
+
+    #[inline]
+    fn count(&self) -> usize {
+        match self.owner {
+            Owner::Pool { len, .. } | Owner::Own { len, .. } => len as usize,
+        }
+    }
+
+    /// `count` is not more than there are.
+    fn set_count(&mut self, count: usize) {
+        match &mut self.owner {
+            Owner::Pool { len, .. } | Owner::Own { len, .. } => *len = count as u32,
+        }
     }
 
     /// Leaves out the first `count` bytes from now on.
@@ -84,15 +106,16 @@ impl PoolBuf {
     ///
     /// When there are fewer.
     pub fn advance(&mut self, count: usize) {
-        assert!(count <= self.len, "cannot advance by {count} in {} bytes", self.len);
+        let all = self.count();
+        assert!(count <= all, "cannot advance by {count} in {all} bytes");
         // SAFETY: (local) within the part, or at its end.
         self.start = unsafe { self.start.add(count) };
-        self.len -= count;
+        self.set_count(all - count);
     }
 
     /// Leaves out all but the first `len` bytes from now on. Without effect if there are no more.
     pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
+        self.set_count(self.count().min(len));
     }
 }
 
@@ -104,11 +127,10 @@ impl Default for PoolBuf {
 }
 
 impl Drop for PoolBuf {
+    #[inline]
     fn drop(&mut self) {
-        match &self.owner {
-            Owner::Pool(pool, buffer) => pool.give_back(*buffer, 1),
-            // SAFETY: (local) made by `salvaged` of a box, which is dropped once, here.
-            Owner::Heap(all) => drop(unsafe { Box::from_raw(all.as_ptr()) }),
+        if let Owner::Pool { pool, buffer, .. } = &self.owner {
+            pool.give_back(*buffer, 1);
         }
     }
 }
@@ -120,7 +142,7 @@ impl Deref for PoolBuf {
     fn deref(&self) -> &[u8] {
         // SAFETY: (I1) these bytes were written by the kernel, which has named them in a completion, and are part of
         // nothing else until this value is dropped.
-        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
+        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.count()) }
     }
 }
 
@@ -128,7 +150,7 @@ impl DerefMut for PoolBuf {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: (I1) as in `deref`; borrowed exclusively.
-        unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+        unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.count()) }
     }
 }
 
@@ -147,10 +169,10 @@ impl AsMut<[u8]> for PoolBuf {
 impl fmt::Debug for PoolBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let buffer = match &self.owner {
-            Owner::Pool(_, buffer) => Some(buffer),
-            Owner::Heap(_) => None,
+            Owner::Pool { buffer, .. } => Some(buffer),
+            Owner::Own { .. } => None,
         };
-        f.debug_struct("PoolBuf").field("len", &self.len).field("buffer", &buffer).finish()
+        f.debug_struct("PoolBuf").field("len", &self.count()).field("buffer", &buffer).finish()
     }
 }
 
@@ -160,8 +182,9 @@ unsafe impl Buf for PoolBuf {
         self.start.as_ptr()
     }
 
+    #[inline]
     fn init_len(&self) -> usize {
-        self.len
+        self.count()
     }
 }
 
