@@ -44,6 +44,7 @@ mod pooled;
 mod rest;
 mod source;
 mod timeout;
+mod waiting;
 
 #[cfg(test)]
 mod tests;
@@ -73,7 +74,7 @@ pub(super) use source::{Came, Shot, Then};
 pub use timeout::{TimeoutMultishot, timeout_multishot};
 
 /// How many results may wait unless it was said.
-const BACKLOG: usize = 32;
+const BACKLOG: u32 = 32;
 
 /// An op that goes on giving results: what `…_multishot` functions return.
 ///
@@ -134,7 +135,7 @@ impl<S: Source> Multishot<S> {
     ///
     /// Once it was polled.
     pub fn backlog(mut self, results: usize) -> Self {
-        self.idle().backlog = results.max(1);
+        self.idle().backlog = results.clamp(1, u32::MAX as usize) as u32;
         self
     }
 
@@ -169,7 +170,7 @@ impl<S: Source> Multishot<S> {
     fn settle(&mut self, cx: &mut Context<'_>) {
         loop {
             match &mut self.stage {
-                Stage::Idle(arm) if arm.waiting.len() > arm.backlog / 2 => return,
+                Stage::Idle(arm) if arm.waiting.len() > arm.backlog as usize / 2 => return,
                 Stage::Idle(_) => self.arm(),
                 Stage::Resting(_, sleep) => match Pin::new(sleep).poll(cx) {
                     Poll::Ready(()) => self.arm(),

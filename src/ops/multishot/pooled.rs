@@ -5,38 +5,51 @@
 #![allow(unsafe_code, reason = "implements the unsafe source trait")]
 
 use std::io;
+use std::mem::{self, offset_of};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use io_uring::squeue::Flags;
 
 use super::Multishot;
+use super::arm::Arm;
 use super::source::{Came, Shot, Source, Then};
 use crate::ops::buf::{Claim, Hungry, Lender, PoolBuf};
 use crate::ops::fd::salvage::{Envelope, Place, Take};
-use crate::ops::fd::{AnyFd, Fd, IntoFd};
+use crate::ops::fd::{AnyFd, Fd, FixedFd, IntoFd};
 use crate::ops::features::{self, Feature};
 use crate::ops::pooled::{Ask, AskRead, AskRecv, BUNDLE, Filled, Provides};
 use crate::ops::received::poll_received;
 use crate::runtime::driver::Sqe;
 
-/// The source of [`recv_multishot`] and [`read_multishot`].
+/// The source of [`recv_multishot`] and [`read_multishot`]. What a result needs comes first, as in `Arm`.
 #[derive(Debug)]
+#[repr(C)]
 pub struct FillMultishot<A: Ask, F: AnyFd, T: Filled> {
-    ask: A,
-    from: From<F>,
-    hungry: Hungry<T::Lender>,
     /// The entry that is out, or was, has asked for this: `BUNDLE`.
     flags: u16,
+    /// A buffer was refused, and `hungry` was not told since that one came.
+    short: bool,
     /// A buffer was refused: the next entry waits for its turn.
     starved: bool,
     /// A bundle was refused: if the next entry is not, the kernel lacks that.
     doubted: bool,
     /// The file can be read at any time: the kernel reads it once for each entry.
     is_file: bool,
+    hungry: Hungry<T::Lender>,
+    from: From<F>,
     /// Buffers that came back with nothing in them. Kept until they can be dropped: that may wake others.
     spent: Option<T>,
+    ask: A,
 }
+
+const _: () = {
+    type Usual = Arm<RecvMultishot<FixedFd>>;
+    let lender = offset_of!(Usual, source) + offset_of!(RecvMultishot<FixedFd>, hungry);
+    assert!(lender + size_of::<usize>() <= 64); // one line, if the request begins with one
+    assert!(size_of::<Usual>() <= 192); // and what a silent connection holds: with the node's head, 256 bytes
+    assert!(size_of::<Arm<RecvMultishot<Fd>>>() <= 192);
+};
 
 /// The source of [`recv_multishot`].
 pub type RecvMultishot<F = Fd, T = PoolBuf> = FillMultishot<AskRecv, F, T>;
@@ -93,14 +106,15 @@ impl<F: AnyFd> From<F> {
 impl<A: Ask, F: AnyFd, T: Filled> Multishot<FillMultishot<A, F, T>> {
     fn filling(ask: A, fd: F, lender: &Arc<T::Lender>) -> Self {
         Self::new(FillMultishot {
-            ask,
-            from: From::new(fd),
-            hungry: Hungry::new(lender),
             flags: 0,
+            short: false,
             starved: false,
             doubted: false,
             is_file: false,
+            hungry: Hungry::new(lender),
+            from: From::new(fd),
             spent: None,
+            ask,
         })
     }
 }
@@ -165,7 +179,7 @@ unsafe impl<A: Ask, F: AnyFd, T: Filled> Source for FillMultishot<A, F, T> {
             Some(libc::ENOBUFS) => {
                 // Not with `POLL_FIRST`, which spares a single receive the line until there are bytes: of bytes and the end
                 // behind them a multishot receive that polls first sees the bytes, and never the end (6.18).
-                self.starved = true;
+                (self.short, self.starved) = (true, true);
                 Then::WhenReady
             }
             Some(libc::EBADFD) if !self.is_file && A::MULTISHOT == Feature::ReadMultishot => {
@@ -214,7 +228,9 @@ impl<A: Ask, F: AnyFd, T: Filled> FillMultishot<A, F, T> {
     /// The kernel had a buffer for it, or needed none.
     #[inline]
     fn fed(&mut self) {
-        self.hungry.fed();
+        if mem::take(&mut self.short) {
+            self.hungry.fed();
+        }
         if self.doubted && self.flags & BUNDLE == 0 {
             Feature::RecvBundle.is_missing();
             self.doubted = false;
@@ -310,7 +326,7 @@ impl<F: AnyFd, T: Filled> Multishot<RecvMultishot<F, T>> {
         let backlog = self.idle().backlog;
         let source = self.source_mut();
         let bundled = Multishot::filling(AskRecv, source.from.fd.clone(), source.lender());
-        bundled.backlog(backlog)
+        bundled.backlog(backlog as usize)
     }
 }
 

@@ -18,6 +18,7 @@ use crate::runtime::driver::Sqe;
 
 /// An op that was, or may be, refused for want of a buffer.
 #[derive(Debug)]
+#[repr(C)] // whose buffers they are is asked for with every result, the place only by who was refused one
 pub(crate) struct Hungry<L: Lender = Pool> {
     lender: Arc<L>,
     place: Place,
