@@ -9,9 +9,10 @@ use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use super::buf::{Buf, BufExt, Slice};
-use super::fd::{AnyFd, Fd, IntoFd};
+use super::buf::{Buf, BufExt, PoolBuf, Slice};
+use super::fd::{AnyFd, Fd, FixedFd, IntoFd};
 use super::op::Op;
+use super::read::{CURRENT, position};
 use super::send::{Send, send};
 use super::send_zc::{REST_FLAGS, SendZc, send_rest};
 use super::write::{Write, write};
@@ -38,11 +39,15 @@ pub type SendAllZc<B, F = Fd> = All<B, SendZc<Slice<B>, F>, F>;
 /// The future of [`write_all`].
 pub type WriteAll<B, F = Fd> = All<B, Op<Write<Slice<B>, F>>, F>;
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Options {
     flags: i32,
-    offset: Option<u64>,
+    /// Where a write begins; `CURRENT` if it was not said.
+    offset: u64,
 }
+
+// What is sent is mostly a few words, and so is this, which moves into the task that awaits it: up to here without a call.
+const _: () = assert!(size_of::<SendAll<PoolBuf, FixedFd>>() <= 128);
 
 enum State<B, O> {
     /// The first op is there from the beginning: mostly it is the only one, and moves straight into its node.
@@ -55,7 +60,7 @@ enum State<B, O> {
 impl<B: Buf, O: Operation<Output = (io::Result<usize>, Slice<B>)> + Unpin, F: AnyFd> All<B, O, F> {
     #[inline]
     fn new(fd: F, buf: B, make: fn(F, &Options, Slice<B>, usize) -> O) -> Self {
-        let options = Options::default();
+        let options = Options { flags: 0, offset: CURRENT };
         let state = if buf.init_len() == 0 {
             State::Empty(buf)
         } else {
@@ -283,8 +288,8 @@ impl<B: Buf, F: AnyFd> SendAll<B, F> {
 #[inline]
 pub fn write_all<F: IntoFd, B: Buf>(fd: F, buf: B) -> WriteAll<B, F::Fd> {
     All::new(fd.into_fd(), buf, |fd, options, rest, done| match options.offset {
-        Some(offset) => write(fd, rest).at(offset.saturating_add(done as u64)),
-        None => write(fd, rest),
+        CURRENT => write(fd, rest),
+        offset => write(fd, rest).at(offset.saturating_add(done as u64)),
     })
 }
 
@@ -295,6 +300,6 @@ impl<B: Buf, F: AnyFd> WriteAll<B, F> {
     ///
     /// Once it was polled.
     pub fn at(self, offset: u64) -> Self {
-        self.option(|options| options.offset = Some(offset), |op| op.at(offset))
+        self.option(|options| options.offset = position(offset), |op| op.at(offset))
     }
 }

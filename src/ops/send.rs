@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 
 use io_uring::opcode;
 
-use super::buf::{Buf, clamp};
-use super::fd::{AnyFd, Fd, IntoFd};
+use super::buf::{Buf, PoolBuf, Slice, clamp};
+use super::fd::{AnyFd, Fd, FixedFd, IntoFd};
 use super::op::Op;
 use super::request::{Prepared, Request};
 use crate::runtime::driver::Sqe;
@@ -21,6 +21,9 @@ pub struct Send<B, F: AnyFd = Fd> {
     buf: B,
     flags: i32,
 }
+
+// With the head, the smallest node.
+const _: () = assert!(size_of::<Send<Slice<PoolBuf>, FixedFd>>() <= 64);
 
 // SAFETY: (I1) the entry points into the buffer, which the request owns and which stays where it is as `Buf` promises;
 // the descriptor is held.
