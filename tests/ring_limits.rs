@@ -166,3 +166,25 @@ fn an_overflowing_completion_queue_loses_nothing() {
     let stats = runtime.stats();
     assert_eq!((stats.nodes, stats.stale_completions), (0, 0), "{stats:?}");
 }
+
+#[test]
+fn completions_are_handed_out_in_batches_and_the_kernel_is_entered_once_for_all_of_them() {
+    let _watchdog = Watchdog::new(LIMIT);
+    const TASKS: u64 = 128;
+    let runtime = Runtime::builder().no_spin().build().expect("a runtime");
+    runtime.block_on(async {
+        let before = runtime.stats();
+        let twice = || async { ops::nop().await.and(ops::nop().await) };
+        let tasks: Vec<_> = (1..TASKS).map(|_| millstream::spawn(twice())).collect();
+        ops::nop().await.expect("a nop"); // queued before those of the tasks
+        let first = runtime.stats();
+        assert_eq!(first.submitted - before.submitted, TASKS);
+        assert!(first.completions - before.completions <= TASKS / 4, "{before:?} {first:?}");
+        for task in tasks {
+            task.await.expect("it has ended").expect("a nop");
+        }
+        let last = runtime.stats();
+        assert_eq!(last.completions - before.completions, 2 * TASKS - 1);
+        assert!(last.enters - before.enters <= 4, "{before:?} {last:?}");
+    });
+}

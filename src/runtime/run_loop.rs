@@ -6,7 +6,8 @@
 //! poll up to TURN tasks
 //! inbox: remote wakes, drops, work          timers, if any is armed: read the clock
 //! work left?  SUBMIT polls since the last look, or the kernel has something: submit, reap
-//! none left?  1. send cancels; submit without waiting; reap; runnable now? go on
+//! none left?  0. completions left of the last reap: the next batch of them, unless SUBMIT polls have passed
+//!             1. send cancels; submit without waiting; reap; runnable now? go on
 //!             2. spin on the completion queue and the inbox, as long as that pays
 //!             3. announce the sleep, look again, sleep in `enter` until a completion, a signal or a deadline
 //! ```
@@ -161,6 +162,10 @@ impl Core {
         if !self.deferred.is_empty() {
             self.flush_deferred();
         }
+        // Phase 0.
+        if self.inflight.has_known() && self.since_enter.get() < SUBMIT && self.inflight.reap(self) > 0 {
+            return;
+        }
         // Phase 1.
         self.inflight.flush_cancels();
         if self.inflight.queued() > 0 || self.inflight.needs_enter() {
@@ -207,6 +212,7 @@ impl Core {
             // What was reaped may have led to a new op, to a cancel, to a wake for another thread.
             || self.inflight.queued() > 0
             || self.inflight.has_cancels()
+            || self.inflight.has_known()
             || !self.deferred.is_empty()
             || self.lookout.has_notes()
             || self.inflight.needs_enter()

@@ -297,16 +297,22 @@ pub(crate) enum Walk {
 }
 
 impl AnyDriver {
-    /// The completions that are there: all that are known, or one at a time.
+    /// The completions that are there: `most` of those that are known, or one at a time.
     #[inline]
-    pub(crate) fn walk(&mut self) -> Walk {
+    pub(crate) fn walk(&mut self, most: u32) -> Walk {
         match self {
-            Self::Ring(ring) => match ring.known() {
+            Self::Ring(ring) => match ring.known(most) {
                 Some(known) => Walk::Known(known),
                 None => Walk::One(None),
             },
             Self::Other(driver) => Walk::One(driver.next()),
         }
+    }
+
+    /// Whether something that is known to be there is not handed out yet.
+    #[inline]
+    pub(crate) fn has_known(&self) -> bool {
+        matches!(self, Self::Ring(ring) if ring.has_known())
     }
 
     /// Notes how far what was known is handed out. `known` came from the last [`AnyDriver::walk`].

@@ -314,10 +314,16 @@ fn set_up(kernel: &impl Kernel, config: &RingConfig) -> Result<(OwnedFd, Params)
 }
 
 impl<K: Kernel> Ring<K> {
-    /// The completions that are known to be there; `None` in a child after `fork`, where they are not mapped.
+    /// `most` of the completions that are known to be there; `None` in a child after `fork`, where they are not mapped.
     #[inline]
-    pub(super) fn known(&mut self) -> Option<Known> {
-        if self.home.same_process() { Some(self.cq.known()) } else { None }
+    pub(super) fn known(&mut self, most: u32) -> Option<Known> {
+        if self.home.same_process() { Some(self.cq.known(most)) } else { None }
+    }
+
+    /// Whether something that is known to be there is not handed out yet.
+    #[inline]
+    pub(super) fn has_known(&self) -> bool {
+        self.home.same_process() && !self.cq.is_walked()
     }
 
     /// Notes how far what was known is handed out.

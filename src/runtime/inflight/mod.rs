@@ -41,6 +41,10 @@ use pool::Pool;
 use posts::Posts;
 use starved::Starved;
 
+/// How many completions are handed out before the tasks that they wake have their turn. With hundreds of ops in flight, what
+/// a completion touches of its op and its task would else be in no near cache any more when that task is polled.
+const BATCH: usize = 32;
+
 /// Who wakes those who wait for finished ops: the loop knows its own tasks, and spares them the indirect call.
 pub(crate) trait Wakes {
     fn wake(&self, waker: Waker);
@@ -367,15 +371,21 @@ impl Inflight {
         self.driver().wait_beside(eventfd, deadline)
     }
 
-    /// Hands every completion that is there to its node, and tells how many there were.
+    /// Whether completions that the last [`reap`](Self::reap) has seen are not handed out yet.
+    #[inline]
+    pub(crate) fn has_known(&self) -> bool {
+        self.driver().has_known()
+    }
+
+    /// Hands completions that are there to their nodes, [`BATCH`] at most, and tells how many.
     #[inline]
     pub(crate) fn reap(&self, tasks: &impl Wakes) -> usize {
         while let Some(user_data) = self.driver().take_severed() {
             self.severed(user_data);
         }
         let mut count = 0;
-        loop {
-            count += match self.driver().walk() {
+        while count < BATCH {
+            count += match self.driver().walk((BATCH - count) as u32) {
                 Walk::Known(known) if known.len() > 0 => self.walk(tasks, known),
                 Walk::One(Some(completion)) => {
                     if !self.complete(tasks, completion) {
