@@ -65,12 +65,18 @@ pub(crate) const OURS_SPSC: &str = "millstream-spsc";
 pub(crate) const OURS_SLEEPY: &str = "millstream no_spin";
 /// With multishot ops, a pool of buffers and direct descriptors.
 pub(crate) const OURS_MULTISHOT: &str = "millstream multishot";
-/// The same with a channel between who receives and who sends.
+/// With multishot receives of several buffers at once, each bundle sent as one message.
+pub(crate) const OURS_BUNDLED: &str = "millstream bundled";
+/// The same, sent out of a queue of buffers.
+pub(crate) const OURS_QUEUED: &str = "millstream queued";
+/// As [`OURS_MULTISHOT`] with a channel between who receives and who sends.
 pub(crate) const OURS_CHANNEL: &str = "millstream channel";
 /// The name of the hand-written loop.
 pub(crate) const FLOOR: &str = "floor";
 /// The one with multishot ops, a ring of buffers and the ring's own descriptors.
 pub(crate) const FLOOR_MULTISHOT: &str = "floor multishot";
+/// The same with receives of several buffers at once, each bundle sent as one message.
+pub(crate) const FLOOR_BUNDLED: &str = "floor bundled";
 
 /// What [`Target::Best`] looks for among runtimes.
 pub(crate) const PEERS: &[Kind] = &[Kind::Peer];
@@ -111,8 +117,8 @@ impl Case {
     /// Adds who runs this case, and how. An error of kind `Unsupported` is a case that cannot run here, not a failure.
     pub(crate) fn with(self, who: &str, round: impl Fn(&Plan) -> io::Result<Sample> + 'static) -> Case {
         let kind = match who {
-            FLOOR | FLOOR_MULTISHOT => Kind::Floor,
-            OURS | OURS_SLEEPY | OURS_MULTISHOT | OURS_CHANNEL => Kind::Ours,
+            FLOOR | FLOOR_MULTISHOT | FLOOR_BUNDLED => Kind::Floor,
+            OURS | OURS_SLEEPY | OURS_MULTISHOT | OURS_CHANNEL | OURS_BUNDLED | OURS_QUEUED => Kind::Ours,
             _ => Kind::Apart,
         };
         self.with_kind(who, kind, round)

@@ -9,14 +9,15 @@ use std::process::{Child, Command, Stdio};
 use clap::{Args, ValueEnum};
 use futures::StreamExt;
 use millstream::combinators::ResultsExt;
-use millstream::ops::{self, BufPool, Fd, FdTable, FixedFd, IntoResult};
+use millstream::ops::{self, BufPool, BufQueue, Fd, FdTable, FixedFd, IntoResult};
 use millstream::{Runtime, channel};
 
 use super::{default_runtime, sleepy_runtime};
 use crate::clock::{self, Sample};
 use crate::floor;
 use crate::measure::{
-    self, Case, Clock, FLOOR, FLOOR_MULTISHOT, OURS, OURS_CHANNEL, OURS_MULTISHOT, OURS_SLEEPY, Plan, Target,
+    self, Case, Clock, FLOOR, FLOOR_BUNDLED, FLOOR_MULTISHOT, OURS, OURS_BUNDLED, OURS_CHANNEL,
+    OURS_MULTISHOT, OURS_QUEUED, OURS_SLEEPY, Plan, Target,
 };
 use crate::peers::{compio, glommio, monoio, tokio};
 
@@ -30,7 +31,23 @@ pub(super) fn cases() -> Vec<Case> {
         cases.extend(CONNECTIONS.map(|connections| many(size, connections)));
         cases.push(awake(size));
     }
+    cases.push(long(4 * floor::echo::BUFFER, MANY));
     cases
+}
+
+/// Messages that fill several buffers: what it brings to receive and send those together.
+fn long(size: usize, connections: usize) -> Case {
+    let round = move |kind| {
+        move |plan: &Plan| round(kind, size, connections, plan.units_of_short_round(12_000.0), false)
+    };
+    Case::new(format!("echo/{size}/{connections}"), Clock::Cpu, Target::None)
+        .with(FLOOR, round(Kind::Floor))
+        .with(FLOOR_MULTISHOT, round(Kind::FloorMultishot))
+        .with(FLOOR_BUNDLED, round(Kind::FloorBundled))
+        .with(OURS, round(Kind::Millstream))
+        .with(OURS_MULTISHOT, round(Kind::Multishot))
+        .with(OURS_BUNDLED, round(Kind::Bundled))
+        .with(OURS_QUEUED, round(Kind::Queued))
 }
 
 /// So many connections, the load asleep whenever it has nothing to do.
@@ -85,9 +102,12 @@ enum Kind {
     Floor,
     FloorAwake,
     FloorMultishot,
+    FloorBundled,
     Millstream,
     Sleepy,
     Multishot,
+    Bundled,
+    Queued,
     Channel,
     Monoio,
     Tokio,
@@ -101,12 +121,15 @@ pub(crate) struct Server {
     kind: Kind,
     connections: usize,
     cpu: usize,
+    /// How long messages are, for those who share buffers.
+    #[arg(long, default_value = "1")]
+    size: usize,
 }
 
 impl Server {
     /// Says its port when it can serve, or why it cannot here.
     pub(crate) fn run(&self) -> io::Result<()> {
-        let serve = match self.kind.ready() {
+        let serve = match self.kind.ready(floor::echo_multishot::buffers(self.connections, self.size)) {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
                 println!("skipped {error}");
                 return Ok(());
@@ -125,18 +148,29 @@ type Serve = Box<dyn FnOnce(TcpListener, usize) -> io::Result<()>>;
 
 impl Kind {
     /// What is made before the thread is pinned: one of ours on a thread that has a single CPU would not spin.
-    fn ready(self) -> io::Result<Serve> {
+    fn ready(self, buffers: usize) -> io::Result<Serve> {
         Ok(match self {
             Kind::Floor => Box::new(|listener, n| floor::echo::serve(&listener, n, false)),
             Kind::FloorAwake => Box::new(|listener, n| floor::echo::serve(&listener, n, true)),
-            Kind::FloorMultishot => Box::new(|listener, n| floor::echo_multishot::serve(&listener, n)),
+            Kind::FloorMultishot => {
+                Box::new(move |listener, n| floor::echo_multishot::serve(&listener, n, buffers))
+            }
+            Kind::FloorBundled => {
+                Box::new(move |listener, n| floor::echo_bundled::serve(&listener, n, buffers))
+            }
             Kind::Millstream => ours(default_runtime()?, serve),
             Kind::Sleepy => ours(sleepy_runtime()?, serve),
-            Kind::Multishot => ours(default_runtime()?, async |listener, n| {
-                serve_multishot(listener, n, received_at_once).await
+            Kind::Multishot => ours(default_runtime()?, async move |listener, n| {
+                serve_multishot(listener, n, buffers, received_at_once).await
             }),
-            Kind::Channel => ours(default_runtime()?, async |listener, n| {
-                serve_multishot(listener, n, received_through_a_channel).await
+            Kind::Bundled => ours(default_runtime()?, async move |listener, n| {
+                serve_multishot(listener, n, buffers, received_bundled).await
+            }),
+            Kind::Queued => ours(default_runtime()?, async move |listener, n| {
+                serve_multishot(listener, n, buffers, received_bundled_and_queued).await
+            }),
+            Kind::Channel => ours(default_runtime()?, async move |listener, n| {
+                serve_multishot(listener, n, buffers, received_through_a_channel).await
             }),
             Kind::Monoio => Box::new(monoio::serve),
             Kind::Tokio => Box::new(tokio::serve),
@@ -184,9 +218,10 @@ async fn session(connection: Fd) -> io::Result<()> {
 async fn serve_multishot(
     listener: TcpListener,
     connections: usize,
+    buffers: usize,
     session: impl AsyncFn(FixedFd, BufPool) -> io::Result<()> + Copy + 'static,
 ) -> io::Result<()> {
-    let pool = BufPool::new(floor::echo_multishot::buffers(connections), floor::echo::BUFFER)?;
+    let pool = BufPool::new(buffers, floor::echo::BUFFER)?;
     let table = FdTable::new(connections as u32)?;
     let mut accepted = ops::accept_direct_multishot(Fd::from(listener), &table).stream();
     let mut sessions = Vec::with_capacity(connections);
@@ -206,6 +241,36 @@ async fn received_at_once(connection: FixedFd, pool: BufPool) -> io::Result<()> 
     let mut received = ops::recv_multishot(&connection, &pool).stream();
     while let Some(bytes) = received.next().await {
         ops::send_all(&connection, bytes?).await.into_result()?;
+    }
+    Ok(())
+}
+
+/// The buffers that one receive has filled are sent as one message.
+async fn received_bundled(connection: FixedFd, pool: BufPool) -> io::Result<()> {
+    let mut received = ops::recv_multishot(&connection, &pool).bundled().stream();
+    while let Some(bundle) = received.next().await {
+        let bundle = bundle?;
+        let len = bundle.len();
+        let (sent, _) = ops::sendmsg(&connection, bundle.collect()).flags(libc::MSG_WAITALL).await;
+        if sent? < len {
+            return Err(io::Error::other("a reply did not fit into an empty socket buffer"));
+        }
+    }
+    Ok(())
+}
+
+/// The same out of a queue.
+async fn received_bundled_and_queued(connection: FixedFd, pool: BufPool) -> io::Result<()> {
+    let out = BufQueue::to_send(pool.capacity())?;
+    let mut received = ops::recv_multishot(&connection, &pool).bundled().stream();
+    while let Some(bundle) = received.next().await {
+        for buffer in bundle? {
+            out.push(buffer).map_err(io::Error::other)?;
+        }
+        while !out.is_empty() {
+            let (sent, _buffers) = ops::send_queued(&connection, &out).await;
+            sent?;
+        }
     }
     Ok(())
 }
@@ -249,7 +314,8 @@ impl Load {
 fn round(kind: Kind, size: usize, connections: usize, requests: u64, awake: bool) -> io::Result<Sample> {
     let (here, there) = clock::two_cpus()?;
     let kind = kind.to_possible_value().expect("no kind is hidden");
-    let mut server = again("echo-server", &[kind.get_name(), &connections.to_string(), &there.to_string()])?;
+    let (n, cpu, length) = (connections.to_string(), there.to_string(), size.to_string());
+    let mut server = again("echo-server", &[kind.get_name(), &n, &cpu, "--size", &length])?;
     let mut port = String::new();
     BufReader::new(server.stdout.take().expect("piped")).read_line(&mut port)?;
     if let Some(why) = port.strip_prefix("skipped ") {

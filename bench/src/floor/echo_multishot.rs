@@ -24,11 +24,11 @@ const SEND: u64 = 2;
 const CLOSE: u64 = 3;
 
 /// The only group of buffers there is.
-const GROUP: u16 = 0;
+pub(super) const GROUP: u16 = 0;
 
-/// How many buffers so many connections share.
-pub(crate) fn buffers(connections: usize) -> usize {
-    connections.next_power_of_two().max(16)
+/// How many buffers so many connections share when each has one message of this size under way.
+pub(crate) fn buffers(connections: usize, size: usize) -> usize {
+    (connections * size.div_ceil(BUFFER)).next_power_of_two().max(16)
 }
 
 /// What was received and is to be sent, in a buffer.
@@ -57,8 +57,8 @@ struct Server {
     failure: i32,
 }
 
-/// Serves `connections` connections until all of them are closed.
-pub(crate) fn serve(listener: &TcpListener, connections: usize) -> io::Result<()> {
+/// Serves `connections` connections, which share so many buffers, until all of them are closed.
+pub(crate) fn serve(listener: &TcpListener, connections: usize, buffers: usize) -> io::Result<()> {
     let mut ring = ring::open((4 * connections).next_power_of_two() as u32)?;
     let mut ring = Loop::new(&mut ring)?;
     ring.submitter().register_files_sparse(connections as u32)?;
@@ -66,7 +66,7 @@ pub(crate) fn serve(listener: &TcpListener, connections: usize) -> io::Result<()
     let mut server = Server {
         accept: accept.build(),
         connections: (0..connections).map(|_| Connection::default()).collect(),
-        buffers: Buffers::register(ring.submitter(), buffers(connections))?,
+        buffers: Buffers::register(ring.submitter(), buffers)?,
         starved: Vec::new(),
         open: connections,
         failure: 0,
@@ -164,7 +164,7 @@ fn close(queue: &mut Queue<'_>, index: usize) {
 
 /// Buffers of [`BUFFER`] bytes and the ring they are handed to the kernel in. Never freed: an error ends a server early,
 /// with receives in flight.
-struct Buffers {
+pub(super) struct Buffers {
     ring: *mut BufRingEntry,
     memory: *mut u8,
     mask: u16,
@@ -172,7 +172,7 @@ struct Buffers {
 }
 
 impl Buffers {
-    fn register(submitter: &Submitter<'_>, count: usize) -> io::Result<Buffers> {
+    pub(super) fn register(submitter: &Submitter<'_>, count: usize) -> io::Result<Buffers> {
         let zeroed = |bytes: usize| {
             let layout = Layout::from_size_align(bytes, 4096).expect("far below the address space");
             // SAFETY: the size is not zero.
@@ -190,12 +190,12 @@ impl Buffers {
         Ok(buffers)
     }
 
-    fn at(&self, buffer: u16) -> *mut u8 {
+    pub(super) fn at(&self, buffer: u16) -> *mut u8 {
         self.memory.wrapping_add(usize::from(buffer) * BUFFER)
     }
 
     /// Hands a buffer to the kernel.
-    fn give(&mut self, buffer: u16) {
+    pub(super) fn give(&mut self, buffer: u16) {
         let start = self.at(buffer);
         // SAFETY: the index is below the number of entries, and the kernel does not look at it before the tail says so.
         let entry = unsafe { &mut *self.ring.add(usize::from(self.tail & self.mask)) };

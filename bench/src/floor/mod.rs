@@ -3,6 +3,7 @@
 //! Knows: `io-uring`, libc. Does not know: millstream.
 
 pub(crate) mod echo;
+pub(crate) mod echo_bundled;
 pub(crate) mod echo_multishot;
 pub(crate) mod executor;
 pub(crate) mod load;
