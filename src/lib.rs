@@ -57,8 +57,8 @@
 //!
 //! # What it needs
 //!
-//! Linux 5.19 or newer, best 6.1 or newer. What the running kernel can do is asked at run time. Where io_uring is
-//! forbidden, [`Runtime::new`] returns an error that says by what.
+//! Linux 5.19 or newer on a 64-bit machine, best 6.1 or newer. What the running kernel can do is asked at run time. Where
+//! io_uring is forbidden, [`Runtime::new`] returns an error that says by what.
 //!
 //! # Cargo features
 //!
@@ -70,6 +70,10 @@
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("millstream is built on io_uring and needs Linux");
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!(
+    "millstream needs a 64-bit target: a task's id fills the data word of a waker, and channels count in words that must not wrap"
+);
 
 #[macro_use]
 mod sync;

@@ -12,10 +12,8 @@ use std::task::{RawWaker, RawWakerVTable, Waker};
 use super::context;
 use super::registry;
 
-#[cfg(not(target_pointer_width = "64"))]
-compile_error!("a task id is packed into the 64-bit data word of a waker");
-
-/// Names a task slot of a runtime at one time.
+/// Names a task slot of a runtime at one time. It fills the data word of a waker, on the 64-bit targets that there is a crate
+/// for.
 ///
 /// ```text
 /// 63          40 39           24 23           0

@@ -72,7 +72,7 @@ pub(crate) enum Want {
     Close,
 }
 
-/// The counts never get there: one is 2^64 steps long.
+/// The counts never get there: one is 2^64 steps long, for the crate refuses targets with a shorter `usize`.
 const UNDECIDED: usize = usize::MAX;
 
 /// The seat of a side that has none.
