@@ -2,37 +2,21 @@
 //!
 //! Knows: the public API. Does not know: nodes.
 
+#[path = "support/steps.rs"]
+mod steps;
 mod support;
 
-use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
-use std::task::Poll;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use millstream::combinators::link;
 use millstream::ops::{self, EntryFlags, Fd, FileKind, IntoResult, RingOperation};
 use millstream::{Operation, Runtime};
-use support::{Descriptors, TempDir, Watchdog, alone};
-
-type Outcome = Result<(), Box<dyn std::error::Error>>;
-
-/// Every test runs alone: some count descriptors. Each runtime leaves one behind, for the next one.
-fn begin() -> impl Sized {
-    let held = (alone(), Watchdog::new(Duration::from_secs(60)));
-    drop((Runtime::new(), Runtime::new()));
-    held
-}
-
-async fn poll_once<F: Future + Unpin>(future: &mut F) -> bool {
-    poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx).is_ready())).await
-}
-
-fn errno<T>(result: io::Result<T>) -> Option<i32> {
-    result.err().and_then(|error| error.raw_os_error())
-}
+use steps::{Outcome, begin, errno, poll_once};
+use support::{Descriptors, TempDir};
 
 #[test]
 fn open_makes_reads_and_refuses() -> Outcome {

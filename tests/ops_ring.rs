@@ -2,31 +2,22 @@
 //!
 //! Knows: the public API. Does not know: nodes.
 
+#[path = "support/steps.rs"]
+mod steps;
 mod support;
 
-use std::future::{Future, poll_fn};
 use std::io::{self, Write};
 use std::pin::Pin;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use millstream::combinators::link;
 use millstream::ops::{self, Fd, IntoResult};
 use millstream::{Operation, Runtime};
+use steps::{Outcome, errno, poll_once};
 use support::Watchdog;
-
-type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn begin() -> impl Sized {
     Watchdog::new(Duration::from_secs(60))
-}
-
-async fn poll_once<F: Future + Unpin>(future: &mut F) -> bool {
-    poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx).is_ready())).await
-}
-
-fn errno<T>(result: io::Result<T>) -> Option<i32> {
-    result.err().and_then(|error| error.raw_os_error())
 }
 
 #[test]

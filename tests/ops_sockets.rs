@@ -2,37 +2,20 @@
 //!
 //! Knows: the public API. Does not know: nodes.
 
+#[path = "support/steps.rs"]
+mod steps;
 mod support;
 
-use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::pin::Pin;
-use std::task::Poll;
-use std::time::Duration;
 
 use io_uring::opcode;
 use millstream::ops::{self, Address, Fd, IntoResult};
 use millstream::runtime::testing::FaultPlan;
 use millstream::{Operation, Runtime, spawn};
-use support::{Descriptors, TempDir, Watchdog, alone};
-
-type Outcome = Result<(), Box<dyn std::error::Error>>;
-
-/// Every test runs alone: some count descriptors. Each runtime leaves one behind, for the next one.
-fn begin() -> impl Sized {
-    let held = (alone(), Watchdog::new(Duration::from_secs(60)));
-    drop((Runtime::new(), Runtime::new()));
-    held
-}
-
-async fn poll_once<F: Future + Unpin>(future: &mut F) -> bool {
-    poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx).is_ready())).await
-}
-
-fn errno<T>(result: io::Result<T>) -> Option<i32> {
-    result.err().and_then(|error| error.raw_os_error())
-}
+use steps::{Outcome, begin, errno, poll_once};
+use support::{Descriptors, TempDir};
 
 /// Makes a listener and a client by ops, and lets a word go each way.
 async fn converse(address: Address) -> io::Result<()> {
