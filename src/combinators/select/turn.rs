@@ -118,10 +118,6 @@ where
         };
         let result = match this.phase {
             Phase::Fresh => {
-                // Mostly that is why the arm could not be tried at once. Then neither can it now, nor any other.
-                if matches!(this.before, Before::First(_)) && executor::is_spent() && !executor::spend(cx) {
-                    return Poll::Pending;
-                }
                 race.arms.as_mut().commit(*race.live);
                 *this.phase = Phase::Racing; // Fresh -> Racing
                 match *this.before {
@@ -186,6 +182,7 @@ impl<A: Tree, P> Race<'_, A, P> {
         // First those that may be ready, in an order of chance, and none of the others: so nobody begins to wait, and no
         // op is started, beside an arm that is ready.
         let mut hopeful = self.arms.look() & *self.live;
+        let none = hopeful == 0;
         while hopeful != 0 {
             let arm = pick(hopeful, A::COUNT, self.rules);
             hopeful &= !(1 << arm);
@@ -193,6 +190,10 @@ impl<A: Tree, P> Race<'_, A, P> {
                 self.looks.found();
                 return step;
             }
+        }
+        // One that is ready may have been refused for lack of budget. It is not less ready for that.
+        if !none && executor::is_spent() && !executor::spend(cx) {
+            return Step::Waits;
         }
         self.wait(cx)
     }
