@@ -113,6 +113,25 @@ impl<T, S: Sharing> Operation for Closed<'_, T, S> {
         this.waiter.set(State::Finished);
         Poll::Ready(())
     }
+
+    fn may_resolve(&self) -> bool {
+        match self.waiter.state() {
+            State::Idle => self.shared.look(|engine| engine.is_closed()),
+            state => state != State::Queued,
+        }
+    }
+
+    fn waits(&self) -> bool {
+        self.waiter.state() == State::Queued
+    }
+
+    fn may_be_put_off(&self) -> bool {
+        self.waiter.is_idle()
+    }
+
+    fn is_inert(&self) -> bool {
+        true // its drop withdraws it
+    }
 }
 
 #[cfg(all(test, not(any(millstream_loom, millstream_shuttle))))]

@@ -179,6 +179,22 @@ impl<T, S: Sharing> Operation for PopMany<'_, T, S> {
         this.waiter.set(State::Finished);
         Poll::Ready(())
     }
+
+    fn may_resolve(&self) -> bool {
+        self.max == 0 || self.shared.may_pop(&self.waiter)
+    }
+
+    fn waits(&self) -> bool {
+        self.waiter.state() == State::Queued
+    }
+
+    fn may_be_put_off(&self) -> bool {
+        self.waiter.is_idle()
+    }
+
+    fn is_inert(&self) -> bool {
+        true // its drop withdraws it
+    }
 }
 
 #[cfg(all(test, not(any(millstream_loom, millstream_shuttle))))]

@@ -136,6 +136,11 @@ impl<T, S: Sharing> Operation for PushFrom<'_, T, S> {
         (self.slot.is_some() || !self.waiter.is_idle()) && self.shared.may_push(&self.waiter)
     }
 
+    #[inline]
+    fn waits(&self) -> bool {
+        self.waiter.state() == State::Queued
+    }
+
     fn try_now(&mut self) -> Option<Self::Output> {
         if !self.waiter.is_idle() || self.slot.is_none() || !executor::try_spend() {
             return None;

@@ -196,6 +196,18 @@ impl<T, S: Sharing> Operation for PushMany<'_, T, S> {
         this.waiter.set(State::Finished);
         Poll::Ready(())
     }
+
+    fn may_resolve(&self) -> bool {
+        self.values.is_empty() || self.shared.may_push(&self.waiter)
+    }
+
+    fn waits(&self) -> bool {
+        self.waiter.state() == State::Queued
+    }
+
+    fn is_inert(&self) -> bool {
+        true // its drop withdraws it
+    }
 }
 
 #[cfg(all(test, not(any(millstream_loom, millstream_shuttle))))]

@@ -192,6 +192,11 @@ impl<T, S: Sharing> Operation for Reserve<'_, T, S> {
         self.shared.may_push(&self.waiter)
     }
 
+    #[inline]
+    fn waits(&self) -> bool {
+        self.waiter.state() == State::Queued
+    }
+
     fn try_now(&mut self) -> Option<Self::Output> {
         if !self.waiter.is_idle() || !executor::try_spend() {
             return None;

@@ -117,6 +117,9 @@ pub trait Slots {
     /// Shows the visitor every arm, in order, until it breaks.
     fn visit(self: Pin<&mut Self>, visitor: &mut impl Visit) -> ControlFlow<()>;
 
+    /// Whether it is so of any arm: asked in order, until it is.
+    fn any<A: Ask>(&self) -> bool;
+
     /// The outputs of arms that have all completed.
     fn take(self: Pin<&mut Self>) -> Self::Outputs;
 }
@@ -134,6 +137,12 @@ pub trait RaceSlots: Slots {
 pub trait Visit {
     /// Looks at arm `index`; `Break` spares the rest.
     fn visit<O: Operation>(&mut self, index: usize, arm: Pin<&mut Slot<O>>) -> ControlFlow<()>;
+}
+
+/// What can be asked of an arm where it is, without a poll.
+pub trait Ask {
+    /// Whether it is so of this arm.
+    fn ask<O: Operation>(arm: &Slot<O>) -> bool;
 }
 
 /// The arms of a chain.

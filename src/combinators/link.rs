@@ -13,7 +13,7 @@ use std::io;
 use pin_project_lite::pin_project;
 
 use super::arms::{Arms, ChainArms, IntoArms, RingSlots, Slots, VisitRing};
-use super::visit::{Cancel, Discard, PollAll};
+use super::visit::{Cancel, Discard, MustWait, PollAll, Waits};
 use crate::operation::Operation;
 use crate::ops::{Chain, EntryFlags, Link, RingOperation};
 
@@ -221,6 +221,14 @@ impl<T: ChainArms, K: LinkKind> Operation for Linked<T, K> {
 
     fn poll_discard(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         Discard::all(self.project().members, cx)
+    }
+
+    fn may_resolve(&self) -> bool {
+        !self.members.any::<MustWait>()
+    }
+
+    fn waits(&self) -> bool {
+        self.phase == Phase::Queued && self.members.any::<Waits>()
     }
 }
 

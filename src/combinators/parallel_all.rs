@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use super::arms::{Arms, FlagArms, FlagSlots, IntoArms, Slots};
 use super::flags::Flaggable;
 use super::order::{Order, PollInOrder};
-use super::visit::{Cancel, Commit, Discard};
+use super::visit::{Cancel, Commit, Discard, MustWait, all_wait};
 use crate::operation::Operation;
 use crate::ops::EntryFlags;
 
@@ -132,6 +132,14 @@ impl<T: Arms> Operation for ParallelAll<T> {
 
     fn is_decided(&self) -> bool {
         self.settled
+    }
+
+    fn may_resolve(&self) -> bool {
+        !self.slots.any::<MustWait>()
+    }
+
+    fn waits(&self) -> bool {
+        all_wait(&self.slots)
     }
 }
 

@@ -14,7 +14,7 @@ use super::arms::{Arms, FlagArms, FlagSlots, IntoArms, NoArms, RaceArms, Slots, 
 use super::flags::Flaggable;
 use super::order::{Order, PollInOrder};
 use super::slot::Slot;
-use super::visit::{Cancel, Commit, Discard};
+use super::visit::{Cancel, Commit, Discard, MayResolve, all_wait};
 use crate::operation::Operation;
 use crate::ops::EntryFlags;
 
@@ -206,6 +206,14 @@ impl<T: RaceArms> Operation for ParallelAny<T> {
 
     fn is_decided(&self) -> bool {
         matches!(self.phase, Phase::Ending(_))
+    }
+
+    fn may_resolve(&self) -> bool {
+        !matches!(self.phase, Phase::Fresh | Phase::Racing) || self.slots.any::<MayResolve>()
+    }
+
+    fn waits(&self) -> bool {
+        matches!(self.phase, Phase::Racing) && all_wait(&self.slots)
     }
 }
 

@@ -79,6 +79,11 @@ impl<O: Operation> Slot<O> {
         self.peek().is_some_and(Operation::waits)
     }
 
+    /// Whether polling the arm now could complete it, or it has completed.
+    pub(super) fn may_resolve(&self) -> bool {
+        self.peek().is_none_or(Operation::may_resolve)
+    }
+
     /// Polls the arm unless it has completed.
     #[inline(always)] // an arm is polled at one place or two
     pub(super) fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

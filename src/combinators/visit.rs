@@ -6,7 +6,7 @@ use core::ops::ControlFlow;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-use super::arms::{Slots, Visit};
+use super::arms::{Ask, Slots, Visit};
 use super::slot::Slot;
 use crate::operation::Operation;
 
@@ -85,4 +85,45 @@ impl Visit for Discard<'_, '_> {
         self.ended &= arm.poll_discard(self.cx).is_ready();
         ControlFlow::Continue(())
     }
+}
+
+/// Of an arm that has completed, or may do so if it is polled now.
+pub(super) enum MayResolve {}
+
+impl Ask for MayResolve {
+    fn ask<O: Operation>(arm: &Slot<O>) -> bool {
+        arm.may_resolve()
+    }
+}
+
+/// Of an arm that cannot complete now.
+pub(super) enum MustWait {}
+
+impl Ask for MustWait {
+    fn ask<O: Operation>(arm: &Slot<O>) -> bool {
+        !arm.may_resolve()
+    }
+}
+
+/// Of an arm that was begun, and would go on waiting if it were polled now.
+pub(super) enum Waits {}
+
+impl Ask for Waits {
+    fn ask<O: Operation>(arm: &Slot<O>) -> bool {
+        arm.waits()
+    }
+}
+
+/// Of an arm that something may come of if it is polled now, be it no more than that it begins.
+enum Stirs {}
+
+impl Ask for Stirs {
+    fn ask<O: Operation>(arm: &Slot<O>) -> bool {
+        arm.peek().is_some_and(|op| !op.waits())
+    }
+}
+
+/// Whether some arm waits, and every other one does or has completed.
+pub(super) fn all_wait(slots: &impl Slots) -> bool {
+    slots.any::<Waits>() && !slots.any::<Stirs>()
 }

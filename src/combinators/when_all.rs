@@ -10,7 +10,7 @@ use core::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use super::arms::{Arms, IntoArms, Slots};
-use super::visit::{Cancel, Commit, Discard, PollAll};
+use super::visit::{Cancel, Commit, Discard, MustWait, PollAll, all_wait};
 use crate::operation::Operation;
 
 /// Runs operations concurrently and waits for all of them.
@@ -128,6 +128,14 @@ impl<T: Arms> Operation for WhenAll<T> {
 
     fn is_decided(&self) -> bool {
         self.settled
+    }
+
+    fn may_resolve(&self) -> bool {
+        !self.slots.any::<MustWait>()
+    }
+
+    fn waits(&self) -> bool {
+        all_wait(&self.slots)
     }
 }
 

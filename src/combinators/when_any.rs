@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 
 use super::arms::{Arms, IntoArms, NoArms, RaceArms, RaceSlots, Slots, Visit};
 use super::slot::Slot;
-use super::visit::{Cancel, Commit, Discard};
+use super::visit::{Cancel, Commit, Discard, MayResolve, all_wait};
 use crate::operation::Operation;
 
 /// Runs operations concurrently until one decides; the others are stopped and waited out.
@@ -211,6 +211,14 @@ impl<T: RaceArms> Operation for WhenAny<T> {
 
     fn is_decided(&self) -> bool {
         matches!(self.phase, Phase::Ending(_))
+    }
+
+    fn may_resolve(&self) -> bool {
+        !matches!(self.phase, Phase::Fresh | Phase::Racing) || self.slots.any::<MayResolve>()
+    }
+
+    fn waits(&self) -> bool {
+        matches!(self.phase, Phase::Racing) && all_wait(&self.slots)
     }
 }
 

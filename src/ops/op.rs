@@ -493,7 +493,7 @@ impl<R: Request> Operation for Op<R> {
 
     /// `false` before the first poll, which only submits it.
     fn may_resolve(&self) -> bool {
-        !matches!(*self.stage, Stage::Built(_))
+        !matches!(*self.stage, Stage::Built(_)) && !self.waits()
     }
 
     #[inline]

@@ -531,6 +531,10 @@ impl<A: Ask, F: AnyFd, T: Filled> Operation for Pooled<A, F, T> {
         matches!(&self.stage, Stage::Op(op) if op.may_resolve())
     }
 
+    fn waits(&self) -> bool {
+        matches!(&self.stage, Stage::Op(op) if op.waits())
+    }
+
     fn is_inert(&self) -> bool {
         !matches!(&self.stage, Stage::Op(op) if !op.is_inert())
     }

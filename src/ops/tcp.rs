@@ -131,6 +131,18 @@ impl Operation for ConnectTcp {
         self.finished = true;
         Poll::Ready(())
     }
+
+    /// `false` before the first poll, as of any op.
+    fn may_resolve(&self) -> bool {
+        match &self.current {
+            Some((_, op)) => op.may_resolve(),
+            None => self.cancelled || self.left.as_slice().is_empty(),
+        }
+    }
+
+    fn waits(&self) -> bool {
+        self.current.as_ref().is_some_and(|(_, op)| op.waits())
+    }
 }
 
 impl fmt::Debug for ConnectTcp {

@@ -157,6 +157,23 @@ impl Operation for Sleep {
         Poll::Ready(())
     }
 
+    fn may_resolve(&self) -> bool {
+        match self.state {
+            State::Idle => Instant::now() >= self.deadline,
+            State::Armed(..) => !self.waits(),
+            State::Over => true,
+        }
+    }
+
+    fn waits(&self) -> bool {
+        let State::Armed(id, key) = self.state else { return false };
+        context::with(|core| core.is_some_and(|core| core.id == id && core.timers.is_armed(key)))
+    }
+
+    fn may_be_put_off(&self) -> bool {
+        matches!(self.state, State::Idle)
+    }
+
     fn is_inert(&self) -> bool {
         true // its drop takes the timer back
     }
@@ -358,5 +375,21 @@ impl Operation for Tick<'_> {
 
     fn poll_discard(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
         Poll::Ready(())
+    }
+
+    fn may_resolve(&self) -> bool {
+        self.given_up || self.interval.sleep.may_resolve()
+    }
+
+    fn waits(&self) -> bool {
+        !self.given_up && self.interval.sleep.waits()
+    }
+
+    fn may_be_put_off(&self) -> bool {
+        self.interval.sleep.may_be_put_off()
+    }
+
+    fn is_inert(&self) -> bool {
+        true // the timer is the interval's
     }
 }

@@ -18,6 +18,7 @@ mod ledger;
 mod raw;
 mod tree;
 mod world;
+mod wrap;
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -229,7 +230,7 @@ impl Round<'_> {
                     let mut limited = std::pin::pin!(tree.timeout(limit));
                     let done = poll_fn(|cx| poll(limited.as_mut(), forward, cx)).await;
                     out = Some(done.unwrap_or_else(|late| late.into_outcome()));
-                    tree = tree::mapped(adapters::future(std::future::ready(())), |_| Out::new());
+                    tree = wrap::mapped(adapters::future(std::future::ready(())), |_| Out::new());
                 }
                 End::Discard => {
                     gone = true;

@@ -4,11 +4,9 @@
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use millstream::channel::{PopError, PushError};
@@ -22,6 +20,7 @@ use crate::ledger::{Ledger, Message, Place, Stage, Token, Where};
 use crate::raw::unconnected;
 use crate::support::Rng;
 use crate::world::{Queue, World};
+use crate::wrap::{Borrowed, Tracked, mapped};
 
 /// What a tree resolves to: the leaves that came out.
 pub(crate) type Out = Vec<Token>;
@@ -644,146 +643,5 @@ impl Alive {
 impl Drop for Alive {
     fn drop(&mut self) {
         self.0.tasks_alive.set(self.0.tasks_alive.get() - 1);
-    }
-}
-
-/// A leaf that keeps accounts.
-struct Tracked<'w, O: Operation> {
-    op: Pin<Box<O>>,
-    leaf: usize,
-    ledger: Rc<Ledger>,
-    /// Its owner is the round, so it may be in several races.
-    kept: bool,
-    /// Called before the first poll.
-    begin: Box<dyn Fn() + 'w>,
-    /// Notes the output.
-    keep: Box<dyn FnMut(O::Output) + 'w>,
-}
-
-impl<O: Operation> Tracked<'_, O> {
-    fn started(&self) {
-        match self.ledger.stage(self.leaf) {
-            Stage::Fresh => {
-                (self.begin)();
-                self.ledger.set_stage(self.leaf, Stage::Started);
-            }
-            Stage::Started => {}
-            stage => panic!("polled when it was {stage:?}"),
-        }
-    }
-}
-
-impl<O: Operation> Future for Tracked<'_, O> {
-    type Output = Out;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Out> {
-        self.started();
-        let Poll::Ready(output) = self.op.as_mut().poll(cx) else { return Poll::Pending };
-        self.ledger.set_stage(self.leaf, Stage::Done);
-        (self.keep)(output);
-        Poll::Ready(vec![Token::new(self.leaf, &self.ledger)])
-    }
-}
-
-impl<O: Operation> Operation for Tracked<'_, O> {
-    fn request_cancel(mut self: Pin<&mut Self>) {
-        self.op.as_mut().request_cancel();
-    }
-
-    fn poll_discard(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let stage = self.ledger.stage(self.leaf);
-        assert!(matches!(stage, Stage::Fresh | Stage::Started), "discarded when it was {stage:?}");
-        let ended = self.op.as_mut().poll_discard(cx);
-        if ended.is_ready() {
-            self.ledger.set_stage(self.leaf, Stage::Discarded);
-        }
-        ended
-    }
-
-    fn commit_on_poll(mut self: Pin<&mut Self>) {
-        let (stage, kept) = (self.ledger.stage(self.leaf), self.kept);
-        assert!(stage == Stage::Fresh || kept && stage == Stage::Started, "told of the race when {stage:?}");
-        self.op.as_mut().commit_on_poll();
-    }
-
-    fn is_decided(&self) -> bool {
-        self.op.is_decided()
-    }
-}
-
-impl<O: Operation> Drop for Tracked<'_, O> {
-    fn drop(&mut self) {
-        match self.ledger.stage(self.leaf) {
-            Stage::Fresh => self.ledger.set_stage(self.leaf, Stage::DroppedFresh),
-            Stage::Started => self.ledger.set_stage(self.leaf, Stage::Dropped),
-            _ => {}
-        }
-    }
-}
-
-/// An arm whose owner is the round.
-struct Borrowed<'w> {
-    kept: Rc<RefCell<Tree<'w>>>,
-    over: bool,
-}
-
-impl Future for Borrowed<'_> {
-    type Output = Out;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Out> {
-        assert!(!self.over);
-        let polled = Pin::new(&mut self.kept.borrow_mut().as_mut()).poll(cx);
-        self.over = polled.is_ready();
-        polled
-    }
-}
-
-impl Operation for Borrowed<'_> {
-    fn request_cancel(self: Pin<&mut Self>) {
-        Pin::new(&mut self.kept.borrow_mut().as_mut()).request_cancel();
-    }
-
-    fn poll_discard(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.kept.borrow_mut().as_mut()).poll_discard(cx)
-    }
-
-    fn commit_on_poll(self: Pin<&mut Self>) {
-        Pin::new(&mut self.kept.borrow_mut().as_mut()).commit_on_poll(); // again whenever it enters a race
-    }
-}
-
-/// An operation with its output translated.
-struct Mapped<O, F> {
-    op: Pin<Box<O>>,
-    map: F,
-}
-
-pub(crate) fn mapped<'w, O: Operation + 'w>(op: O, map: impl Fn(O::Output) -> Out + Unpin + 'w) -> Tree<'w> {
-    Box::pin(Mapped { op: Box::pin(op), map })
-}
-
-impl<O: Operation, F: Fn(O::Output) -> Out + Unpin> Future for Mapped<O, F> {
-    type Output = Out;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Out> {
-        self.op.as_mut().poll(cx).map(&self.map)
-    }
-}
-
-impl<O: Operation, F: Fn(O::Output) -> Out + Unpin> Operation for Mapped<O, F> {
-    fn request_cancel(mut self: Pin<&mut Self>) {
-        self.op.as_mut().request_cancel();
-    }
-
-    fn poll_discard(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.op.as_mut().poll_discard(cx)
-    }
-
-    fn commit_on_poll(mut self: Pin<&mut Self>) {
-        self.op.as_mut().commit_on_poll();
-    }
-
-    fn is_decided(&self) -> bool {
-        self.op.is_decided()
     }
 }

@@ -73,6 +73,25 @@ impl<T> Operation for Closed<'_, T> {
         this.waiter.set(State::Finished);
         Poll::Ready(())
     }
+
+    fn may_resolve(&self) -> bool {
+        match self.waiter.state() {
+            State::Idle => self.shared.look(|engine| engine.is_closed()),
+            state => state != State::Queued,
+        }
+    }
+
+    fn waits(&self) -> bool {
+        self.waiter.state() == State::Queued
+    }
+
+    fn may_be_put_off(&self) -> bool {
+        self.waiter.is_idle()
+    }
+
+    fn is_inert(&self) -> bool {
+        true // its drop withdraws it
+    }
 }
 
 impl<T> Drop for Closed<'_, T> {

@@ -153,6 +153,11 @@ impl<T> Engine<T> {
         self.closed && position == self.tail
     }
 
+    /// Whether there is something to tell a receiver at this position: a value, that it missed some, or that it was all.
+    pub(super) fn has_news(&self, position: u64) -> bool {
+        self.closed || position != self.tail
+    }
+
     /// Whether a push would have to wait now.
     pub(super) fn is_full(&self) -> bool {
         !self.pushers.is_empty() || !self.has_room()

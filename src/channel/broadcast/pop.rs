@@ -80,6 +80,26 @@ impl<T: Clone> Operation for Pop<'_, T> {
         discard(this.receiver.leave_line());
         Poll::Ready(())
     }
+
+    fn may_resolve(&self) -> bool {
+        match self.stage {
+            Stage::Fresh => self.receiver.has_news(),
+            Stage::Waiting => !self.receiver.is_in_line(),
+            Stage::Cancelled | Stage::Finished => true,
+        }
+    }
+
+    fn waits(&self) -> bool {
+        self.stage == Stage::Waiting && self.receiver.is_in_line()
+    }
+
+    fn may_be_put_off(&self) -> bool {
+        self.stage == Stage::Fresh
+    }
+
+    fn is_inert(&self) -> bool {
+        true // its drop leaves the line
+    }
 }
 
 impl<T> Drop for Pop<'_, T> {

@@ -124,6 +124,18 @@ impl<T> Operation for Push<'_, T> {
         // SAFETY: (I3) as in `poll`.
         unsafe { this.shared.commit_push_on_poll(&this.waiter) }
     }
+
+    fn may_resolve(&self) -> bool {
+        self.waiter.state() != State::Queued
+    }
+
+    fn waits(&self) -> bool {
+        self.waiter.state() == State::Queued
+    }
+
+    fn is_inert(&self) -> bool {
+        true // its drop withdraws it
+    }
 }
 
 impl<T> Drop for Push<'_, T> {

@@ -17,7 +17,7 @@ use super::pop::Pop;
 use super::shared::Shared;
 use crate::channel::blocking;
 use crate::channel::cell::Held;
-use crate::channel::waiter::Waiter;
+use crate::channel::waiter::{State, Waiter};
 use crate::channel::wake::discard;
 use crate::sync::Arc;
 
@@ -278,6 +278,16 @@ impl<T> Receiver<T> {
             Err(Missing::Lagged(missed)) => Err(PopError::Lagged(missed)),
             Err(Missing::Closed | Missing::Empty) => Err(PopError::Closed),
         })
+    }
+
+    /// Whether a pop would not have to wait.
+    pub(super) fn has_news(&self) -> bool {
+        self.kept.is_some() || self.shared.look(|engine| engine.has_news(self.position))
+    }
+
+    /// Whether a pop waits here.
+    pub(super) fn is_in_line(&self) -> bool {
+        self.waiter.state() == State::Queued
     }
 
     /// Stops waiting; returns the waker, if one was there, to be called or dropped.

@@ -85,6 +85,22 @@ impl<T> Operation for Closed<'_, T> {
         discard(this.end.rise());
         Poll::Ready(())
     }
+
+    fn may_resolve(&self) -> bool {
+        self.stage != Stage::Waiting || self.end.is_over()
+    }
+
+    fn waits(&self) -> bool {
+        self.end.is_seated() && !self.may_resolve()
+    }
+
+    fn may_be_put_off(&self) -> bool {
+        !self.end.is_seated()
+    }
+
+    fn is_inert(&self) -> bool {
+        true // its drop leaves the seat
+    }
 }
 
 impl<T> Drop for Closed<'_, T> {

@@ -78,6 +78,22 @@ impl<T> Operation for Pop<'_, T> {
         this.receiver.rise(false);
         Poll::Ready(())
     }
+
+    fn may_resolve(&self) -> bool {
+        self.stage != Stage::Waiting || self.receiver.is_closed()
+    }
+
+    fn waits(&self) -> bool {
+        self.receiver.is_seated() && !self.may_resolve()
+    }
+
+    fn may_be_put_off(&self) -> bool {
+        !self.receiver.is_seated()
+    }
+
+    fn is_inert(&self) -> bool {
+        true // its drop leaves the seat
+    }
 }
 
 impl<T> Drop for Pop<'_, T> {

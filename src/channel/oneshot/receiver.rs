@@ -190,6 +190,11 @@ impl<T> Receiver<T> {
         }
     }
 
+    /// Whether a poll has left its waker here.
+    pub(super) fn is_seated(&self) -> bool {
+        self.end.is_seated()
+    }
+
     /// Stops waiting; calls the waker if there was one, or only drops it.
     pub(super) fn rise(&mut self, wake: bool) {
         let waker = self.end.rise();
@@ -222,6 +227,14 @@ impl<T> Operation for Receiver<T> {
     fn poll_discard(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
         self.get_mut().rise(false);
         Poll::Ready(())
+    }
+
+    fn may_resolve(&self) -> bool {
+        self.cancelled || self.is_closed()
+    }
+
+    fn waits(&self) -> bool {
+        self.is_seated() && !self.may_resolve()
     }
 }
 

@@ -160,6 +160,24 @@ impl<T> Operation for Closed<'_, T> {
             Kind::Meet(meeting) => begun(&mut this.meet, || meeting.closed()).poll_discard(cx),
         }
     }
+
+    fn may_resolve(&self) -> bool {
+        match &self.end {
+            Kind::Ring(post) => self.turn.may_resolve(post.level().is_closed()),
+            Kind::Meet(_) => self.meet.as_ref().is_none_or(Operation::may_resolve),
+        }
+    }
+
+    fn waits(&self) -> bool {
+        match &self.end {
+            Kind::Ring(post) => self.turn.waits(post.level().is_closed()),
+            Kind::Meet(_) => self.meet.as_ref().is_some_and(Operation::waits),
+        }
+    }
+
+    fn is_inert(&self) -> bool {
+        true // its drop ends the wait
+    }
 }
 
 impl<T> fmt::Debug for Closed<'_, T> {

@@ -8,7 +8,7 @@ use crate::channel::error::TryPopError;
 use crate::channel::ring::Leaving;
 use crate::channel::wake::{contain, wake_now};
 use crate::sync::{Arc, hint};
-use crate::util::level::{Level, Side};
+use crate::util::level::{Level, Side, Want};
 use crate::util::post::Post;
 
 /// What the popper's side knows. The slots from its head on, `filled` of them, are filled and its own.
@@ -85,6 +85,12 @@ impl<T> Head<T> {
             }
             self.last = true;
         }
+    }
+
+    /// Whether a pop would not have to wait, at a look that changes nothing.
+    #[inline]
+    pub(super) fn looks_ready(&self) -> bool {
+        self.filled != 0 || self.last || self.level().is_ready(Side::Popper, Want::Progress)
     }
 
     /// Whether a pop has not to wait.

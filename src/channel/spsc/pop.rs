@@ -150,6 +150,31 @@ impl<T> Operation for Pop<'_, T> {
             rendezvous(pop).commit_on_poll();
         }
     }
+
+    fn may_resolve(&self) -> bool {
+        match &self.way {
+            Way::Ring { head, turn } => turn.may_resolve(head.looks_ready()),
+            Way::Meet { pop } => pop.may_resolve(),
+        }
+    }
+
+    fn waits(&self) -> bool {
+        match &self.way {
+            Way::Ring { head, turn } => turn.waits(head.looks_ready()),
+            Way::Meet { pop } => pop.waits(),
+        }
+    }
+
+    fn may_be_put_off(&self) -> bool {
+        match &self.way {
+            Way::Ring { turn, .. } => matches!(turn, Turn::Idle),
+            Way::Meet { pop } => pop.may_be_put_off(),
+        }
+    }
+
+    fn is_inert(&self) -> bool {
+        true // its drop ends the wait
+    }
 }
 
 impl<T> fmt::Debug for Pop<'_, T> {

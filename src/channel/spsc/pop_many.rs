@@ -217,6 +217,24 @@ impl<T> Operation for PopMany<'_, T> {
             }
         }
     }
+
+    fn may_resolve(&self) -> bool {
+        match &self.end {
+            Kind::Ring(head) => self.turn.may_resolve(self.max == 0 || head.looks_ready()),
+            Kind::Meet(_) => self.meet.as_ref().is_none_or(Operation::may_resolve),
+        }
+    }
+
+    fn waits(&self) -> bool {
+        match &self.end {
+            Kind::Ring(head) => self.turn.waits(head.looks_ready()),
+            Kind::Meet(_) => self.meet.as_ref().is_some_and(Operation::waits),
+        }
+    }
+
+    fn is_inert(&self) -> bool {
+        true // its drop ends the wait
+    }
 }
 
 impl<T> fmt::Debug for PopMany<'_, T> {

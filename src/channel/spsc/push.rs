@@ -203,6 +203,24 @@ impl<T> Operation for Push<'_, T> {
             begun(&mut this.meet, || meet(sender, this.value)).commit_on_poll();
         }
     }
+
+    fn may_resolve(&self) -> bool {
+        match &self.end {
+            Kind::Ring(tail) => self.turn.may_resolve(tail.looks_ready()),
+            Kind::Meet(_) => self.meet.as_ref().is_none_or(Operation::may_resolve),
+        }
+    }
+
+    fn waits(&self) -> bool {
+        match &self.end {
+            Kind::Ring(tail) => self.turn.waits(tail.looks_ready()),
+            Kind::Meet(_) => self.meet.as_ref().is_some_and(Operation::waits),
+        }
+    }
+
+    fn is_inert(&self) -> bool {
+        true // its drop ends the wait
+    }
 }
 
 impl<T> fmt::Debug for Push<'_, T> {

@@ -220,6 +220,27 @@ impl<T> Operation for PushMany<'_, T> {
             Kind::Meet(sender) => begun(&mut this.meet, || meet(sender, this.values)).poll_discard(cx),
         }
     }
+
+    fn may_resolve(&self) -> bool {
+        match &self.end {
+            Kind::Ring(tail) => {
+                let nothing = self.values.as_ref().is_none_or(|values| values.is_empty());
+                self.turn.may_resolve(nothing || tail.looks_ready())
+            }
+            Kind::Meet(_) => self.meet.as_ref().is_none_or(Operation::may_resolve),
+        }
+    }
+
+    fn waits(&self) -> bool {
+        match &self.end {
+            Kind::Ring(tail) => self.turn.waits(tail.looks_ready()),
+            Kind::Meet(_) => self.meet.as_ref().is_some_and(Operation::waits),
+        }
+    }
+
+    fn is_inert(&self) -> bool {
+        true // its drop ends the wait
+    }
 }
 
 impl<T> fmt::Debug for PushMany<'_, T> {

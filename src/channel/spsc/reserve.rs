@@ -202,6 +202,26 @@ impl<T> Operation for Reserve<'_, T> {
             None => Poll::Ready(()),
         }
     }
+
+    fn may_resolve(&self) -> bool {
+        match &self.end {
+            Some(Kind::Ring(tail)) => self.turn.may_resolve(tail.looks_ready()),
+            Some(Kind::Meet(_)) => self.meet.as_ref().is_none_or(Operation::may_resolve),
+            None => true,
+        }
+    }
+
+    fn waits(&self) -> bool {
+        match &self.end {
+            Some(Kind::Ring(tail)) => self.turn.waits(tail.looks_ready()),
+            Some(Kind::Meet(_)) => self.meet.as_ref().is_some_and(Operation::waits),
+            None => false,
+        }
+    }
+
+    fn is_inert(&self) -> bool {
+        true // its drop ends the wait
+    }
 }
 
 impl<T> fmt::Debug for Reserve<'_, T> {

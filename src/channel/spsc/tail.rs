@@ -9,7 +9,7 @@ use super::slots::Slots;
 use crate::channel::error::TryPushError;
 use crate::channel::wake::wake_now;
 use crate::sync::Arc;
-use crate::util::level::{Level, Side};
+use crate::util::level::{Level, Side, Want};
 use crate::util::post::Post;
 
 /// What the pusher's side knows. The slots from its tail on, `room` of them, are empty and its own.
@@ -55,6 +55,12 @@ impl<T> Tail<T> {
 
     fn look(&mut self) {
         self.room = if self.level().is_closed() { 0 } else { self.level().capacity() - self.len() };
+    }
+
+    /// Whether a push would not have to wait, at a look that changes nothing.
+    #[inline]
+    pub(super) fn looks_ready(&self) -> bool {
+        self.room != 0 || self.level().is_ready(Side::Pusher, Want::Progress)
     }
 
     /// Whether a push has not to wait.

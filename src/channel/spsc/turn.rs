@@ -131,6 +131,16 @@ impl Turn {
         }
     }
 
+    /// Whether a poll may end it. `ready`: what it is for is there.
+    pub(super) fn may_resolve(self, ready: bool) -> bool {
+        ready || matches!(self, Self::Cancelled | Self::Finished)
+    }
+
+    /// Whether it waits, and will go on waiting.
+    pub(super) fn waits(self, ready: bool) -> bool {
+        !ready && matches!(self, Self::Waiting(_))
+    }
+
     /// Ends the wait, if there is one.
     #[inline]
     pub(super) fn stop_waiting(&mut self, end: &mut impl End) {

@@ -83,6 +83,25 @@ impl Operation for Pop<'_> {
         discard(self.receiver.leave());
         Poll::Ready(())
     }
+
+    fn may_resolve(&self) -> bool {
+        match self.state {
+            State::Fresh | State::Waiting => self.receiver.is_due() || self.receiver.is_closed(),
+            State::Cancelled | State::Finished => true,
+        }
+    }
+
+    fn waits(&self) -> bool {
+        self.state == State::Waiting && !self.may_resolve()
+    }
+
+    fn may_be_put_off(&self) -> bool {
+        self.state == State::Fresh
+    }
+
+    fn is_inert(&self) -> bool {
+        true // its drop disarms the timer
+    }
 }
 
 impl Drop for Pop<'_> {

@@ -15,7 +15,7 @@ use super::pop::Pop;
 use super::shared::Shared;
 use crate::channel::blocking;
 use crate::channel::error::{PopError, TryPopError};
-use crate::channel::waiter::Waiter;
+use crate::channel::waiter::{State, Waiter};
 use crate::channel::wake::discard;
 use crate::sync::Arc;
 
@@ -262,6 +262,16 @@ impl<T> Receiver<T> {
             self.seen = loan.version; // not before the clone: that may panic
             Some(value)
         })
+    }
+
+    /// Whether a pop would not have to wait.
+    pub(super) fn has_news(&self) -> bool {
+        self.shared.has_news(self.seen)
+    }
+
+    /// Whether a pop waits here.
+    pub(super) fn is_in_line(&self) -> bool {
+        self.waiter.state() == State::Queued
     }
 
     /// Stops waiting; returns the waker, if one was there, to be called or dropped.

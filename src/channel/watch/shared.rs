@@ -110,6 +110,11 @@ impl<T> Shared<T> {
         engine.closed && engine.version == seen
     }
 
+    /// Whether there is something to tell who has seen this version: another one, or that none will come.
+    pub(super) fn has_news(&self, seen: u64) -> bool {
+        self.engine.lock().find(seen).is_ready()
+    }
+
     /// The current value.
     pub(super) fn borrow(&self) -> Loan<'_, T> {
         let engine = self.engine.lock();

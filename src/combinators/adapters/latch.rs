@@ -72,6 +72,14 @@ impl<O: Operation> Operation for Latch<O> {
     fn is_decided(&self) -> bool {
         self.slot.is_settled()
     }
+
+    fn may_resolve(&self) -> bool {
+        self.slot.may_resolve()
+    }
+
+    fn waits(&self) -> bool {
+        self.slot.waits()
+    }
 }
 
 impl_operators! { all any: [O: Operation,] Latch<O>; }

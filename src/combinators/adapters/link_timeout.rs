@@ -64,6 +64,14 @@ impl<O: RingOperation> Operation for LinkTimeout<O> {
     fn poll_discard(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.project().chain.poll_discard(cx)
     }
+
+    fn may_resolve(&self) -> bool {
+        self.chain.may_resolve()
+    }
+
+    fn waits(&self) -> bool {
+        self.chain.waits()
+    }
 }
 
 impl<O: RingOperation> RingOperation for LinkTimeout<O> {
@@ -143,6 +151,14 @@ impl<O: RingOperation> Operation for Pair<O> {
             ready!(this.timer.poll(cx));
         }
         op
+    }
+
+    fn may_resolve(&self) -> bool {
+        self.op.may_resolve() && !self.waits()
+    }
+
+    fn waits(&self) -> bool {
+        self.staged && (self.op.waits() || self.timer.waits())
     }
 }
 

@@ -72,6 +72,14 @@ impl<O: Operation> Operation for LostInto<'_, O> {
     fn is_decided(&self) -> bool {
         self.op.is_settled()
     }
+
+    fn may_resolve(&self) -> bool {
+        self.op.may_resolve()
+    }
+
+    fn waits(&self) -> bool {
+        self.op.waits()
+    }
 }
 
 impl<O: Flaggable> Flaggable for LostInto<'_, O> {

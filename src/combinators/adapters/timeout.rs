@@ -49,7 +49,7 @@ impl<O, T> Timeout<O, T> {
     }
 }
 
-impl<O: Operation, T: Future> Future for Timeout<O, T> {
+impl<O: Operation, T: Operation> Future for Timeout<O, T> {
     type Output = Result<O::Output, Elapsed<O::Output>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -70,7 +70,7 @@ impl<O: Operation, T: Future> Future for Timeout<O, T> {
     }
 }
 
-impl<O: Operation, T: Future> Operation for Timeout<O, T> {
+impl<O: Operation, T: Operation> Operation for Timeout<O, T> {
     fn request_cancel(self: Pin<&mut Self>) {
         let this = self.project();
         if *this.phase == Phase::Running {
@@ -91,18 +91,30 @@ impl<O: Operation, T: Future> Operation for Timeout<O, T> {
         self.op.is_decided()
     }
 
+    fn may_resolve(&self) -> bool {
+        self.op.may_resolve() || self.phase == Phase::Running && self.timer.may_resolve()
+    }
+
+    fn waits(&self) -> bool {
+        self.op.waits() && (self.phase != Phase::Running || self.timer.waits())
+    }
+
+    fn may_be_put_off(&self) -> bool {
+        self.phase == Phase::Running && self.op.may_be_put_off() && self.timer.may_be_put_off()
+    }
+
     fn is_inert(&self) -> bool {
         self.op.is_inert()
     }
 }
 
-impl<O: Flaggable, T: Future> Flaggable for Timeout<O, T> {
+impl<O: Flaggable, T: Operation> Flaggable for Timeout<O, T> {
     fn add_flags(self: Pin<&mut Self>, flags: EntryFlags) {
         self.project().op.add_flags(flags);
     }
 }
 
-impl_operators! { all any: [O: Operation, T: Future,] Timeout<O, T>; }
+impl_operators! { all any: [O: Operation, T: Operation,] Timeout<O, T>; }
 
 impl<O, T> fmt::Debug for Timeout<O, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -104,6 +104,14 @@ impl<O: Operation, C: Operation> Operation for WithCancel<O, C> {
     fn is_decided(&self) -> bool {
         self.op.is_settled()
     }
+
+    fn may_resolve(&self) -> bool {
+        self.op.may_resolve() || self.phase != Phase::Asked && self.slot.may_resolve()
+    }
+
+    fn waits(&self) -> bool {
+        self.op.waits() && (self.phase == Phase::Asked || self.slot.waits())
+    }
 }
 
 impl<O: Flaggable, C: Operation> Flaggable for WithCancel<O, C> {

@@ -7,7 +7,7 @@ use core::pin::Pin;
 use core::time::Duration;
 
 use super::{
-    Arms, FlagSlots, Given, IntoArms, RaceArms, RaceSlots, RingSlots, Slots, Visit, VisitRing, Yielded,
+    Arms, Ask, FlagSlots, Given, IntoArms, RaceArms, RaceSlots, RingSlots, Slots, Visit, VisitRing, Yielded,
     entries_of, flag_op, visit_op,
 };
 use crate::combinators::flags::Flaggable;
@@ -54,6 +54,10 @@ impl<O: Operation, const N: usize> Slots for [Slot<O>; N] {
 
     fn visit(self: Pin<&mut Self>, visitor: &mut impl Visit) -> ControlFlow<()> {
         visit_slice(self, visitor)
+    }
+
+    fn any<Q: Ask>(&self) -> bool {
+        self.iter().any(Q::ask)
     }
 
     fn take(self: Pin<&mut Self>) -> Self::Outputs {
@@ -130,6 +134,10 @@ impl<O: Operation> Slots for Pin<Box<[Slot<O>]>> {
 
     fn visit(self: Pin<&mut Self>, visitor: &mut impl Visit) -> ControlFlow<()> {
         visit_slice(self.get_mut().as_mut(), visitor)
+    }
+
+    fn any<Q: Ask>(&self) -> bool {
+        self.iter().any(Q::ask)
     }
 
     fn take(self: Pin<&mut Self>) -> Self::Outputs {

@@ -9,8 +9,8 @@ use core::time::Duration;
 use pin_project_lite::pin_project;
 
 use super::{
-    Arms, FlagSlots, Given, IntoArms, RaceArms, RaceSlots, RingSlots, Slots, Visit, VisitRing, entries_of,
-    flag_op, visit_op,
+    Arms, Ask, FlagSlots, Given, IntoArms, RaceArms, RaceSlots, RingSlots, Slots, Visit, VisitRing,
+    entries_of, flag_op, visit_op,
 };
 use crate::combinators::flags::Flaggable;
 use crate::combinators::limit::{LimitArms, Limitable};
@@ -43,6 +43,10 @@ impl Slots for () {
 
     fn visit(self: Pin<&mut Self>, _visitor: &mut impl Visit) -> ControlFlow<()> {
         ControlFlow::Continue(())
+    }
+
+    fn any<Q: Ask>(&self) -> bool {
+        false
     }
 
     fn take(self: Pin<&mut Self>) {}
@@ -109,6 +113,10 @@ macro_rules! tuple_arms {
                 let slots = self.project();
                 $(visitor.visit($index, slots.$arm)?;)+
                 ControlFlow::Continue(())
+            }
+
+            fn any<Q: Ask>(&self) -> bool {
+                false $(|| Q::ask(&self.$arm))+
             }
 
             fn take(self: Pin<&mut Self>) -> Self::Outputs {

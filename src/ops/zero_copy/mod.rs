@@ -170,8 +170,9 @@ impl<M: Message, F: AnyFd, D: Delivery<M::Buf>> Operation for ZeroCopy<M, F, D> 
         Pin::new(&mut self.op).poll_discard(cx)
     }
 
+    /// In flight, its outcome may be there before the op has ended.
     fn may_resolve(&self) -> bool {
-        self.op.may_resolve()
+        self.op.may_resolve() || D::AT_ONCE && !self.op.is_inert()
     }
 
     fn is_inert(&self) -> bool {

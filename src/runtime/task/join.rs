@@ -101,6 +101,11 @@ impl<T> Operation for JoinHandle<T> {
     fn may_resolve(&self) -> bool {
         self.is_finished()
     }
+
+    /// Also of one that was never polled: the task runs without that.
+    fn waits(&self) -> bool {
+        !self.is_finished()
+    }
 }
 
 impl<T> Drop for JoinHandle<T> {

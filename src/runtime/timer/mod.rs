@@ -59,6 +59,11 @@ impl Timers {
         self.on(|wheel| wheel.arm(u64::try_from(tick).unwrap_or(LAST_TICK), waker))
     }
 
+    /// Whether the timer is still armed.
+    pub(crate) fn is_armed(&self, key: TimerKey) -> bool {
+        self.on(|wheel| wheel.is_armed(key))
+    }
+
     /// Whether the timer is still armed; if so, it is `waker` that it wakes.
     pub(crate) fn poll(&self, key: TimerKey, waker: &Waker) -> bool {
         match self.on(|wheel| wheel.update(key, waker)) {

@@ -122,6 +122,11 @@ impl Wheel {
         key
     }
 
+    /// Whether the timer has not fired.
+    pub(super) fn is_armed(&mut self, key: TimerKey) -> bool {
+        self.find(key).is_some()
+    }
+
     /// Whether the timer has not fired. If so, `waker` takes the place of the one it has, which is given back.
     pub(super) fn update(&mut self, key: TimerKey, waker: &Waker) -> Armed {
         match self.find(key) {
