@@ -13,6 +13,7 @@ use core::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use crate::operation::Operation;
+use crate::util::parcel::Parcel;
 
 pin_project! {
     /// The state of one arm.
@@ -20,7 +21,7 @@ pin_project! {
     #[project_replace = Replaced]
     pub enum Slot<O: Operation> {
         Running { #[pin] op: O },
-        Done { output: O::Output },
+        Done { output: Parcel<O::Output> },
         Taken,
     }
 }
@@ -68,7 +69,7 @@ impl<O: Operation> Slot<O> {
     /// The output by shared reference, from when the arm has completed until it is taken.
     pub(super) fn output(&self) -> Option<&O::Output> {
         match self {
-            Self::Done { output } => Some(output),
+            Self::Done { output } => Some(output.look()),
             Self::Running { .. } | Self::Taken => None,
         }
     }
@@ -90,7 +91,7 @@ impl<O: Operation> Slot<O> {
         if let Some(op) = self.as_mut().op() {
             match op.poll(cx) {
                 // Running -> Done. A panic in the operation's destructor leaves `Done` behind all the same.
-                Poll::Ready(output) => self.set(Self::Done { output }),
+                Poll::Ready(output) => self.set(Self::Done { output: Parcel::new(output) }),
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -104,7 +105,7 @@ impl<O: Operation> Slot<O> {
         match op.as_mut().poll(cx) {
             // Running -> Done, as in `poll`.
             Poll::Ready(output) => {
-                self.set(Self::Done { output });
+                self.set(Self::Done { output: Parcel::new(output) });
                 true
             }
             Poll::Pending => op.is_decided(),
@@ -144,7 +145,7 @@ impl<O: Operation> Slot<O> {
     #[inline]
     pub(super) fn take(self: Pin<&mut Self>) -> O::Output {
         match self.project_replace(Self::Taken) {
-            Replaced::Done { output } => output, // Done -> Taken
+            Replaced::Done { output } => output.open(), // Done -> Taken
             Replaced::Running { .. } | Replaced::Taken => {
                 panic!("an arm's output was taken before it completed")
             }

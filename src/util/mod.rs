@@ -12,6 +12,8 @@ pub(crate) mod level;
 pub(crate) mod lookout;
 #[cfg_attr(millstream_loom, allow(dead_code, reason = "used by combinators, which have no models"))]
 pub(crate) mod marks;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
+pub(crate) mod parcel;
 pub(crate) mod parking;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 pub(crate) mod pinned;
