@@ -469,37 +469,20 @@ impl Lookout {
 
     /// Wakes whoever has what it waits for. Whether there was anybody.
     pub(crate) fn look(&self, wake: impl Fn(Waker)) -> bool {
-        let glanced = self.end_glances(&wake);
-        let mut ready = self.ready();
-        let found = ready != 0;
-        while ready != 0 {
-            let seat = ready.trailing_zeros() as usize;
-            ready &= ready - 1;
-            if let Some((_, plain)) = self.seats[seat].watch.get() {
-                self.end_watch(seat);
-                wake(plain.waker()); // plain: no code of the user's
-            }
-        }
-        glanced || found
-    }
-
-    /// The seats that are watched and whose watchers have what they wait for.
-    ///
-    /// Nothing is done about one of them before all were looked at, and no branch depends on what was found: each count that
-    /// another thread has written comes from its processor, and so they all come at the same time.
-    #[inline]
-    fn ready(&self) -> u64 {
-        let mut ready = 0;
+        let mut found = self.end_glances(&wake);
         let mut watches = self.watches.get();
         while watches != 0 {
             let seat = watches.trailing_zeros() as usize;
             watches &= watches - 1;
-            if let Some((want, _)) = self.seats[seat].watch.get() {
-                let is_ready = self.at(seat, |level, side, _| level.is_ready(side, want)) == Some(true);
-                ready |= u64::from(is_ready) << seat;
+            if let Some((want, plain)) = self.seats[seat].watch.get()
+                && self.at(seat, |level, side, _| level.is_ready(side, want)) == Some(true)
+            {
+                self.end_watch(seat);
+                wake(plain.waker()); // plain: no code of the user's
+                found = true;
             }
         }
-        ready
+        found
     }
 
     /// Looks some times more, a microsecond or two in all, before the thread sleeps, for what other threads may be about to bring: a
