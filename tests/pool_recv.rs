@@ -9,11 +9,12 @@ use std::future::Future;
 use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::pin::{Pin, pin};
+use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use millstream::ops::{self, BufPool, Fd};
+use millstream::ops::{self, BufPool, BufQueue, Fd, PoolBuf, QueueBuf};
 use millstream::{Operation, Runtime, spawn, time, yield_now};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -388,6 +389,49 @@ fn a_buffer_may_outlive_its_pool_and_its_runtime() -> Outcome {
     // And a pool that outlives its runtime.
     let pool = Runtime::new()?.block_on(async { BufPool::new(1, 16) })?;
     assert_eq!((pool.available(), pool.capacity(), pool.size()), (1, 1, 16));
+    Ok(())
+}
+
+/// B11, at any moment of it: the last holds go on another thread while the runtime ends, and neither waits for the other.
+#[test]
+fn buffers_are_dropped_elsewhere_while_their_runtime_ends() -> Outcome {
+    for round in 0..support::rounds(500) {
+        let (tx, rx) = mpsc::channel::<(PoolBuf, QueueBuf<Vec<u8>>)>();
+        let other = thread::spawn(move || {
+            let mut seen = 0;
+            for (pooled, queued) in rx {
+                assert_eq!((&pooled[..], &queued[..]), (&[seen; 8][..], &[seen; 4][..]));
+                if seen % 2 == 0 {
+                    drop(queued);
+                } else {
+                    assert_eq!(queued.into_buffer().expect("one"), [seen; 4]);
+                }
+                seen += 1;
+            }
+            seen
+        });
+        let runtime = Runtime::new()?;
+        runtime.block_on(async {
+            let (pool, empty) = (BufPool::new(3, 8)?, BufQueue::to_fill(3)?);
+            (0..3).try_for_each(|_| empty.push(Vec::with_capacity(4)))?;
+            let (mut a, b) = pair()?;
+            for at in 0..9 {
+                a.write_all(&[at; 12])?;
+                let pooled = ops::recv_pooled(&b, &pool).await?;
+                if empty.is_empty() {
+                    let _full = empty.push(Vec::with_capacity(4)); // the other thread has not dropped one yet
+                }
+                tx.send((pooled, ops::recv_pooled(&b, &empty).await?))?;
+            }
+            Outcome::Ok(())
+        })?;
+        if round % 2 == 0 {
+            drop((runtime, tx));
+        } else {
+            drop((tx, runtime));
+        }
+        assert_eq!(other.join().expect("no panic"), 9);
+    }
     Ok(())
 }
 

@@ -3,11 +3,13 @@
 
 mod support;
 
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;
 
-use millstream::ops::{self, BufferTable, Mail, Mailbox};
+use millstream::ops::{self, BufPool, BufQueue, BufferTable, Fd, Mail, Mailbox};
 use millstream::{Runtime, spawn, time};
 use support::Watchdog;
 
@@ -128,4 +130,47 @@ fn a_shared_table_of_buffers_is_the_childs_own_memory_there() {
         true
     }));
     assert_eq!(&buf.take().expect("here it was not taken")[..], b"of the parent");
+}
+
+/// The child has copies of filled buffers, of the books, and of the ring that the kernel takes buffers from: what it does with
+/// them stays with it. It forks while the runtime runs, so that all of it seems to be at home there.
+#[test]
+fn what_the_child_drops_of_pools_and_queues_is_the_parents_still() {
+    let _watchdog = Watchdog::new(Duration::from_secs(60));
+    let rt = runtime();
+    rt.block_on(async {
+        let (mut a, b) = UnixStream::pair().unwrap();
+        let (b, sender) = (Fd::from(b), Fd::from(a.try_clone().unwrap()));
+        let pool = BufPool::new(2, 8).unwrap();
+        let (empty, out) = (BufQueue::to_fill(2).unwrap(), BufQueue::to_send(2).unwrap());
+        (0..2).for_each(|_| empty.push(vec![0; 8]).unwrap());
+        a.write_all(b"of the parent").unwrap();
+        let first = ops::recv_pooled(&b, &pool).await.unwrap();
+        let second = ops::recv_pooled(&b, &empty).await.unwrap();
+        out.push(b"out".to_vec()).unwrap();
+        assert_eq!(ops::send_queued(&sender, &out).await.0.unwrap(), 3);
+        out.push(b"side".to_vec()).unwrap();
+
+        let mut all = Some((first, second, pool, empty, out));
+        assert!(in_child(|| {
+            let (first, second, pool, empty, out) = all.take().unwrap();
+            drop((first, second)); // into the books of the child
+            drop((pool, empty, out)); // and the groups, which it has not
+            true
+        }));
+        let (first, second, pool, empty, out) = all.take().expect("here it was not taken");
+        assert_eq!((&first[..], &second[..]), (&b"of the p"[..], &b"arent"[..]));
+        assert_eq!((pool.available(), empty.len(), out.len()), (1, 1, 1));
+        assert_eq!(ops::send_queued(&sender, &out).await.0.unwrap(), 4);
+        assert_eq!(&ops::recv_pooled(&b, &pool).await.unwrap()[..], b"outside");
+        for round in 0..20 {
+            a.write_all(&[round; 16]).unwrap();
+            assert_eq!(ops::recv_pooled(&b, &pool).await.unwrap()[..], [round; 8]);
+            assert_eq!(ops::recv_pooled(&b, &empty).await.unwrap()[..], [round; 8]);
+        }
+        drop((first, second));
+        assert_eq!((pool.available(), pool.disowned()), (2, 0));
+        assert_eq!((empty.len(), empty.disowned()), (2, 0));
+    });
+    rt.shutdown().unwrap();
 }
