@@ -294,6 +294,12 @@ fn pairs_of_slots_are_side_by_side_while_there_are_such() {
         assert_eq!(x.slot() + 1, z.slot());
         drop((x, y, z));
         assert_eq!(table.available(), 5);
+        let all: Vec<_> = (0..5).map(|_| table.reserve().expect("free")).collect();
+        let free = [0, 2, 3];
+        let (free, _held): (Vec<_>, Vec<_>) = all.into_iter().partition(|slot| free.contains(&slot.slot()));
+        drop(free);
+        let (x, y) = table.reserve_pair().expect("two side by side");
+        assert_eq!((x.slot(), y.slot()), (2, 3), "and not the first of all");
     });
 }
 

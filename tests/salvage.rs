@@ -637,6 +637,36 @@ fn a_connection_is_handed_on_as_often_as_its_accept_is_dropped() -> Outcome {
     })
 }
 
+/// One accept is given one connection; a second waits for the next.
+#[test]
+fn an_accept_beside_two_dropped_ones_is_given_one_of_theirs() -> Outcome {
+    let _alone = begin();
+    let dir = TempDir::new();
+    let path = dir.join("socket");
+    let runtime = Runtime::new()?;
+    let listener = Fd::from(UnixListener::bind(&path)?);
+    runtime.block_on(async {
+        for round in 0..rounds(500) as u32 {
+            let names = [2 * round, 2 * round + 1];
+            let mut older = Vec::new();
+            for name in names {
+                client(&path, name);
+                let mut accept = ops::accept(&listener);
+                behind_the_back(&mut accept).await?;
+                older.push(accept);
+            }
+            let mut newer = ops::accept(&listener);
+            assert!(poll_once(&mut newer).await.is_none());
+            settle().await?;
+            drop(older);
+            let mut got = [name_of(newer.await?), name_of(ops::accept(&listener).await?)];
+            got.sort_unstable();
+            assert_eq!(got, names);
+        }
+        Ok(())
+    })
+}
+
 #[test]
 fn a_cancelled_accept_takes_what_an_older_one_left() -> Outcome {
     let _alone = begin();

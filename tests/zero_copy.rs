@@ -317,7 +317,8 @@ fn fill(socket: &Fd) -> io::Result<()> {
     socket.set_nonblocking(false)
 }
 
-/// The peer reads only after the future is gone and its memory, had it been freed, would have been filled with poison.
+/// Rows Z1 and Z4: the peer reads only after the future is gone and its memory, had it been freed, would have been filled with
+/// poison.
 #[test]
 fn dropped_before_the_notification_the_kernel_keeps_the_buffer() -> Outcome {
     let (_watchdog, runtime) = begin();
@@ -399,7 +400,7 @@ fn the_descriptor_is_free_once_the_bytes_are_sent() -> Outcome {
     })
 }
 
-/// An error before the kernel has begun has one completion, any other two; both end with the buffer back.
+/// Row Z2: an error before the kernel has begun has one completion, any other two; both end with the buffer back.
 #[test]
 fn errors_of_one_completion_and_of_two() -> Outcome {
     let (_watchdog, runtime) = begin();
@@ -558,7 +559,7 @@ fn a_kernel_that_makes_no_reports_is_asked_for_none() -> Outcome {
     })
 }
 
-/// A user whose locked memory is limited: the kernel may not hold as much, and the bytes are copied.
+/// Row Z3: a user whose locked memory is limited: the kernel may not hold as much, and the bytes are copied.
 #[test]
 fn the_limit_on_locked_memory_means_a_copy() {
     const TEST: &str = "the_limit_on_locked_memory_means_a_copy";

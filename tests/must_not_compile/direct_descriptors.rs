@@ -1,4 +1,4 @@
-//! What the kernel does only by a descriptor's number is not to be had for a slot of the ring's table.
+//! Row F5: what the kernel does only by a descriptor's number is not to be had for a slot of the ring's table.
 
 use millstream::ops::{self, FdTable, FixedFd};
 
