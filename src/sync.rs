@@ -43,7 +43,7 @@ mod std_side {
     pub(crate) use super::plain_cell as cell;
     pub(crate) use std::hint;
     pub(crate) use std::sync::atomic;
-    pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+    pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
     pub(crate) use std::thread;
 }
 
@@ -55,6 +55,7 @@ mod loom_side {
     pub(crate) use loom::sync::atomic;
     pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
     pub(crate) use loom::thread;
+    pub(crate) use std::sync::PoisonError;
 }
 
 #[cfg(millstream_shuttle)]

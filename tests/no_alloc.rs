@@ -16,8 +16,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use millstream::channel::broadcast;
+use millstream::combinators::Select;
 use millstream::ops::{self, BufExt, Fd, IntoResult};
-use millstream::{Runtime, channel};
+use millstream::{Runtime, channel, select};
 use support::TempDir;
 
 /// Counts the allocations of each thread.
@@ -218,46 +219,138 @@ fn channels_and_whoever_waits_at_them() {
 
 #[test]
 fn one_producer_and_one_consumer() {
-    let (mut tx, mut rx) = channel::spsc(2);
-    let mut round = async || {
-        let feed = async {
-            for n in 0..10_u64 {
-                tx.push(n).await.map_err(io::Error::other)?;
-            }
-            Ok::<_, io::Error>(())
+    for capacity in [0, 1, 2, 16] {
+        let (mut tx, mut rx) = channel::spsc(capacity);
+        let mut round = async || {
+            let feed = async {
+                for n in 0..8_u64 {
+                    tx.push(n).await.map_err(io::Error::other)?;
+                }
+                for n in 8..10 {
+                    let place = tx.reserve().await.map_err(|_| io::ErrorKind::BrokenPipe)?;
+                    place.push(n).map_err(io::Error::other)?;
+                }
+                Ok::<_, io::Error>(())
+            };
+            let eat = async {
+                for n in 0..10 {
+                    assert_eq!(rx.pop().await.map_err(io::Error::other)?, n);
+                }
+                Ok::<_, io::Error>(())
+            };
+            let (fed, eaten) = futures::join!(feed, eat);
+            fed.and(eaten)?;
+            give_up(rx.pop()).await;
+            give_up(tx.closed()).await;
+            give_up(rx.closed()).await;
+            while tx.try_push(1).is_ok() {}
+            give_up(tx.push(2)).await;
+            give_up(tx.reserve()).await;
+            assert_eq!(rx.drain().count(), capacity);
+            Ok(())
         };
+        steady(&mut round);
+        steady_elsewhere(&mut round);
+    }
+}
+
+/// Batches that go through in pieces, and ones that are given up on either side.
+macro_rules! use_batches {
+    ($tx:expr, $rx:expr, $values:expr, $batch:expr) => {{
+        let (tx, rx, values, batch) = ($tx, $rx, $values, $batch);
+        values.extend(0..40);
         let eat = async {
-            for n in 0..10 {
-                assert_eq!(rx.pop().await.map_err(io::Error::other)?, n);
+            while batch.len() < 40 {
+                rx.pop_many(batch, 40).await.map_err(io::Error::other)?;
             }
             Ok::<_, io::Error>(())
         };
-        let (fed, eaten) = futures::join!(feed, eat);
-        fed.and(eaten)?;
-        give_up(rx.pop()).await;
+        let (pushed, popped) = futures::join!(tx.push_many(values), eat);
+        pushed.map_err(|_| io::ErrorKind::BrokenPipe)?;
+        popped?;
+        batch.clear();
+        give_up(rx.pop_many(batch, 40)).await;
+        values.extend(0..40);
+        give_up(tx.push_many(values)).await;
+        values.clear();
+        rx.drain().for_each(|value| batch.push(value));
+        batch.clear();
         Ok(())
-    };
-    steady(&mut round);
-    steady_elsewhere(&mut round);
+    }};
 }
 
 #[test]
 fn batches() {
-    let (tx, rx) = channel::bounded(16);
-    let (mut values, mut batch) = (VecDeque::with_capacity(64), Vec::with_capacity(64));
-    steady(async || {
-        values.extend(0..40);
-        let eat = async {
-            while batch.len() < 40 {
-                rx.pop_many(&mut batch, 40).await.map_err(io::Error::other)?;
+    for capacity in [0, 1, 16] {
+        let (mut values, mut batch) = (VecDeque::with_capacity(64), Vec::with_capacity(64));
+        let (tx, rx) = channel::bounded::<u64>(capacity);
+        steady(async || use_batches!(&tx, &rx, &mut values, &mut batch));
+        steady_elsewhere(async || use_batches!(&tx, &rx, &mut values, &mut batch));
+        let (tx, rx) = channel::local::<u64>(capacity);
+        steady(async || use_batches!(&tx, &rx, &mut values, &mut batch));
+        steady_elsewhere(async || use_batches!(&tx, &rx, &mut values, &mut batch));
+        let (mut tx, mut rx) = channel::spsc::<u64>(capacity);
+        steady(async || use_batches!(&mut tx, &mut rx, &mut values, &mut batch));
+        steady_elsewhere(async || use_batches!(&mut tx, &mut rx, &mut values, &mut batch));
+    }
+}
+
+/// A turn of `select!` that waits, with an arm at a channel of each kind, and one that is ready; and as many of a set.
+#[test]
+fn selects_over_channels_of_every_kind() {
+    let ((line_tx, line), (local_tx, local)) = (channel::bounded(1), channel::local(1));
+    let ((mut pair_tx, mut pair), (mut full_tx, _full)) = (channel::spsc(1), channel::spsc(1));
+    full_tx.try_push(0).expect("room for one");
+    let (news_tx, mut news) = channel::broadcast(2, broadcast::Overflow::Wait);
+    let ((state_tx, mut state), (_reply, mut answer)) = (channel::watch(0), channel::oneshot::<u64>());
+    let mut hours = channel::tick(Duration::from_secs(3600));
+    let mut turn = async |n: u64| {
+        state.mark_seen();
+        let mut turn = pin!(async {
+            select! {
+                a = line.pop() => a.ok(),
+                b = local.pop() => b.ok(),
+                c = pair.pop() => c.ok(),
+                d = news.pop() => d.ok(),
+                e = state.pop() => e.ok(),
+                f = answer.pop() => f.ok(),
+                _ = hours.pop() => None,
+                _ = full_tx.reserve() => None,
+                _ = line_tx.closed() => None,
             }
-            Ok::<_, io::Error>(())
-        };
-        let (pushed, popped) = futures::join!(tx.push_many(&mut values), eat);
-        pushed.map_err(|_| io::ErrorKind::BrokenPipe)?;
-        batch.clear();
-        popped
-    });
+        });
+        assert!(poll_fn(|cx| Poll::Ready(turn.as_mut().poll(cx).is_pending())).await);
+        match n {
+            0 => drop(line_tx.try_push(n)),
+            1 => drop(local_tx.try_push(n)),
+            2 => drop(pair_tx.try_push(n)),
+            3 => drop(news_tx.try_push(n)),
+            _ => drop(state_tx.push(n)),
+        }
+        assert_eq!(turn.await, Some(n));
+    };
+    let mut round = async || {
+        for n in 0..5 {
+            turn(n).await;
+        }
+        Ok(())
+    };
+    steady(&mut round);
+    steady_elsewhere(&mut round);
+
+    let mut select = Select::new();
+    let keys = [select.add(|| line.pop()), select.add(|| local.pop())];
+    let mut round = async || {
+        give_up(select.next()).await;
+        line_tx.push(1).await.map_err(io::Error::other)?;
+        assert_eq!(select.next().await, Some((keys[0], 1)));
+        give_up(select.next()).await;
+        local_tx.push(2).await.map_err(io::Error::other)?;
+        assert_eq!(select.next().await, Some((keys[1], 2)));
+        Ok(())
+    };
+    steady(&mut round);
+    steady_elsewhere(&mut round);
 }
 
 #[test]

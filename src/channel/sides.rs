@@ -71,6 +71,9 @@ use crate::util::{executor, lookout, prefetch};
 /// Tests, models and debug builds have two wherever a side can do anything alone.
 const TWO_SIDES_FROM: usize = if cfg!(any(test, debug_assertions)) { 2 } else { 64 };
 
+/// Where the counts of the two sides begin: in tests, models and debug builds shortly before they wrap.
+const FIRST: usize = if cfg!(any(test, debug_assertions)) { usize::MAX - 2 } else { 0 };
+
 /// How an operation looks again before it stands in line. It leaves the other side some hundred nanoseconds each time, enough
 /// for a handful of things: looked at without a pause, it would bring one at a time.
 const LOOKS: Looks = Looks { times: 8, pauses: 8 };
@@ -462,8 +465,8 @@ impl<T> Gate<T> for Sides<T> {
             owes: false,
         };
         Self {
-            pushes: Apart(Pushes { lock: Lock::new(pushes), tail: Apart(AtomicUsize::new(0)) }),
-            pops: Apart(Pops { lock: Lock::new(pops), taken: Apart(AtomicUsize::new(0)) }),
+            pushes: Apart(Pushes { lock: Lock::new(pushes), tail: Apart(AtomicUsize::new(FIRST)) }),
+            pops: Apart(Pops { lock: Lock::new(pops), taken: Apart(AtomicUsize::new(FIRST)) }),
             engine: Apart(UnsafeCell::new(engine)),
             capacity,
             divided: capacity >= TWO_SIDES_FROM,

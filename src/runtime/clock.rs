@@ -45,7 +45,8 @@ fn disarm(timer: &Timer) -> Option<Waker> {
     disarm_on(RuntimeId::from_u64(timer.owner), TimerKey(timer.key))
 }
 
-/// Takes a timer back, from whichever thread; the waker it had, if the runtime is this thread's.
+/// Takes a timer back, from whichever thread; the waker it had, if the runtime is this thread's. Another runtime wakes it
+/// itself, in case somebody who waits is to see an end.
 pub(super) fn disarm_on(id: RuntimeId, key: TimerKey) -> Option<Waker> {
     context::with(|core| match core {
         Some(core) if core.id == id => core.timers.disarm(key),

@@ -55,7 +55,7 @@ pub(crate) enum Remote {
     DropNode(u64),
     /// The future of an op was asked to stop elsewhere.
     CancelNode(u64),
-    /// A timer's future was dropped elsewhere.
+    /// A timer's future was dropped or asked to stop elsewhere: take the timer back, and wake whom it would have woken.
     DropTimer(u64),
     /// A counted handle was dropped on the wrong thread.
     Settle(biased::Message),

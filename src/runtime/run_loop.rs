@@ -330,7 +330,7 @@ impl Core {
             Remote::CancelNode(key) => self.inflight.remote_cancel(key),
             Remote::DropTimer(key) => {
                 if let Some(waker) = self.timers.disarm(TimerKey(key)) {
-                    contain(|| drop(waker));
+                    self.wake(waker); // its future may have been asked to stop, or its channel closed
                 }
             }
             Remote::Work(work) => {

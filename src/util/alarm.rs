@@ -63,7 +63,7 @@ impl Alarm {
         };
     }
 
-    /// Disarms it, and gives back whom it would have woken, unless it has, or is kept on another thread.
+    /// Disarms it, and gives back whom it would have woken, unless it has, or is kept on another thread, which then does.
     pub(crate) fn cancel(&mut self) -> Option<Waker> {
         match std::mem::replace(&mut self.0, State::Off) {
             State::Off => None,
@@ -72,7 +72,7 @@ impl Alarm {
         }
     }
 
-    /// Disarms it, and wakes nobody.
+    /// Disarms it, and wakes nobody here.
     pub(crate) fn clear(&mut self) {
         if let Some(waker) = self.cancel() {
             contain(|| drop(waker)); // user code, perhaps in the middle of a drop

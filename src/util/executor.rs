@@ -34,7 +34,7 @@ pub(crate) struct Clock {
     pub(crate) arm: fn(Instant, &Waker) -> Option<Timer>,
     /// Whether the timer has not fired and the caller is where it can be kept; if so it is `waker` that it wakes.
     pub(crate) keep: fn(&Timer, &Waker) -> bool,
-    /// Disarms the timer if it has not fired. The waker it had, if it can be had at once.
+    /// Disarms the timer if it has not fired. The waker it had, if it can be had at once; otherwise it is called.
     pub(crate) disarm: fn(&Timer) -> Option<Waker>,
 }
 

@@ -8,6 +8,8 @@ pub(crate) mod barrier;
 pub(crate) mod biased;
 pub(crate) mod contain;
 pub(crate) mod executor;
+#[cfg(not(any(millstream_loom, millstream_shuttle)))]
+pub(crate) mod forks;
 pub(crate) mod level;
 pub(crate) mod lookout;
 #[cfg_attr(millstream_loom, allow(dead_code, reason = "used by combinators, which have no models"))]
@@ -24,6 +26,7 @@ pub(crate) mod prefetch;
 pub(crate) mod random;
 #[cfg(not(any(millstream_loom, millstream_shuttle)))]
 pub(crate) mod thread_number;
-#[cfg(not(any(millstream_loom, millstream_shuttle)))]
+#[cfg(not(millstream_shuttle))]
+#[cfg_attr(millstream_loom, allow(dead_code, reason = "models use its book alone"))]
 pub(crate) mod timer_thread;
 pub(crate) mod wait_slot;

@@ -1,38 +1,44 @@
 //! One thread that keeps the timers of futures which no runtime of ours polls.
 //!
-//! Knows: `sync`, wakers as values. Does not know: what is waited for, executors.
+//! Knows: `sync`, wakers as values, forks. Does not know: what is waited for, executors.
 //!
 //! It is started with the first timer that needs it and then lives as long as the process, asleep whenever nothing is
-//! due; a process that never arms such a timer never has it. A timer is one entry in a sorted map: disarming takes the
-//! entry out, so what was given up is neither kept nor woken for. A process forked from one that has the thread does not
-//! have it, as it has none of the other threads.
+//! due; a process that never arms such a timer never has it. A timer is one entry in a book: disarming takes the entry
+//! out, so what was given up is neither kept nor woken for.
 //!
 //! ```text
-//!   arm ──► map ── its instant comes ──► taken out under the lock ──► woken after it, panics contained (I7)
+//!   arm ──► book ── its instant comes ──► taken out under the lock ──► woken after it, panics contained (I7)
 //!            └── disarmed ──► taken out
 //! ```
+//!
+//! A child process after `fork` has neither the thread nor anybody who would release the lock, if that was held. So it
+//! begins a book of its own, and a thread with it. What stands in its parent's is not armed there: whoever polls such a
+//! future again arms it anew.
+#![allow(unsafe_code, reason = "books are reached through a pointer that changes with a fork")]
 
 use std::collections::BTreeMap;
 use std::task::Waker;
 use std::time::Instant;
 
+#[cfg(not(millstream_loom))]
+pub(crate) use process::{CLOCK, arm};
+#[cfg(all(test, not(millstream_loom)))]
+pub(crate) use process::{armed, is_started};
+
 use super::contain::contain;
-use super::executor::{Clock, Timer};
-use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError, thread};
-
-/// The thread, as one who keeps timers.
-pub(crate) static CLOCK: Clock = Clock {
-    arm: |instant, waker| Some(arm(instant, waker)),
-    keep: |timer, waker| keep(timer, waker),
-    disarm,
-};
-
-static TIMERS: Mutex<Timers> =
-    Mutex::new(Timers { armed: BTreeMap::new(), arms: 0, thread: Thread::NotStarted });
-static CHANGED: Condvar = Condvar::new();
+use super::executor::Timer;
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// How many wakers are taken out under one lock.
 const BATCH: usize = 64;
+
+/// The timers of one process, and its thread that keeps them.
+struct Book {
+    /// Of the process: see [`forks`](super::forks).
+    generation: u32,
+    timers: Mutex<Timers>,
+    changed: Condvar,
+}
 
 struct Timers {
     /// By instant, and of one instant in the order of arming.
@@ -49,66 +55,75 @@ enum Thread {
     Asleep { until: Option<Instant> },
 }
 
-/// No user code runs under this lock (I7): wakers are cloned before, called and dropped after.
-fn timers() -> MutexGuard<'static, Timers> {
-    TIMERS.lock().unwrap_or_else(PoisonError::into_inner)
-}
+impl Book {
+    fn new(generation: u32) -> Self {
+        let timers = Timers { armed: BTreeMap::new(), arms: 0, thread: Thread::NotStarted };
+        Self { generation, timers: Mutex::new(timers), changed: Condvar::new() }
+    }
 
-/// Arms a timer that wakes `waker` at the instant or later.
-///
-/// # Panics
-///
-/// If the thread has to be started and cannot be.
-pub(crate) fn arm(instant: Instant, waker: &Waker) -> Timer {
-    let waker = waker.clone();
-    let mut timers = timers();
-    if matches!(timers.thread, Thread::NotStarted) {
-        if let Err(error) = thread::Builder::new().name("millstream-timer".into()).spawn(run) {
-            drop(timers);
-            panic!("the thread that keeps timers for other executors cannot be started: {error}");
+    /// No user code runs under this lock (I7): wakers are cloned before, called and dropped after.
+    fn timers(&self) -> MutexGuard<'_, Timers> {
+        self.timers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters a timer, having called `start` if there is no thread yet.
+    fn arm<E>(
+        &self,
+        instant: Instant,
+        waker: &Waker,
+        start: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Timer, E> {
+        let waker = waker.clone();
+        let mut timers = self.timers();
+        if matches!(timers.thread, Thread::NotStarted) {
+            if let Err(error) = start() {
+                drop(timers); // before the waker
+                return Err(error);
+            }
+            timers.thread = Thread::Awake; // it is about to look
         }
-        timers.thread = Thread::Awake; // it is about to look
-    }
-    let key = timers.arms;
-    timers.arms += 1;
-    timers.armed.insert((instant, key), waker);
-    if let Thread::Asleep { until } = timers.thread
-        && until.is_none_or(|until| instant < until)
-    {
-        timers.thread = Thread::Awake; // told once, however many come before it runs
-        CHANGED.notify_one();
-    }
-    Timer { instant, owner: 0, key }
-}
-
-/// Whether the timer has not fired; if so, it is `waker` that it wakes.
-fn keep(timer: &Timer, waker: &Waker) -> bool {
-    let key = (timer.instant, timer.key);
-    match timers().armed.get(&key) {
-        None => return false,
-        Some(armed) if armed.will_wake(waker) => return true,
-        Some(_) => {}
-    }
-    let mut other = Some(waker.clone());
-    let armed = match timers().armed.get_mut(&key) {
-        Some(armed) => {
-            other = other.map(|waker| std::mem::replace(armed, waker));
-            true
+        let key = timers.arms;
+        timers.arms += 1;
+        timers.armed.insert((instant, key), waker);
+        if let Thread::Asleep { until } = timers.thread
+            && until.is_none_or(|until| instant < until && !planted!("timer-thread-is-told-of-the-first"))
+        {
+            timers.thread = Thread::Awake; // told once, however many come before it runs
+            self.changed.notify_one();
         }
-        None => false, // it has fired meanwhile
-    };
-    contain(|| drop(other));
-    armed
-}
+        Ok(Timer { instant, owner: self.generation.into(), key })
+    }
 
-fn disarm(timer: &Timer) -> Option<Waker> {
-    timers().armed.remove(&(timer.instant, timer.key))
-}
+    /// Whether the timer has not fired; if so, it is `waker` that it wakes.
+    fn keep(&self, timer: &Timer, waker: &Waker) -> bool {
+        let key = (timer.instant, timer.key);
+        match self.timers().armed.get(&key) {
+            None => return false,
+            Some(armed) if armed.will_wake(waker) => return true,
+            Some(_) => {}
+        }
+        let mut other = Some(waker.clone());
+        let armed = match self.timers().armed.get_mut(&key) {
+            Some(armed) => {
+                other = other.map(|waker| std::mem::replace(armed, waker));
+                true
+            }
+            None => false, // it has fired meanwhile
+        };
+        contain(|| drop(other));
+        armed
+    }
 
-fn run() {
-    let mut due = Vec::with_capacity(BATCH);
-    let mut timers = timers();
-    loop {
+    fn disarm(&self, timer: &Timer) -> Option<Waker> {
+        self.timers().armed.remove(&(timer.instant, timer.key))
+    }
+
+    /// Wakes who is due; sleeps if nobody is, until somebody may be. `due` is empty before and after.
+    fn turn<'a>(
+        &'a self,
+        mut timers: MutexGuard<'a, Timers>,
+        due: &mut Vec<Waker>,
+    ) -> MutexGuard<'a, Timers> {
         let now = Instant::now();
         while due.len() < BATCH
             && let Some(first) = timers.armed.first_entry()
@@ -121,29 +136,114 @@ fn run() {
             for waker in due.drain(..) {
                 contain(|| waker.wake());
             }
-            timers = self::timers();
-            continue;
+            return self.timers();
         }
         let until = timers.armed.keys().next().map(|(instant, _)| *instant);
+        if planted!("timer-thread-sleeps-on-an-old-look") {
+            drop(timers);
+            timers = self.timers();
+        }
         timers.thread = Thread::Asleep { until };
         timers = match until {
-            None => CHANGED.wait(timers).unwrap_or_else(PoisonError::into_inner),
+            None => self.changed.wait(timers).unwrap_or_else(PoisonError::into_inner),
             Some(until) => {
-                CHANGED.wait_timeout(timers, until - now).unwrap_or_else(PoisonError::into_inner).0
+                self.changed.wait_timeout(timers, until - now).unwrap_or_else(PoisonError::into_inner).0
             }
         };
         timers.thread = Thread::Awake;
+        timers
     }
 }
 
-/// How many timers are armed here.
-#[cfg(test)]
-pub(crate) fn armed() -> usize {
-    timers().armed.len()
+#[cfg(not(millstream_loom))]
+mod process {
+    use super::*;
+
+    use std::ptr;
+
+    use crate::sync::atomic::{AtomicPtr, Ordering};
+    use crate::sync::thread;
+    use crate::util::executor::Clock;
+    use crate::util::forks;
+
+    /// The thread, as one who keeps timers.
+    pub(crate) static CLOCK: Clock = Clock {
+        arm: |instant, waker| Some(arm(instant, waker)),
+        keep: |timer, waker| of(timer).is_some_and(|book| book.keep(timer, waker)),
+        disarm: |timer| of(timer)?.disarm(timer),
+    };
+
+    /// The book of this process, or of the one that it was forked from. Books are never freed.
+    static BOOK: AtomicPtr<Book> = AtomicPtr::new(ptr::null_mut());
+
+    /// The book of this process, if it has begun one.
+    fn find() -> Option<&'static Book> {
+        // ORDERING: pairs with the exchange in `begin`.
+        // SAFETY: (local) null, or leaked in `begin`.
+        let book = unsafe { BOOK.load(Ordering::Acquire).as_ref() }?;
+        (book.generation == forks::generation()).then_some(book)
+    }
+
+    #[cold]
+    fn begin() -> &'static Book {
+        let _ = forks::watch(); // without memory for that a child has no timers but those of a runtime
+        let old = BOOK.load(Ordering::Acquire);
+        if let Some(book) = find() {
+            return book; // of another thread
+        }
+        let new = Box::into_raw(Box::new(Book::new(forks::generation())));
+        // ORDERING: pairs with the load in `find`.
+        match BOOK.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire) {
+            // SAFETY: (local) made above and leaked.
+            Ok(_) => unsafe { &*new },
+            Err(book) => {
+                // SAFETY: (local) made above and seen by nobody; the other one is leaked.
+                unsafe {
+                    drop(Box::from_raw(new));
+                    &*book
+                }
+            }
+        }
+    }
+
+    /// The book that a timer stands in, if that is this process's.
+    fn of(timer: &Timer) -> Option<&'static Book> {
+        find().filter(|book| u64::from(book.generation) == timer.owner)
+    }
+
+    /// Arms a timer that wakes `waker` at the instant or later.
+    ///
+    /// # Panics
+    ///
+    /// If the thread has to be started and cannot be.
+    pub(crate) fn arm(instant: Instant, waker: &Waker) -> Timer {
+        let book = find().unwrap_or_else(begin);
+        let start = || thread::Builder::new().name("millstream-timer".into()).spawn(|| run(book)).map(drop);
+        book.arm(instant, waker, start).unwrap_or_else(|error| {
+            panic!("the thread that keeps timers for other executors cannot be started: {error}")
+        })
+    }
+
+    fn run(book: &'static Book) {
+        let mut due = Vec::with_capacity(BATCH);
+        let mut timers = book.timers();
+        loop {
+            timers = book.turn(timers, &mut due);
+        }
+    }
+
+    /// How many timers are armed here.
+    #[cfg(test)]
+    pub(crate) fn armed() -> usize {
+        find().map_or(0, |book| book.timers().armed.len())
+    }
+
+    /// Whether the thread was ever needed.
+    #[cfg(test)]
+    pub(crate) fn is_started() -> bool {
+        find().is_some_and(|book| !matches!(book.timers().thread, Thread::NotStarted))
+    }
 }
 
-/// Whether the thread was ever needed.
-#[cfg(test)]
-pub(crate) fn is_started() -> bool {
-    !matches!(timers().thread, Thread::NotStarted)
-}
+#[cfg(all(test, millstream_loom))]
+mod tests;

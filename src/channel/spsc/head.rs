@@ -8,14 +8,14 @@ use crate::channel::error::TryPopError;
 use crate::channel::ring::Leaving;
 use crate::channel::wake::{contain, wake_now};
 use crate::sync::{Arc, hint};
-use crate::util::level::{Level, Side, Want};
+use crate::util::level::{FIRST, Level, Side, Want};
 use crate::util::post::Post;
 
 /// What the popper's side knows. The slots from its head on, `filled` of them, are filled and its own.
 pub(super) struct Head<T> {
     post: Post,
     slots: Slots<T>,
-    /// How many values were popped.
+    /// How many values were popped, counted from [`FIRST`].
     head: usize,
     /// The slot of the next one.
     at: usize,
@@ -37,7 +37,7 @@ impl<T> Head<T> {
         Self {
             post: Post::new(level, Side::Popper),
             slots,
-            head: 0,
+            head: FIRST,
             at: 0,
             filled: 0,
             last: false,

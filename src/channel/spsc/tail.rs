@@ -9,14 +9,14 @@ use super::slots::Slots;
 use crate::channel::error::TryPushError;
 use crate::channel::wake::wake_now;
 use crate::sync::Arc;
-use crate::util::level::{Level, Side, Want};
+use crate::util::level::{FIRST, Level, Side, Want};
 use crate::util::post::Post;
 
 /// What the pusher's side knows. The slots from its tail on, `room` of them, are empty and its own.
 pub(super) struct Tail<T> {
     post: Post,
     slots: Slots<T>,
-    /// How many values were pushed.
+    /// How many values were pushed, counted from [`FIRST`].
     tail: usize,
     /// The slot of the next one.
     at: usize,
@@ -27,7 +27,7 @@ pub(super) struct Tail<T> {
 impl<T> Tail<T> {
     pub(super) fn new(level: Arc<Level>, slots: Slots<T>) -> Self {
         let room = level.capacity();
-        Self { post: Post::new(level, Side::Pusher), slots, tail: 0, at: 0, room }
+        Self { post: Post::new(level, Side::Pusher), slots, tail: FIRST, at: 0, room }
     }
 
     #[inline]

@@ -391,6 +391,44 @@ fn a_timer_of_another_thread_is_given_up_by_message() {
     assert_eq!(rt.stats().timers, 0);
 }
 
+/// What waits on a runtime is told of its end also when another thread brings that about: nobody waits out the hour.
+#[test]
+fn an_end_made_elsewhere_wakes_who_waits() {
+    fn end_elsewhere<T: Send>(
+        of: T,
+        poll: impl Fn(&mut T, &mut Context<'_>) -> bool,
+        end: impl FnOnce(&mut T) + Send,
+    ) {
+        let of = Mutex::new(of);
+        let (tell, is_waiting) = mpsc::channel();
+        thread::scope(|threads| {
+            let of = &of;
+            threads.spawn(move || {
+                is_waiting.recv().unwrap();
+                end(&mut of.lock().unwrap());
+            });
+            runtime().block_on(poll_fn(|cx| {
+                let ready = poll(&mut of.lock().unwrap(), cx);
+                if !ready {
+                    tell.send(()).unwrap();
+                }
+                if ready { Poll::Ready(()) } else { Poll::Pending }
+            }));
+        });
+    }
+    fn resolved(pop: &mut time::Pop<'_>, cx: &mut Context<'_>) -> bool {
+        Pin::new(pop).poll(cx).map(|popped| assert_eq!(popped, Err(PopError::Cancelled))).is_ready()
+    }
+    for make in [never, || after(HOUR), || tick(HOUR)] {
+        end_elsewhere(
+            make(),
+            |end, cx| end.poll_next_unpin(cx) == Poll::Ready(None),
+            |end| assert!(end.close()),
+        );
+        end_elsewhere(make().pop(), resolved, |pop| Pin::new(pop).request_cancel());
+    }
+}
+
 #[test]
 fn blocking_ends_are_refused_where_a_runtime_polls_and_need_no_timer() {
     let _alone = alone();

@@ -1,21 +1,18 @@
 //! Tells a ring whether it is still in the process, and on the thread, that made it.
 //!
-//! Knows: `pthread_atfork`, a token per thread. Does not know: rings.
+//! Knows: forks, a token per thread. Does not know: rings.
 //!
 //! A child after `fork` inherits the descriptor but not the mappings, and whatever it submitted would run in the
 //! parent's name. On another thread, a ring's index in the table of registered rings means another ring, or none.
 //!
 //! A child made by a bare `clone` system call is not noticed here. What it touches of the ring is not mapped, and a
 //! kernel that knows single issuers refuses its submissions.
-#![allow(unsafe_code, reason = "registers a handler with pthread_atfork")]
 
 use std::cell::Cell;
 use std::io;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many forks lie between the first process and this one.
-static GENERATION: AtomicU32 = AtomicU32::new(0);
+use crate::util::forks;
 
 thread_local! {
     static TOKEN: Cell<u64> = const { Cell::new(0) };
@@ -35,15 +32,14 @@ impl Home {
     ///
     /// `ENOMEM` when the fork handler cannot be registered: without it a ring would not be safe to have.
     pub(crate) fn here() -> io::Result<Self> {
-        watch_forks()?;
-        Ok(Self { generation: GENERATION.load(Ordering::Relaxed), token: token() })
+        forks::watch()?;
+        Ok(Self { generation: forks::generation(), token: token() })
     }
 
     /// Whether no fork lies between the making of the ring and now.
     #[inline]
     pub(crate) fn same_process(self) -> bool {
-        // ORDERING: the handler runs on the only thread the child has, before `fork` returns there.
-        GENERATION.load(Ordering::Relaxed) == self.generation
+        forks::generation() == self.generation
     }
 
     /// Refuses a child process, and any other thread.
@@ -75,21 +71,4 @@ fn token() -> u64 {
         }
         token.get()
     })
-}
-
-fn watch_forks() -> io::Result<()> {
-    type Handler = Option<unsafe extern "C" fn()>;
-    unsafe extern "C" {
-        fn pthread_atfork(prepare: Handler, parent: Handler, child: Handler) -> libc::c_int;
-    }
-    /// Called by `fork`, so it does only what is async-signal-safe.
-    extern "C" fn child() {
-        GENERATION.fetch_add(1, Ordering::Relaxed);
-    }
-    static REGISTERED: OnceLock<i32> = OnceLock::new();
-    // SAFETY: (local) the handler is a function of this program and touches one atomic.
-    match *REGISTERED.get_or_init(|| unsafe { pthread_atfork(None, None, Some(child)) }) {
-        0 => Ok(()),
-        errno => Err(io::Error::from_raw_os_error(errno)),
-    }
 }
