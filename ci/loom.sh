@@ -36,8 +36,12 @@ revokes-without-barrier channel::bias::model::an_owner_and_who_ends_its_ownershi
 revokes-at-once channel::bias::model::an_owner_and_who_ends_its_ownership_exclude_each_other
 owners-share-a-chair channel::bias::model::an_owner_does_not_disturb_the_next_one
 parks-on-an-old-look channel::tests::loom::one_crosses_through_a_slot
+parks-on-an-old-look channel::tests::loom::one_behind_another_to_one_through_a_slot
+parks-on-an-old-look channel::tests::loom::one_to_one_behind_another_through_a_slot
 value-dies-with-its-pop channel::tests::loom::a_dropped_pop_passes_its_value_on
+value-dies-with-its-pop channel::tests::loom::a_dropped_pop_wakes_the_one_behind_it
 grant-dies-with-its-push channel::tests::loom::a_dropped_arm_passes_its_slot_on
+grant-dies-with-its-push channel::tests::loom::a_dropped_arm_wakes_the_push_behind_it_at_a_slot
 close-forgets-poppers channel::tests::loom::close_wakes_a_pop
 close-forgets-pushers channel::tests::loom::close_gives_a_push_its_value_back
 the-end-is-not-passed-on channel::tests::loom::the_end_comes_after_the_last_counted_value
@@ -82,6 +86,7 @@ cell-moves-before-all-have-looked channel::cell::model::the_last_holder_moves_wh
 condition-parks-on-an-old-look channel::tests::loom_broadcast::a_push_wakes_every_pop
 broadcast-tells-one channel::tests::loom_broadcast::a_push_wakes_all_who_sleep
 broadcast-lag-forgets-one channel::tests::loom_broadcast::lag_is_counted_exactly_beside_a_push
+broadcast-lag-forgets-one channel::tests::loom_broadcast::a_value_is_popped_or_counted_as_missed
 broadcast-a-free-slot-pulls-nobody channel::tests::loom_broadcast::the_slower_of_two_frees_the_slot
 broadcast-a-leaving-receiver-pulls-nobody channel::tests::loom_broadcast::the_slowest_receivers_drop_wakes_the_push
 broadcast-grant-dies-with-its-push channel::tests::loom_broadcast::a_dropped_arm_passes_its_slot_on
@@ -113,6 +118,8 @@ arms-for-one-that-left channel::tests::spsc::loom::one_that_left_is_armed_no_mor
 pool-waits-on-an-old-look pool_ledger::model::a_buffer_that_comes_back_meanwhile_is_seen
 pool-turn-dies-with-its-place pool_ledger::model::who_gives_up_passes_its_turn_on
 pool-tray-wakes-nobody pool_ledger::model::a_buffer_that_comes_back_meanwhile_is_seen
+timer-thread-sleeps-on-an-old-look util::timer_thread::tests::model::no_timer_is_slept_through
+timer-thread-is-told-of-the-first util::timer_thread::tests::model::no_timer_is_slept_through
 marks-wait-on-an-old-look util::marks::model::no_wake_of_another_thread_is_lost
 marks-forget-a-second-wake util::marks::model::no_wake_of_another_thread_is_lost
 marks-wait-without-fence util::marks::model::no_wake_of_another_thread_is_lost

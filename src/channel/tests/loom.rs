@@ -9,7 +9,9 @@ mod sides;
 
 use core::future::Future;
 use core::pin::{Pin, pin};
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::{Context, Poll, Waker};
+use std::task::Wake;
 
 use loom::future::block_on;
 use loom::sync::Arc;
@@ -88,6 +90,39 @@ fn two_to_one(capacity: usize) {
     });
 }
 
+/// The same with one of the producers in line from the start, so that two threads are enough, and all of it can be explored:
+/// the other one comes before, between or after the pops. `parks-on-an-old-look`.
+fn one_behind_another_to_one(capacity: usize) {
+    loom::model(move || {
+        let (tx, rx) = bounded(capacity);
+        (0..capacity).for_each(|_| tx.try_push(0).unwrap());
+        let mut first = Box::pin(tx.push(1));
+        assert!(poll(first.as_mut()).is_pending());
+        let other = tx.clone();
+        let second = thread::spawn(move || (block_on(other.push(2)), other));
+        for expected in core::iter::repeat_n(0, capacity).chain([1, 2]) {
+            assert_eq!(block_on(rx.pop()), Ok(expected));
+        }
+        assert_eq!(second.join().unwrap().0, Ok(()));
+        assert_eq!(poll(first.as_mut()), Poll::Ready(Ok(())));
+    });
+}
+
+#[test]
+fn one_behind_another_to_one_by_rendezvous() {
+    one_behind_another_to_one(0);
+}
+
+#[test]
+fn one_behind_another_to_one_through_a_slot() {
+    one_behind_another_to_one(1);
+}
+
+#[test]
+fn one_behind_another_to_one_through_two_slots() {
+    one_behind_another_to_one(2);
+}
+
 #[test]
 fn two_to_one_by_rendezvous() {
     two_to_one(0);
@@ -119,6 +154,98 @@ fn one_to_two_by_rendezvous() {
 #[test]
 fn one_to_two_through_a_slot() {
     one_to_two(1);
+}
+
+/// The same with one of the consumers in line from the start: the other one comes before, between or after the pushes.
+/// `parks-on-an-old-look`.
+fn one_to_one_behind_another(capacity: usize) {
+    loom::model(move || {
+        let (tx, rx) = bounded(capacity);
+        let mut first = Box::pin(rx.pop());
+        assert!(poll(first.as_mut()).is_pending());
+        let other = rx.clone();
+        let second = thread::spawn(move || (block_on(other.pop()), other));
+        block_on(tx.push(1)).unwrap();
+        block_on(tx.push(2)).unwrap();
+        // What is counted is how many may pop: the oldest value is whose poll comes first.
+        let Poll::Ready(Ok(value)) = poll(first.as_mut()) else {
+            panic!("it was in line before both pushes")
+        };
+        assert_eq!(second.join().unwrap().0, Ok(3 - value));
+    });
+}
+
+#[test]
+fn one_to_one_behind_another_by_rendezvous() {
+    one_to_one_behind_another(0);
+}
+
+#[test]
+fn one_to_one_behind_another_through_a_slot() {
+    one_to_one_behind_another(1);
+}
+
+#[test]
+fn one_to_one_behind_another_through_two_slots() {
+    one_to_one_behind_another(2);
+}
+
+/// Counts its wakes, unseen by the model.
+struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A pop that may be notified at the moment it is dropped, before one that sleeps: `value-dies-with-its-pop`.
+#[test]
+fn a_dropped_pop_wakes_the_one_behind_it() {
+    loom::model(|| {
+        let (tx, rx) = bounded(1);
+        let (mut leaves, mut stays) = (Box::pin(rx.pop()), Box::pin(rx.pop()));
+        let bell = std::sync::Arc::new(Bell(AtomicUsize::new(0)));
+        assert!(poll(leaves.as_mut()).is_pending());
+        assert!(stays.as_mut().poll(&mut Context::from_waker(&bell.clone().into())).is_pending());
+        let producer = thread::spawn(move || tx.try_push(7).map(|()| tx));
+        drop(leaves);
+        let _tx = producer.join().unwrap().unwrap();
+        assert_eq!(bell.0.load(Ordering::Relaxed), 1);
+        assert_eq!(poll(stays.as_mut()), Poll::Ready(Ok(7)));
+    });
+}
+
+/// An arm that may be granted a slot at the moment it is dropped, before a push that sleeps: `grant-dies-with-its-push`.
+fn a_dropped_arm_wakes_the_push_behind_it(capacity: usize) {
+    loom::model(move || {
+        let (tx, rx) = bounded(capacity);
+        (0..capacity).for_each(|_| tx.try_push(0).unwrap());
+        let (mut leaves, mut stays) = (Box::pin(tx.push(1)), Box::pin(tx.push(2)));
+        leaves.as_mut().commit_on_poll();
+        let bell = std::sync::Arc::new(Bell(AtomicUsize::new(0)));
+        assert!(poll(leaves.as_mut()).is_pending());
+        assert!(stays.as_mut().poll(&mut Context::from_waker(&bell.clone().into())).is_pending());
+        let consumer = thread::spawn(move || {
+            let expected = if capacity == 0 { 2 } else { 0 };
+            (block_on(rx.pop()) == Ok(expected), rx)
+        });
+        drop(leaves);
+        let (as_expected, _rx) = consumer.join().unwrap();
+        assert!(as_expected);
+        assert_eq!(bell.0.load(Ordering::Relaxed), 1);
+        assert_eq!(poll(stays.as_mut()), Poll::Ready(Ok(())));
+    });
+}
+
+#[test]
+fn a_dropped_arm_wakes_the_push_behind_it_at_a_slot() {
+    a_dropped_arm_wakes_the_push_behind_it(1);
+}
+
+#[test]
+fn a_dropped_arm_wakes_the_push_behind_it_at_a_rendezvous() {
+    a_dropped_arm_wakes_the_push_behind_it(0);
 }
 
 /// A pop that may be notified at the moment it is dropped: `value-dies-with-its-pop`.

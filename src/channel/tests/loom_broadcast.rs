@@ -79,6 +79,36 @@ fn lag_is_counted_exactly_beside_a_push() {
     });
 }
 
+/// The same without the end, and with no more pushes than it takes to overwrite one: few enough steps for all of it to be
+/// explored. `broadcast-lag-forgets-one`.
+#[test]
+fn a_value_is_popped_or_counted_as_missed() {
+    loom::model(|| {
+        let (tx, mut rx) = broadcast(1, Overflow::Lag);
+        let pusher = thread::spawn(move || {
+            for n in 0..2_u64 {
+                tx.try_push(n).unwrap();
+            }
+            tx // a close would wake as well
+        });
+        let mut next = 0;
+        while next < 2 {
+            match block_on(rx.pop()) {
+                Ok(n) => {
+                    assert_eq!(n, next);
+                    next += 1;
+                }
+                Err(error) => {
+                    assert_eq!(error, PopError::Lagged(1));
+                    next += 1;
+                }
+            }
+        }
+        let _tx = pusher.join().unwrap();
+        assert_eq!(rx.try_pop(), Err(TryPopError::Empty));
+    });
+}
+
 /// With `Wait`, every value reaches both receivers: a slot that the slower one frees lets the parked push go on.
 /// `broadcast-a-free-slot-pulls-nobody`.
 #[test]
