@@ -35,7 +35,7 @@
 //! A task of a runtime of this crate has its timer on that runtime's wheel: no system call, and up to two milliseconds
 //! late. Any other future (under another executor, or inside something in a task that wakes by wakers of its own, such as
 //! a `FuturesUnordered`) has it with one thread of this crate, started with the first such timer, asleep while nothing is
-//! due. [`Receiver::pop_blocking`] needs neither. No value ever comes early. A pop may move to another thread or executor
+//! due; a child process after `fork` starts one of its own. [`Receiver::pop_blocking`] needs neither. No value ever comes early. A pop may move to another thread or executor
 //! between polls, and its timer with it.
 //!
 //! In a loop around a race each turn gives up a pop and makes another: that disarms the timer and arms it again, without a

@@ -165,6 +165,8 @@ impl Receiver {
 
     /// Closes the channel: nothing comes due from now on; what is due already can still be popped.
     ///
+    /// Who waits for it as a stream is woken, on whichever thread.
+    ///
     /// Returns whether this call closed it.
     ///
     /// # Cancel safety
