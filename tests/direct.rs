@@ -24,6 +24,7 @@ use futures::StreamExt;
 use millstream::channel;
 use millstream::combinators::ResultsExt;
 use millstream::ops::{self, Fd, FdTable, Feature, FixedFd, IntoResult, TableFull};
+use millstream::runtime::testing::FaultPlan;
 use millstream::{Operation, Runtime, spawn, time, yield_now};
 use slots::{assert_available, client, listen, number_of, settled};
 use support::{Descriptors, Watchdog, skip};
@@ -376,6 +377,22 @@ fn in_and_out_of_the_table() {
     });
 }
 
+#[test]
+fn a_kernel_that_picks_from_no_range_leaves_room_for_a_table_without() {
+    const FILE_ALLOC_RANGE: u32 = 25; // IORING_REGISTER_FILE_ALLOC_RANGE
+    let (_alone, _watchdog) = watchdog();
+    let plan = FaultPlan::new().without_register(FILE_ALLOC_RANGE);
+    let runtime = Runtime::builder().faults(&plan).build().expect("io_uring is there");
+    runtime.block_on(async {
+        let refused = FdTable::with_picked(2, 3).expect_err("as on Linux 5.19");
+        assert_eq!(refused.kind(), io::ErrorKind::Unsupported, "{refused}");
+        let table = FdTable::new(5).expect("the refused one has left no table behind");
+        assert_eq!((table.capacity(), table.pickable()), (5, 0));
+        let slot = table.reserve().expect("a slot");
+        ops::open_direct("Cargo.toml", &slot).await.expect("it is a table like any other");
+    });
+}
+
 /// Row F2: our slots and those that the kernel picks from are never the same, and one is never replaced under its holder.
 #[test]
 fn slots_that_the_kernel_picks() {
@@ -387,6 +404,8 @@ fn slots_that_the_kernel_picks() {
             table => table.expect("no table yet"),
         };
         assert_eq!((table.capacity(), table.pickable(), table.available()), (2, 3, 2));
+        let second = FdTable::with_picked(1, 1).expect_err("there is one");
+        assert_eq!(second.kind(), io::ErrorKind::ResourceBusy, "and the first one's range stays: {second}");
         let ours = [table.reserve().expect("free"), table.reserve().expect("free")];
         let mut picked = Vec::new();
         for _ in 0..3 {

@@ -79,6 +79,8 @@ pub(super) fn leave<F: AnyFd>(listener: &F, tenant: F::Tenant, left: Option<Left
 unsafe impl<F: AnyFd> Request for Accept<F> {
     type Output = io::Result<Fd>;
 
+    const REPEATABLE: bool = true;
+
     #[inline]
     fn prepare(&mut self, cx: &mut Context<'_>) -> Poll<Prepared> {
         if self.fd.is_elsewhere() {

@@ -27,6 +27,8 @@ pub struct Bind<F: AnyFd = Fd> {
 unsafe impl<F: AnyFd> Request for Bind<F> {
     type Output = io::Result<()>;
 
+    const REPEATABLE: bool = true;
+
     fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
         if self.fd.is_elsewhere() {
             return Poll::Ready(Prepared::AnswerShort(-libc::EBADF));
@@ -92,6 +94,8 @@ pub struct Listen<F: AnyFd = Fd> {
 // SAFETY: (I1) the entry has no pointers; the descriptor is held.
 unsafe impl<F: AnyFd> Request for Listen<F> {
     type Output = io::Result<()>;
+
+    const REPEATABLE: bool = true;
 
     fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
         if self.fd.is_elsewhere() {

@@ -24,6 +24,8 @@ pub struct Cancel<F: AnyFd = Fd> {
 unsafe impl<F: AnyFd> Request for Cancel<F> {
     type Output = io::Result<u32>;
 
+    const STOPS_OTHERS: bool = true;
+
     fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
         let answer = Prepared::AnswerShort(-libc::EBADF);
         Poll::Ready(if self.fd.is_elsewhere() { answer } else { Prepared::Submit })

@@ -33,6 +33,8 @@ enum Hold {
 unsafe impl Request for Close {
     type Output = io::Result<()>;
 
+    const REPEATABLE: bool = true;
+
     fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
         self.0 = match mem::replace(&mut self.0, Hold::Busy) {
             Hold::Counted(fd) => fd.try_into_owned().map_or(Hold::Busy, Hold::Only),

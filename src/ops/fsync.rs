@@ -25,6 +25,8 @@ pub struct Fsync<F: AnyFd = Fd> {
 unsafe impl<F: AnyFd> Request for Fsync<F> {
     type Output = io::Result<()>;
 
+    const REPEATABLE: bool = true;
+
     fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
         let answer = Prepared::AnswerShort(-libc::EBADF);
         Poll::Ready(if self.fd.is_elsewhere() { answer } else { Prepared::Submit })

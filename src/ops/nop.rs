@@ -19,6 +19,8 @@ pub struct Nop(());
 unsafe impl Request for Nop {
     type Output = io::Result<()>;
 
+    const REPEATABLE: bool = true;
+
     fn sqe(&mut self) -> Sqe {
         opcode::Nop::new().build().into()
     }

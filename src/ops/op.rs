@@ -45,6 +45,18 @@ use crate::runtime::waker;
 /// It does nothing until it is polled; the first poll queues it, and the runtime submits everything queued in one call.
 /// Combinators take it as it is: `a | b` races two ops, `a >> b` chains them.
 ///
+/// # What the kernel gives up
+///
+/// What cannot be done at once goes to a worker thread of the kernel. Where none can be made, since a signal comes in between
+/// (mostly before Linux 6.14) or for want of threads (`RLIMIT_NPROC`, `pids.max`), the kernel ends the request with
+/// `ECANCELED`, not begun. Nobody has asked for that, so the op is handed to the kernel again, up to 32 times, and whoever awaits it
+/// learns nothing of it. It does end so
+///
+/// - in a chain, which the kernel has ended with it;
+/// - while a drained op waits, which does not wait for a second attempt;
+/// - of a connect, of a timeout, of a send from a queue of buffers or without a copy;
+/// - on kernels before 6.1, which did not tell what had been done in part.
+///
 /// # Cancel safety
 ///
 /// Dropping an op is safe at any time. Never polled, it did nothing. Queued but not yet submitted, it is withdrawn. In
@@ -284,6 +296,9 @@ impl<R: Request> Op<R> {
         if R::NOTES_LAST {
             // SAFETY: (I5) the node was just queued by this thread; shared access only.
             unsafe { node.as_ref() }.set(flag::NOTES_LAST);
+        }
+        if R::STOPS_OTHERS {
+            core.inflight.stops_others(node);
         }
         let started = Started { runtime: core.id, key: user_data, node };
         // SAFETY: (I1) by the contract, nothing is overwritten that would have to be dropped.
@@ -530,7 +545,11 @@ impl<R: Request> RingOperation for Op<R> {
         match &*self.stage {
             Stage::Built(_) => chain.push(tail, |core, link| self.start_for_nobody(core, link)),
             Stage::Answered(..) => chain.push(tail, |core, link| self.start_answered(core, link)),
-            Stage::Started(_) | Stage::Failed(..) | Stage::Finished => {}
+            Stage::Started(_) | Stage::Failed(..) | Stage::Finished => return,
+        }
+        if let Stage::Started(started) = &*self.stage {
+            // SAFETY: (I5) the node was just queued by this thread; shared access only.
+            unsafe { started.node.as_ref() }.set(flag::CHAINED);
         }
     }
 
@@ -597,6 +616,7 @@ impl<R: Request> Held<R> {
         offer: Self::offer,
         more: Self::more,
         last: Self::last,
+        again: if R::REPEATABLE { Some(Self::again) } else { None },
         abandon: Self::abandon,
     };
 
@@ -681,6 +701,11 @@ impl<R: Request> Held<R> {
     unsafe fn last(place: *mut u8, outcome: Outcome) {
         // SAFETY: (I1) as in `orphaned`; the kernel has let go of it altogether.
         unsafe { (*Self::locate(place)).last(to_result(outcome), outcome.flags()) };
+    }
+
+    unsafe fn again(place: *mut u8) -> Sqe {
+        // SAFETY: (I1) as in `last`.
+        unsafe { (*Self::locate(place)).sqe() }
     }
 
     unsafe fn abandon(inflight: &Inflight, node: NonNull<Node>) {

@@ -29,6 +29,8 @@ pub struct Open {
 unsafe impl Request for Open {
     type Output = io::Result<Fd>;
 
+    const REPEATABLE: bool = true;
+
     fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
         Poll::Ready(self.path.prepare())
     }

@@ -24,6 +24,8 @@ pub struct PollAdd<F: AnyFd = Fd> {
 unsafe impl<F: AnyFd> Request for PollAdd<F> {
     type Output = io::Result<u32>;
 
+    const REPEATABLE: bool = true;
+
     fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
         let answer = Prepared::AnswerShort(-libc::EBADF);
         Poll::Ready(if self.fd.is_elsewhere() { answer } else { Prepared::Submit })

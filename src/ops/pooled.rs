@@ -318,6 +318,8 @@ enum Outcome<A: Ask, F: AnyFd, T: Filled> {
 unsafe impl<A: Ask, F: AnyFd, T: Filled> Request for Fill<A, F, T> {
     type Output = Outcome<A, F, T>;
 
+    const REPEATABLE: bool = true;
+
     /// A buffer is booked when the completion comes: the ledger follows the kernel's order.
     const NOTES_LAST: bool = true;
 

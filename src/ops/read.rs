@@ -42,6 +42,8 @@ pub struct Read<B, F: AnyFd = Fd> {
 unsafe impl<B: BufMut, F: AnyFd> Request for Read<B, F> {
     type Output = (io::Result<usize>, B);
 
+    const REPEATABLE: bool = true;
+
     #[inline]
     fn prepare(&mut self, cx: &mut Context<'_>) -> Poll<Prepared> {
         if self.fd.is_elsewhere() {

@@ -37,6 +37,8 @@ pub struct Recv<B, F: AnyFd = Fd> {
 unsafe impl<B: BufMut, F: AnyFd> Request for Recv<B, F> {
     type Output = (io::Result<usize>, B);
 
+    const REPEATABLE: bool = true;
+
     #[inline]
     fn prepare(&mut self, cx: &mut Context<'_>) -> Poll<Prepared> {
         if self.fd.is_elsewhere() {

@@ -193,6 +193,8 @@ pub struct RecvMsg<P: Parts, F: AnyFd = Fd> {
 unsafe impl<P: Parts, F: AnyFd> Request for RecvMsg<P, F> {
     type Output = P::Output;
 
+    const REPEATABLE: bool = true;
+
     fn prepare(&mut self, cx: &mut Context<'_>) -> Poll<Prepared> {
         if self.fd.is_elsewhere() {
             return Poll::Ready(Prepared::AnswerShort(-libc::EBADF));

@@ -60,8 +60,18 @@ pub unsafe trait Request: Sized + 'static {
         Poll::Ready(Prepared::Submit)
     }
 
-    /// The entry. Called once, when `self` is at its final address.
+    /// The entry. Called once, when `self` is at its final address; of one that is [`REPEATABLE`](Self::REPEATABLE), perhaps
+    /// again.
     fn sqe(&mut self) -> Sqe;
+
+    /// Whether the request is made again, by another call of `sqe`, when the kernel has given it up without having begun it:
+    /// for want of a worker thread, with `ECANCELED`, which nobody has asked for. Not of one to which that is an answer like
+    /// others, or of which something may have been done all the same.
+    const REPEATABLE: bool = false;
+
+    /// Whether the request may stop other ones, as a cancel by descriptor does: none that was in flight meanwhile is then made
+    /// again.
+    const STOPS_OTHERS: bool = false;
 
     /// The future is gone while the kernel works on the request; `abandon` will follow with the terminal completion.
     fn orphaned(&mut self) {}

@@ -30,6 +30,8 @@ const _: () = assert!(size_of::<Send<Slice<PoolBuf>, FixedFd>>() <= 64);
 unsafe impl<B: Buf, F: AnyFd> Request for Send<B, F> {
     type Output = (io::Result<usize>, B);
 
+    const REPEATABLE: bool = true;
+
     #[inline]
     fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
         let answer = Prepared::AnswerShort(-libc::EBADF);

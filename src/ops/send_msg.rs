@@ -26,6 +26,8 @@ pub struct SendMsg<M: Message, F: AnyFd = Fd> {
 unsafe impl<M: Message, F: AnyFd> Request for SendMsg<M, F> {
     type Output = (io::Result<usize>, M::Buf);
 
+    const REPEATABLE: bool = true;
+
     fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
         let answer = Prepared::AnswerShort(-libc::EBADF);
         Poll::Ready(if self.fd.is_elsewhere() { answer } else { Prepared::Submit })

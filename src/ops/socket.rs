@@ -27,6 +27,8 @@ pub struct Socket {
 unsafe impl Request for Socket {
     type Output = io::Result<Fd>;
 
+    const REPEATABLE: bool = true;
+
     fn sqe(&mut self) -> Sqe {
         opcode::Socket::new(self.domain, self.kind | libc::SOCK_CLOEXEC, self.protocol).build().into()
     }
@@ -90,6 +92,8 @@ pub struct Shutdown<F: AnyFd = Fd> {
 // SAFETY: (I1) the entry has no pointers; the descriptor is held.
 unsafe impl<F: AnyFd> Request for Shutdown<F> {
     type Output = io::Result<()>;
+
+    const REPEATABLE: bool = true;
 
     fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
         let answer = Prepared::AnswerShort(-libc::EBADF);

@@ -39,6 +39,8 @@ impl fmt::Debug for Statx {
 unsafe impl Request for Statx {
     type Output = io::Result<Metadata>;
 
+    const REPEATABLE: bool = true;
+
     fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
         Poll::Ready(self.path.prepare())
     }

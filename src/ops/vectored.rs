@@ -45,6 +45,8 @@ pub struct Readv<B, F: AnyFd = Fd> {
 unsafe impl<B: BufMut, F: AnyFd> Request for Readv<B, F> {
     type Output = (io::Result<usize>, Vec<B>);
 
+    const REPEATABLE: bool = true;
+
     fn prepare(&mut self, cx: &mut Context<'_>) -> Poll<Prepared> {
         if self.fd.is_elsewhere() {
             return Poll::Ready(Prepared::AnswerShort(-libc::EBADF));
@@ -169,6 +171,8 @@ pub struct Writev<B, F: AnyFd = Fd> {
 // SAFETY: (I1) as for `Readv`; the kernel only reads.
 unsafe impl<B: Buf, F: AnyFd> Request for Writev<B, F> {
     type Output = (io::Result<usize>, Vec<B>);
+
+    const REPEATABLE: bool = true;
 
     fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
         let answer = Prepared::AnswerShort(-libc::EBADF);

@@ -28,6 +28,8 @@ pub struct Write<B, F: AnyFd = Fd> {
 unsafe impl<B: Buf, F: AnyFd> Request for Write<B, F> {
     type Output = (io::Result<usize>, B);
 
+    const REPEATABLE: bool = true;
+
     #[inline]
     fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
         let answer = Prepared::AnswerShort(-libc::EBADF);

@@ -52,6 +52,8 @@ pub struct Stats {
     pub dropped_completions: u64,
     /// How often a cancel had to be sent again.
     pub cancels_repeated: u64,
+    /// How often an op was handed to the kernel again, which had given it up by itself: see [`Op`](crate::ops::Op).
+    pub ops_repeated: u64,
     /// Panics of wakers and destructors that had nobody to go to, and were kept from the loop.
     pub contained_panics: u64,
 }
@@ -74,6 +76,7 @@ impl Stats {
             stale_completions: inflight.stale_completions,
             dropped_completions: inflight.dropped_completions,
             cancels_repeated: inflight.cancels_repeated,
+            ops_repeated: inflight.ops_repeated,
             contained_panics: inflight.contained_panics,
         }
     }

@@ -7,6 +7,7 @@
 
 use std::any::Any;
 use std::io;
+use std::mem;
 use std::os::fd::AsFd;
 use std::ptr;
 use std::task::{Context, Poll, ready};
@@ -47,6 +48,8 @@ pub struct AcceptDirect<F: AnyFd = Fd> {
 unsafe impl<F: AnyFd> Request for AcceptDirect<F> {
     type Output = io::Result<FixedFd>;
 
+    const REPEATABLE: bool = true;
+
     fn prepare(&mut self, cx: &mut Context<'_>) -> Poll<Prepared> {
         if self.slot.is_elsewhere() || self.fd.is_elsewhere() {
             return Poll::Ready(Prepared::AnswerShort(-libc::EBADF));
@@ -73,8 +76,9 @@ unsafe impl<F: AnyFd> Request for AcceptDirect<F> {
     }
 
     fn sqe(&mut self) -> Sqe {
-        self.slot.open_queued();
-        self.queued = true;
+        if !mem::replace(&mut self.queued, true) {
+            self.slot.open_queued();
+        }
         let slot = types::DestinationSlot::try_from_slot_target(self.slot.slot());
         let entry = opcode::Accept::new(self.fd.number(), ptr::null_mut(), ptr::null_mut());
         self.fd.address(entry.file_index(slot.ok()).build())

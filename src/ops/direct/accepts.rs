@@ -57,6 +57,8 @@ struct Ended {
 unsafe impl<F: AnyFd> Request for Beside<F> {
     type Output = Ended;
 
+    const REPEATABLE: bool = true;
+
     fn prepare(&mut self, cx: &mut Context<'_>) -> Poll<Prepared> {
         self.accept.prepare(cx)
     }

@@ -25,6 +25,8 @@ pub struct CloseDirect {
 unsafe impl Request for CloseDirect {
     type Output = io::Result<()>;
 
+    const REPEATABLE: bool = true;
+
     fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
         self.tenant = self.slot.tenant();
         Poll::Ready(if self.slot.is_picked() {
@@ -96,6 +98,8 @@ struct Vacate(Lease);
 // SAFETY: (I1) the entry has no pointers; the number is ours until the close has ended.
 unsafe impl Request for Vacate {
     type Output = ();
+
+    const REPEATABLE: bool = true;
 
     fn sqe(&mut self) -> Sqe {
         opcode::Close::new(self.0.fixed()).build().into()

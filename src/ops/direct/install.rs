@@ -35,6 +35,8 @@ pub(crate) fn install_entry(slot: &FixedFd) -> Sqe {
 unsafe impl Request for FixedFdInstall {
     type Output = io::Result<Fd>;
 
+    const REPEATABLE: bool = true;
+
     fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
         let answer = Prepared::AnswerShort(-libc::EBADF);
         Poll::Ready(if self.0.is_elsewhere() { answer } else { Prepared::Submit })

@@ -32,6 +32,8 @@ pub struct OpenDirect {
 unsafe impl Request for OpenDirect {
     type Output = io::Result<FixedFd>;
 
+    const REPEATABLE: bool = true;
+
     fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
         Poll::Ready(self.slot.begin().unwrap_or_else(|| self.path.prepare()))
     }

@@ -4,6 +4,7 @@
 #![allow(unsafe_code, reason = "implements the unsafe request trait, and makes the call of older kernels")]
 
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::task::{Context, Poll};
 
@@ -60,6 +61,8 @@ pub struct Pipe {
 // SAFETY: (I1) the entry points to the two numbers, on the heap and owned by the request.
 unsafe impl Request for Pipe {
     type Output = io::Result<(Fd, Fd)>;
+
+    const REPEATABLE: bool = true;
 
     fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
         Poll::Ready(if kernel_can() {
@@ -147,6 +150,8 @@ pub struct PipeDirect {
 unsafe impl Request for PipeDirect {
     type Output = io::Result<(FixedFd, FixedFd)>;
 
+    const REPEATABLE: bool = true;
+
     fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
         let slots = [&self.reader, &self.writer];
         if slots.iter().any(|slot| slot.is_elsewhere()) {
@@ -164,8 +169,9 @@ unsafe impl Request for PipeDirect {
     }
 
     fn sqe(&mut self) -> Sqe {
-        self.queued = true;
-        [&self.reader, &self.writer].iter().for_each(|slot| slot.open_queued());
+        if !mem::replace(&mut self.queued, true) {
+            [&self.reader, &self.writer].iter().for_each(|slot| slot.open_queued());
+        }
         let slot = types::DestinationSlot::try_from_slot_target(self.reader.slot());
         opcode::Pipe::new(self.ends.0.as_mut_ptr()).file_index(slot.ok()).build().into()
     }

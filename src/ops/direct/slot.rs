@@ -3,6 +3,7 @@
 //! Knows: slots, what becomes of one when an op on it ends. Does not know: ops.
 
 use std::io;
+use std::mem;
 
 use io_uring::types::DestinationSlot;
 
@@ -60,10 +61,12 @@ impl DirectSlot {
 
     /// The op is being queued: the slot, as its entry names it.
     pub(super) fn queue(&mut self) -> Option<DestinationSlot> {
-        self.queued = true;
+        let again = mem::replace(&mut self.queued, true);
         match &self.to {
             To::Slot(slot) => {
-                slot.open_queued();
+                if !again {
+                    slot.open_queued();
+                }
                 DestinationSlot::try_from_slot_target(slot.slot()).ok()
             }
             To::Picked(_) => Some(DestinationSlot::auto_target()),

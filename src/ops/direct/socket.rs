@@ -28,6 +28,8 @@ pub struct SocketDirect {
 unsafe impl Request for SocketDirect {
     type Output = io::Result<FixedFd>;
 
+    const REPEATABLE: bool = true;
+
     fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
         Poll::Ready(self.slot.begin().unwrap_or(Prepared::Submit))
     }

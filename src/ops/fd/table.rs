@@ -116,7 +116,8 @@ impl FdTable {
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new); `InvalidInput` when there are no slots of either kind.
+    /// As [`new`](Self::new); `InvalidInput` when there are no slots of either kind; `Unsupported` also when the kernel does not
+    /// pick from a range, and then the runtime has no table: one without `picked` slots can be made.
     ///
     /// # Panics
     ///
@@ -131,6 +132,11 @@ impl FdTable {
         context::with(|core| {
             let core =
                 core.expect("a table was made outside a millstream runtime: there is no ring to have it");
+            if picked > 0 && !core.inflight.picks_from_range() {
+                // Before there is a table: it would stay as long as its ring, with nobody to have it.
+                let text = "this kernel does not pick slots from a range: Linux 6.0 or newer is needed";
+                return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+            }
             core.inflight.register_slots(all).map_err(|error| match error.raw_os_error() {
                 Some(libc::EBUSY) => io::Error::new(
                     io::ErrorKind::ResourceBusy,
@@ -143,13 +149,7 @@ impl FdTable {
                 _ => error,
             })?;
             if picked > 0 {
-                core.inflight.set_pick_range(slots, picked).map_err(|error| match error.raw_os_error() {
-                    Some(libc::EINVAL) => io::Error::new(
-                        io::ErrorKind::Unsupported,
-                        "this kernel does not pick slots from a range: Linux 6.0 or newer is needed",
-                    ),
-                    _ => error,
-                })?;
+                core.inflight.set_pick_range(slots, picked)?;
             }
             let free = Mutex::new(Free { numbers: (0..slots).rev().collect(), wakers: Vec::new() });
             Ok(Self(Arc::new(Table { runtime: core.id, slots, picked, free })))

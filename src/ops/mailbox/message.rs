@@ -28,6 +28,8 @@ pub struct SendMessage {
 unsafe impl Request for SendMessage {
     type Output = io::Result<()>;
 
+    const REPEATABLE: bool = true;
+
     fn prepare(&mut self, cx: &mut Context<'_>) -> Poll<Prepared> {
         if self.credit.is_none() {
             self.credit = ready!(self.to.poll_credit(cx));

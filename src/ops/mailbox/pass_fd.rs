@@ -32,6 +32,8 @@ pub struct PassFd {
 unsafe impl Request for PassFd {
     type Output = (io::Result<()>, FixedFd);
 
+    const REPEATABLE: bool = true;
+
     fn prepare(&mut self, cx: &mut Context<'_>) -> Poll<Prepared> {
         if self.file.is_elsewhere() {
             return Poll::Ready(Prepared::AnswerShort(-libc::EBADF));

@@ -155,6 +155,8 @@ impl<S: Source> Arm<S> {
 unsafe impl<S: Source> Request for Arm<S> {
     type Output = Ended<S>;
 
+    const REPEATABLE: bool = S::REPEATABLE;
+
     fn prepare(&mut self, cx: &mut Context<'_>) -> Poll<Prepared> {
         let Some((place, item)) = ready!(self.source.prepare(cx)) else {
             return Poll::Ready(Prepared::Submit);

@@ -81,6 +81,9 @@ pub unsafe trait Source: Sized + Unpin + 'static {
     /// The entry. `self` is at its final address.
     fn sqe(&mut self, shot: Shot) -> Sqe;
 
+    /// See [`Request::REPEATABLE`](crate::ops::Request::REPEATABLE).
+    const REPEATABLE: bool = true;
+
     /// Takes over what a completion carries, whatever the sign of its result: there is no second look. Runs no foreign code.
     fn came(&mut self, result: io::Result<u32>, flags: u32) -> Came<Self::Item>;
 

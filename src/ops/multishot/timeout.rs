@@ -48,6 +48,7 @@ unsafe impl Source for TimeoutMultishot {
     type Item = u64;
     type Home = ();
 
+    const REPEATABLE: bool = false;
     const FEATURE: Feature = Feature::TimeoutMultishot;
 
     fn sqe(&mut self, shot: Shot) -> Sqe {

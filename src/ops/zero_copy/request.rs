@@ -78,6 +78,8 @@ pub enum Ended<O, R> {
 unsafe impl<M: Message, F: AnyFd, D: Delivery<M::Buf>> Request for SendingZc<M, F, D> {
     type Output = Ended<D::Output, Self>;
 
+    const REPEATABLE: bool = true;
+
     fn prepare(&mut self, _cx: &mut Context<'_>) -> Poll<Prepared> {
         let Some(fd) = &self.fd else { return Poll::Ready(Prepared::Submit) };
         if fd.is_elsewhere() {

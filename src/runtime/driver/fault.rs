@@ -1,4 +1,4 @@
-//! A kernel that fails when told to, and a driver that repeats completions: for tests only.
+//! A kernel that fails when told to, and a driver that gives up entries and repeats completions: for tests only.
 //!
 //! Knows: the system calls of a ring, the trait [`Driver`]. Does not know: what any test is about.
 //!
@@ -7,7 +7,7 @@
 //! comes twice is injected above it ([`Fault`]).
 #![allow(unsafe_code, reason = "stands in front of system calls and of an unsafe trait method")]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
@@ -17,7 +17,7 @@ use std::time::Instant;
 use libc::c_void;
 
 use super::sys::{self, Kernel, Linux, Params, Timespec};
-use super::{Completion, Driver, Sqe, Ticket, Wait};
+use super::{Completion, Driver, Outcome, Sqe, Ticket, Wait};
 
 /// A system call that can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,6 +54,10 @@ struct Plan {
     completions: u64,
     /// Completions to repeat, by how many came before, and after how many further ones.
     repeats: BTreeMap<u64, u64>,
+    /// Entries of each opcode queued so far.
+    entries: BTreeMap<u8, u64>,
+    /// Entries to give up, by their opcode and how many of it came before.
+    given_up: BTreeSet<(u8, u64)>,
 }
 
 impl FaultPlan {
@@ -111,18 +115,37 @@ impl FaultPlan {
         self
     }
 
+    /// Gives up `times` entries of an `IORING_OP_*`, after `skip` that are as usual: they do nothing and end with `ECANCELED`, as
+    /// those for which a kernel cannot make a worker thread.
+    #[must_use]
+    pub fn give_up(self, opcode: u8, skip: u64, times: u64) -> Self {
+        self.lock().given_up.extend((skip..skip.saturating_add(times)).map(|nth| (opcode, nth)));
+        self
+    }
+
     /// How many calls of this kind were made, failed ones included.
     pub fn calls(&self, call: FaultCall) -> u64 {
         self.lock().calls.get(&call).copied().unwrap_or(0)
     }
 
-    /// How many calls were failed, and completions repeated.
+    /// How many calls were failed, completions repeated, and entries given up.
     pub fn struck(&self) -> u64 {
         self.lock().struck
     }
 
     fn lock(&self) -> MutexGuard<'_, Plan> {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts an entry, and tells whether it is to be given up.
+    fn gives_up(&self, opcode: u8) -> bool {
+        let plan = &mut *self.lock();
+        let entries = plan.entries.entry(opcode).or_default();
+        let nth = *entries;
+        *entries += 1;
+        let given_up = plan.given_up.contains(&(opcode, nth));
+        plan.struck += u64::from(given_up);
+        given_up
     }
 
     /// Counts a call, and fails it if it is its turn.
@@ -193,17 +216,19 @@ impl Kernel for FaultKernel {
     }
 }
 
-/// A driver whose completions come again by plan.
+/// A driver that gives up entries, and whose completions come again, by plan.
 pub(crate) struct Fault<D> {
     driver: D,
     plan: FaultPlan,
     /// Completions to hand out again, and how many others come first.
     again: VecDeque<(u64, Completion)>,
+    /// `user_data` of entries in the queue that were given up.
+    given_up: BTreeSet<u64>,
 }
 
 impl<D: Driver> Fault<D> {
     pub(crate) fn new(driver: D, plan: FaultPlan) -> Self {
-        Self { driver, plan, again: VecDeque::new() }
+        Self { driver, plan, again: VecDeque::new(), given_up: BTreeSet::new() }
     }
 }
 
@@ -233,8 +258,13 @@ impl<D: Driver> Driver for Fault<D> {
     }
 
     unsafe fn push(&mut self, sqe: Sqe) -> Ticket {
+        let (given_up, user_data) = (self.plan.gives_up(sqe.opcode()), sqe.0.get_user_data());
         // SAFETY: (I1) by this function's contract.
-        unsafe { self.driver.push(sqe) }
+        let ticket = unsafe { self.driver.push(sqe) };
+        if given_up && self.driver.neutralize(ticket) {
+            self.given_up.insert(user_data);
+        }
+        ticket
     }
 
     fn neutralize(&mut self, ticket: Ticket) -> bool {
@@ -266,7 +296,10 @@ impl<D: Driver> Driver for Fault<D> {
             self.plan.lock().struck += 1;
             return self.again.remove(index).map(|(_, completion)| completion);
         }
-        let completion = self.driver.next()?;
+        let mut completion = self.driver.next()?;
+        if self.given_up.remove(&completion.user_data) {
+            completion.outcome = Outcome::new(-libc::ECANCELED, 0);
+        }
         for (later, _) in &mut self.again {
             *later -= 1;
         }

@@ -53,11 +53,18 @@ impl AnyDriver {
         Ok(())
     }
 
+    /// Whether [`set_pick_range`](Self::set_pick_range) is to be had: Linux 6.0. Changes nothing, whether there is a table or not.
+    pub(crate) fn picks_from_range(&mut self) -> bool {
+        // Of a range that no table has a kernel with the call says something else (`EOVERFLOW`).
+        let answer = self.set_pick_range(1, u32::MAX);
+        answer.is_err_and(|error| error.raw_os_error() != Some(libc::EINVAL))
+    }
+
     /// Says from which slots of that table the kernel picks where it is asked to.
     ///
     /// # Errors
     ///
-    /// `EINVAL`: before Linux 6.0.
+    /// `EINVAL`: before Linux 6.0, or of a range that the table has not.
     pub(crate) fn set_pick_range(&mut self, start: u32, count: u32) -> io::Result<()> {
         let mut range = sys::SlotRange { start, count, reserved: 0 };
         // SAFETY: (local) a live record, which the kernel only reads; the call takes no count.

@@ -105,6 +105,7 @@ impl Inflight {
             head.set(flag::NEUTRALIZED);
         } else {
             head.set(flag::CANCELLING);
+            head.attempts.set(0);
             self.cancels.want(head.key());
         }
     }
@@ -269,6 +270,7 @@ impl Inflight {
     /// Cancels everything and waits for the terminal completions, at most until `deadline`; tells how many ops it had
     /// to leave with the kernel. Their nodes must then be leaked, never freed (I6).
     pub(crate) fn shutdown(&self, tasks: &impl Wakes, deadline: Instant) -> usize {
+        self.make_none_again();
         self.reap_all(tasks);
         self.orphan_all();
         self.disarm_wake();

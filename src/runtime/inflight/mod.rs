@@ -10,6 +10,7 @@
     reason = "the driver lives in an UnsafeCell that only the runtime's thread touches (I5)"
 )]
 
+mod again;
 mod cancel;
 mod node;
 mod pool;
@@ -36,6 +37,7 @@ pub(crate) use posts::{Post, PostKey};
 pub(crate) use super::driver::Outcome;
 use super::driver::{AnyDriver, Completion, Driver, Known, Sqe, Ticket, Wait, Walk};
 use crate::util::contain::contain;
+use again::{Again, GIVEN_UP};
 use cancel::Cancels;
 use pool::Pool;
 use posts::Posts;
@@ -70,6 +72,7 @@ pub(crate) struct InflightStats {
     pub(crate) submitted: u64,
     pub(crate) dropped_completions: u64,
     pub(crate) cancels_repeated: u64,
+    pub(crate) ops_repeated: u64,
     pub(crate) contained_panics: u64,
 }
 
@@ -79,6 +82,7 @@ pub(crate) struct Inflight {
     /// Leaked by `drop` when ops are left with the kernel.
     pool: ManuallyDrop<Pool>,
     cancels: Cancels,
+    again: Again,
     orphans: Cell<usize>,
     /// Nodes in flight that carry the drain flag: while there is one, a cancel must not go through the queue.
     drains: Cell<usize>,
@@ -105,6 +109,7 @@ impl Inflight {
             driver: UnsafeCell::new(driver),
             pool: ManuallyDrop::new(Pool::new()),
             cancels: Cancels::new(),
+            again: Again::default(),
             orphans: Cell::new(0),
             drains: Cell::new(0),
             wake_armed: Cell::new(false),
@@ -212,6 +217,7 @@ impl Inflight {
             submitted: self.driver().submitted(),
             dropped_completions: self.driver().dropped().into(),
             cancels_repeated: self.cancels.repeated(),
+            ops_repeated: self.again.made(),
             contained_panics: self.contained.get(),
         }
     }
@@ -277,7 +283,6 @@ impl Inflight {
     ) -> Queued {
         // SAFETY: (I5) nodes live as long as the pool; shared access only.
         let head = unsafe { node.as_ref() };
-        let drain = flags.contains(Flags::IO_DRAIN);
         head.vtable.set(Some(vtable));
         let user_data = head.begin(task);
         head.opcode.set(sqe.opcode());
@@ -287,7 +292,10 @@ impl Inflight {
         // SAFETY: (I1) the node owns what the entry points to until its terminal completion.
         let ticket = unsafe { self.driver().push(sqe) };
         head.ticket.set(ticket.0);
-        if drain {
+        if flags.contains(Flags::ASYNC) {
+            head.set(flag::ASYNC);
+        }
+        if flags.contains(Flags::IO_DRAIN) {
             head.set(flag::DRAIN);
             self.drain_begins();
         }
@@ -445,10 +453,11 @@ impl Inflight {
         let Some(node) = self.pool.at(key) else { return false };
         // SAFETY: (I5) `at` gave an initialised node; shared access only.
         let head = unsafe { node.as_ref() };
-        if !head.is_plainly_queued_for(user_data) || completion.outcome.has_more() {
+        let Completion { outcome, .. } = completion;
+        if !head.is_plainly_queued_for(user_data) || outcome.has_more() || outcome.res() == -libc::ECANCELED {
             return false;
         }
-        head.outcome.set(completion.outcome);
+        head.outcome.set(outcome);
         head.end_plainly(user_data);
         // op-flow 7/8: node result and wake. The task is queued; its poll takes the result out of the node.
         tasks.wake_task(head.own_task());
@@ -472,7 +481,8 @@ impl Inflight {
         }
     }
 
-    /// [`complete`](Self::complete) of a node with flags, or by a completion that is not its terminal one.
+    /// [`complete`](Self::complete) of a node with flags, by a completion that is not its terminal one, or by one that says
+    /// that the op was cancelled.
     fn complete_marked(&self, tasks: &impl Wakes, node: NonNull<Node>, outcome: Outcome) {
         // SAFETY: (I5) as in `complete`.
         let head = unsafe { node.as_ref() };
@@ -483,6 +493,12 @@ impl Inflight {
         if outcome.has_more() {
             self.another(tasks, node, outcome);
             return;
+        }
+        if outcome == GIVEN_UP && self.make_again(node) {
+            return;
+        }
+        if head.has(flag::STOPS_OTHERS) {
+            self.others_were_stopped();
         }
         // A preset answer stands even when its chain was cut: it was received before the chain began, and is not lost.
         let res = if head.has(flag::PRESET) {

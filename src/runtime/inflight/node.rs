@@ -45,7 +45,7 @@ use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::task::Waker;
 
-use super::{Inflight, Outcome};
+use super::{Inflight, Outcome, Sqe};
 
 /// What a completion's `user_data` stands for: its lowest three bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +157,12 @@ pub(crate) mod flag {
     /// The op has done all it will: only the word that the kernel has let go of the request is still to come, and no
     /// cancel brings that sooner.
     pub(crate) const SETTLED: u16 = 1 << 8;
+    /// The entry is one of a chain.
+    pub(crate) const CHAINED: u16 = 1 << 9;
+    /// The request may stop others, of which we are not told.
+    pub(crate) const STOPS_OTHERS: u16 = 1 << 10;
+    /// The entry carries `IOSQE_ASYNC`.
+    pub(crate) const ASYNC: u16 = 1 << 11;
 }
 
 /// What is to be done after a completion that was not the last of its op.
@@ -188,6 +194,8 @@ pub(crate) struct VTable {
     pub(crate) more: unsafe fn(*mut u8, Outcome, bool) -> More,
     /// Tells a request with `NOTES_LAST` of its last completion, before whoever awaits it looks.
     pub(crate) last: unsafe fn(*mut u8, Outcome),
+    /// The entry of a request that the kernel has given up, to make it again; `None` if that must not be done.
+    pub(crate) again: Option<unsafe fn(*mut u8) -> Sqe>,
     /// Takes the request out of the node, releases the node, and disposes of the request and its result.
     pub(crate) abandon: unsafe fn(&Inflight, NonNull<Node>),
 }
@@ -227,7 +235,7 @@ pub(crate) struct Node {
     flags: Cell<u16>,
     /// `IORING_OP_*`, to name an op the kernel does not know.
     pub(crate) opcode: Cell<u8>,
-    /// How often its cancel was sent, which spaces the repetitions.
+    /// How often its cancel was sent, which spaces the repetitions; until then, how often its request was made again.
     pub(super) attempts: Cell<u8>,
     /// Its size class.
     pub(super) class: u8,

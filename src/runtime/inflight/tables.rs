@@ -25,6 +25,11 @@ impl Inflight {
         self.driver().fill_slot(slot, fd)
     }
 
+    /// Whether the next can be said to the kernel.
+    pub(crate) fn picks_from_range(&self) -> bool {
+        self.driver().picks_from_range()
+    }
+
     /// Says from which slots of that table the kernel picks.
     pub(crate) fn set_pick_range(&self, start: u32, count: u32) -> io::Result<()> {
         self.driver().set_pick_range(start, count)

@@ -78,6 +78,8 @@ struct PassOn<L: Lender> {
 unsafe impl<L: Lender> Request for PassOn<L> {
     type Output = ();
 
+    const REPEATABLE: bool = true;
+
     fn sqe(&mut self) -> Sqe {
         opcode::Nop::new().build().into()
     }
