@@ -74,10 +74,22 @@ fi
 
 # --- the test binaries, static, so that the guest needs no library --------------------------------------------------
 
+# With --only, those that match and the examples of the same name, which some of them run.
+what=()
+if [[ $only != . ]]; then
+    [[ millstream =~ $only ]] && what+=(--lib)
+    for name in $(cargo test -p millstream --test 2>&1 | sed -n 's/^    //p'); do # without a name it lists them
+        [[ $name =~ $only ]] || continue
+        what+=(--test "$name")
+        [[ -e examples/$name.rs ]] && what+=(--example "$name")
+    done
+    ((${#what[@]})) || { echo "kernels: no test binary matches" >&2; exit 1; }
+fi
+
 echo "kernels: building static test binaries" >&2
 # Debug assertions stay on; a little optimisation because the guest's processor is emulated.
 if ! RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols" CARGO_PROFILE_TEST_OPT_LEVEL=1 \
-    cargo test --no-run -p millstream --target "$target" --target-dir target/kernels \
+    cargo test --no-run -p millstream "${what[@]}" --target "$target" --target-dir target/kernels \
     --message-format=json-render-diagnostics >"$tmp/build.json"; then
     echo "kernels: the build failed" >&2
     exit 1

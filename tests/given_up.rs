@@ -110,7 +110,7 @@ fn it_is_not_tried_for_ever_and_the_buffer_comes_back() {
     if !makes_again() {
         return;
     }
-    let plan = FaultPlan::new().give_up(opcode::Recv::CODE, 0, 1 << 20);
+    let plan = FaultPlan::new().give_up(opcode::Recv::CODE, 0, 1000);
     let rt = runtime(&plan);
     rt.block_on(async {
         let (fd, mut peer) = pair();
@@ -298,7 +298,7 @@ fn pools_and_multishots_lose_nothing() {
 #[test]
 fn a_runtime_that_ends_makes_nothing_again() {
     let _watchdog = Watchdog::new(LIMIT);
-    let plan = FaultPlan::new().give_up(opcode::Close::CODE, 0, 1 << 20);
+    let plan = FaultPlan::new().give_up(opcode::Close::CODE, 0, 1000);
     let rt = runtime(&plan);
     let (reader, mut writer) = io::pipe().unwrap();
     rt.block_on(async {
