@@ -13,8 +13,8 @@ use millstream::ops::{self, Fd};
 use millstream::{Runtime, spawn, time, yield_now};
 use support::Watchdog;
 
-/// The kernel wakes one of those who wait, and here the one that gives up: the connection stays in the backlog, and whoever
-/// accepts next gets it, in its order.
+/// The kernel wakes one of those who wait, and here the one that gives up. The connection stays in the backlog; the other sleeps on
+/// (on 6.18, too), and gets it first of all when the next one wakes it.
 #[test]
 fn a_connection_that_woke_a_cancelled_accept_is_not_lost() {
     let _watchdog = Watchdog::new(Duration::from_secs(60));
@@ -24,7 +24,6 @@ fn a_connection_that_woke_a_cancelled_accept_is_not_lost() {
     let (accepted, peers) = mpsc::channel();
     let rt = Runtime::builder().no_spin().build().expect("io_uring is there");
     let listener = Fd::from(listener);
-    let mut stuck = false;
     let thread = rt.block_on(async {
         let accept = spawn({
             let listener = listener.clone();
@@ -49,7 +48,6 @@ fn a_connection_that_woke_a_cancelled_accept_is_not_lost() {
         time::sleep(Duration::from_millis(100)).await;
         let first = first.local_addr().expect("a socket");
         let got = peers.try_recv();
-        stuck = got.is_err();
         let second = TcpStream::connect(address).expect("a backlog");
         let second = second.local_addr().expect("a socket");
         let got = got.or_else(|_| peers.recv()).expect("the other runtime accepts");
@@ -57,5 +55,4 @@ fn a_connection_that_woke_a_cancelled_accept_is_not_lost() {
         thread
     });
     thread.join().expect("no panic");
-    println!("the first connection waited for the second: {stuck}");
 }

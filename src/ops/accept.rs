@@ -200,6 +200,10 @@ impl<F: AnyFd> Accept<F> {
 /// client. (One with something linked behind it is stopped for that as by a cancel, and what is behind it does not run.)
 /// The connection is closed only when the descriptor is.
 ///
+/// Where several runtimes accept on one listening socket, the kernel wakes one of them for a connection. If that one's accept is
+/// cancelled before it has got it, nobody else is woken: the connection stays in the backlog until another accept is started, or
+/// the next client comes. A listener for each runtime (`SO_REUSEPORT`) has no such gap.
+///
 /// # Examples
 ///
 /// ```

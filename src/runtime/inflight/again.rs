@@ -18,7 +18,7 @@ use std::ptr::NonNull;
 use io_uring::opcode;
 use io_uring::squeue::Flags;
 
-use super::super::driver::{Driver, Outcome, Wait};
+use super::super::driver::{Driver, Outcome};
 use super::Inflight;
 use super::node::{Kind, Node, flag, payload};
 
@@ -90,7 +90,7 @@ impl Inflight {
         self.contained(|| sqe = Some(unsafe { again(payload(node)) })); // a buffer that says where it is may be the user's
         let Some(sqe) = sqe else { return false };
         if self.driver().room() == 0 {
-            let _ = self.driver().enter(Wait::No); // an error is seen again by the loop's own enter
+            self.submit();
             if self.driver().room() == 0 {
                 return false;
             }

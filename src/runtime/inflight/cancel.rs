@@ -227,7 +227,7 @@ impl Inflight {
                 }
             }
             if self.driver().room() == 0 {
-                let _ = self.driver().enter(Wait::No); // an error is seen again by the loop's own enter
+                self.submit();
                 if self.driver().room() == 0 {
                     self.cancels.want(key);
                     return;

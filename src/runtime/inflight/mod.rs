@@ -234,8 +234,7 @@ impl Inflight {
     #[cold]
     pub(crate) fn make_room(&self, entries: usize, waker: Waker) -> Option<Waker> {
         if self.closed.get() == 0 && self.driver().room() < entries {
-            // An error here is the loop's to handle: it enters again, and sees it again.
-            let _ = self.driver().enter(Wait::No);
+            self.submit();
         }
         if self.has_room(entries) {
             return Some(waker);
@@ -243,6 +242,13 @@ impl Inflight {
         let double = self.starved.push(waker);
         self.contained(|| drop(double));
         None
+    }
+
+    /// Submits what is queued, also in the middle of a walk over completions. An error is the loop's to handle: it enters
+    /// again, and sees it again.
+    fn submit(&self) {
+        let _ = self.driver().enter(Wait::No);
+        self.take_severed();
     }
 
     #[inline(always)]
@@ -388,9 +394,7 @@ impl Inflight {
     /// Hands completions that are there to their nodes, [`BATCH`] at most, and tells how many.
     #[inline]
     pub(crate) fn reap(&self, tasks: &impl Wakes) -> usize {
-        while let Some(user_data) = self.driver().take_severed() {
-            self.severed(user_data);
-        }
+        self.take_severed();
         let mut count = 0;
         while count < BATCH {
             count += match self.driver().walk((BATCH - count) as u32) {
@@ -409,6 +413,14 @@ impl Inflight {
             self.completions.set(self.completions.get() + count as u64);
         }
         count
+    }
+
+    /// Notes whose entries an `enter` had to part from their chain, before their completions are looked at.
+    #[inline]
+    fn take_severed(&self) {
+        while let Some(user_data) = self.driver().take_severed() {
+            self.severed(user_data);
+        }
     }
 
     /// The entry of this op stands in the queue as a no-op: it was behind a part of its chain that the kernel took alone.
