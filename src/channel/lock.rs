@@ -88,6 +88,10 @@ mod modelled {
             kept.0.as_mut().expect("the lock is held")
         }
 
+        pub(in super::super) fn is_own(&self, _kept: &Kept<'_, T>) -> bool {
+            false
+        }
+
         pub(in super::super) unsafe fn release(&self, kept: &mut Kept<'_, T>) {
             assert!(kept.0.take().is_some(), "the lock is held");
         }
@@ -266,6 +270,12 @@ mod real {
         pub(in super::super) unsafe fn inside<'k>(&'k self, _kept: &'k mut Kept<'_, T>) -> &'k mut T {
             // SAFETY: the lock is held, and what was kept is borrowed exclusively.
             unsafe { &mut *self.data.get() }
+        }
+
+        /// Whether it is the own one of the thread that holds it: to take it again costs a few instructions.
+        #[inline]
+        pub(in super::super) fn is_own(&self, _kept: &Kept<'_, T>) -> bool {
+            self.kept_entry.get() != Entry::ORDINARY
         }
 
         /// Releases a kept lock.

@@ -32,6 +32,10 @@
 //! pop that finds somebody waiting takes them as well; and it would make the locks everybody's that were each one thread's own
 //! (`bias`). Some looks later he stands in line like everybody, so nobody looks for ever.
 //!
+//! While somebody waits, the terms permit next to nothing, and nearly all who come need both locks. Where both are one
+//! thread's own, which takes them at hardly any cost, no terms are made for that time: the sides are *shut*, and the engine
+//! keeps the ring. Between threads they are made all the same, since a pop that is woken then needs one lock, not two.
+//!
 //! # Few slots
 //!
 //! A channel with few slots has no use for two sides: too many of its pushes and pops meet somebody who waits. All of it is
@@ -54,9 +58,10 @@
 //! as a small part of such a sleep, and two runtimes that work for each other stay awake.
 #![allow(unsafe_code, reason = "values are moved in and out of slots that two sides share")]
 
+mod whole;
+
 use core::cell::UnsafeCell;
 use core::mem;
-use core::ops::{Deref, DerefMut};
 use core::ptr;
 use std::collections::VecDeque;
 
@@ -64,8 +69,10 @@ use super::engine::{Engine, Terms};
 use super::lock::{self, Kept, Lock, Onlookers};
 use super::ring::Leaving;
 use super::sharing::{Gate, Looks, Popped};
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::util::{executor, lookout, prefetch};
+
+pub(super) use whole::Guard;
 
 /// The least capacity with two sides: with fewer slots somebody waits so often that two locks cost more than they save.
 /// Tests, models and debug builds have two wherever a side can do anything alone.
@@ -93,7 +100,9 @@ pub struct Sides<T> {
     pushes: Apart<Pushes<T>>,
     pops: Apart<Pops<T>>,
     engine: Apart<UnsafeCell<Engine<T>>>,
-    // On a line that is only read.
+    // On a line that is only read, or only one thread's.
+    /// Neither side may do anything, and the engine has the ring. Written under both locks.
+    shut: AtomicBool,
     capacity: usize,
     divided: bool,
     /// Where the slots were to begin with.
@@ -178,6 +187,16 @@ impl<T> Sides<T> {
     fn stir(&self) {
         self.pushes.0.lock.stir(Onlookers::Pops);
         self.pushes.0.lock.stir(Onlookers::Pushes);
+    }
+
+    /// Whether the sides may do nothing without each other. For who does not have both locks, a hint.
+    #[inline(always)]
+    fn is_shut(&self) -> bool {
+        self.shut.load(Ordering::Relaxed) // ORDERING: known with the locks, a hint without
+    }
+
+    fn set_shut(&self, shut: bool) {
+        self.shut.store(shut, Ordering::Relaxed); // ORDERING: as in `is_shut`
     }
 
     /// How many values the pops may take, as it was a moment ago.
@@ -281,7 +300,7 @@ impl<T> Sides<T> {
         again: impl FnOnce() -> bool,
     ) -> Result<(), Option<Guard<'_, T>>> {
         let mut guard = self.lock_pushes();
-        if guard.room == 0 {
+        if guard.room == 0 && !self.is_shut() {
             guard = self.look_for_room(guard);
         }
         let terms = &mut *guard;
@@ -307,6 +326,9 @@ impl<T> Sides<T> {
     /// Pops a free value, if the pops may; otherwise, whether the engine can wait.
     #[inline(always)]
     fn pop_alone(&self) -> Result<Popped<'_, T, Self>, bool> {
+        if self.is_shut() {
+            return Err(false);
+        }
         let mut guard = self.lock_pops();
         if guard.values == 0 {
             guard = self.look_for_values(guard);
@@ -321,6 +343,9 @@ impl<T> Sides<T> {
     /// Pops a counted value, if the pops may.
     #[inline(always)]
     fn pop_counted_alone(&self) -> Option<Popped<'_, T, Self>> {
+        if self.is_shut() {
+            return None;
+        }
         let mut guard = self.lock_pops();
         if guard.assigned == 0 || !guard.counted_pops {
             return None;
@@ -468,6 +493,7 @@ impl<T> Gate<T> for Sides<T> {
             pushes: Apart(Pushes { lock: Lock::new(pushes), tail: Apart(AtomicUsize::new(FIRST)) }),
             pops: Apart(Pops { lock: Lock::new(pops), taken: Apart(AtomicUsize::new(FIRST)) }),
             engine: Apart(UnsafeCell::new(engine)),
+            shut: AtomicBool::new(false),
             capacity,
             divided: capacity >= TWO_SIDES_FROM,
             slots,
@@ -655,104 +681,6 @@ impl<T> Drop for Hold<'_, T> {
     fn drop(&mut self) {
         if self.free > 0 {
             self.sides.popped(&mut self.pops, self.free);
-        }
-    }
-}
-
-/// Has the engine.
-#[allow(
-    missing_debug_implementations,
-    unreachable_pub,
-    reason = "public only as far as a sealed trait names it"
-)]
-pub struct Guard<'a, T> {
-    sides: &'a Sides<T>,
-    pushes: Kept<'a, PushTerms<T>>,
-    /// There in a channel with two sides.
-    pops: Kept<'a, PopTerms<T>>,
-}
-
-impl<T> Guard<'_, T> {
-    /// Takes the pops' lock, too, and enters what the sides did.
-    #[inline(never)]
-    fn unite(&mut self) {
-        let sides = self.sides;
-        let pops = sides.lock_pops();
-        // SAFETY: (I3) both locks are held.
-        unsafe { (*sides.engine.0.get()).unite(pops.at, sides.free() + pops.assigned, pops.assigned) };
-        self.pops = Lock::keep(pops);
-    }
-
-    /// Makes new terms.
-    #[inline(never)]
-    fn divide(&mut self) {
-        let sides = self.sides;
-        // SAFETY: (I3) both locks are held, and no other reference to what they protect is alive.
-        let (engine, pushes, pops) = unsafe {
-            (
-                &mut *sides.engine.0.get(),
-                sides.pushes.0.lock.inside(&mut self.pushes),
-                sides.pops.0.lock.inside(&mut self.pops),
-            )
-        };
-        let half = sides.capacity / 2;
-        let terms = engine.divide();
-        let free = terms.len - terms.assigned;
-
-        pops.slots = terms.slots;
-        pops.count = terms.count;
-        pops.at = terms.head;
-        pops.values = if terms.pops { free.min(half) } else { 0 };
-        pops.assigned = terms.assigned;
-        pops.pops = terms.pops;
-        pops.counted_pops = terms.counted_pops;
-        pops.nobody_waits = terms.nobody_waits;
-        pops.owes = pops.values > 0;
-
-        pushes.slots = terms.slots;
-        pushes.count = terms.count;
-        pushes.at = terms.tail;
-        pushes.limit = terms.limit;
-        pushes.room = terms.limit.saturating_sub(free).min(half);
-        pushes.owes = pushes.room > 0;
-
-        // ORDERING: both locks are held; who looks without one may see any number.
-        let tail = sides.pushes.0.tail.0.load(Ordering::Relaxed);
-        sides.pops.0.taken.0.store(tail.wrapping_sub(free), Ordering::Relaxed);
-    }
-}
-
-impl<T> Deref for Guard<'_, T> {
-    type Target = Engine<T>;
-
-    #[inline]
-    fn deref(&self) -> &Engine<T> {
-        // SAFETY: (I3) all locks that there are, are held.
-        unsafe { &*self.sides.engine.0.get() }
-    }
-}
-
-impl<T> DerefMut for Guard<'_, T> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut Engine<T> {
-        // SAFETY: (I3) as in `deref`, and the guard is borrowed exclusively.
-        unsafe { &mut *self.sides.engine.0.get() }
-    }
-}
-
-impl<T> Drop for Guard<'_, T> {
-    #[inline]
-    fn drop(&mut self) {
-        let divided = self.sides.divided;
-        if divided {
-            self.divide();
-        }
-        // SAFETY: (I3) held until here, each by this guard alone.
-        unsafe {
-            if divided {
-                self.sides.pops.0.lock.release(&mut self.pops);
-            }
-            self.sides.pushes.0.lock.release(&mut self.pushes);
         }
     }
 }

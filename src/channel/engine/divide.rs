@@ -63,6 +63,12 @@ impl<T> Engine<T> {
         }
     }
 
+    /// Whether somebody waits, on either side.
+    #[inline]
+    pub(in crate::channel) fn somebody_waits(&self) -> bool {
+        !self.poppers.is_empty() || !self.pushers.is_empty()
+    }
+
     /// The sides are one again.
     ///
     /// # Safety
