@@ -549,7 +549,7 @@ impl<R: Request> RingOperation for Op<R> {
         }
         if let Stage::Started(started) = &*self.stage {
             // SAFETY: (I5) the node was just queued by this thread; shared access only.
-            unsafe { started.node.as_ref() }.set(flag::CHAINED);
+            unsafe { started.node.as_ref() }.note(flag::CHAINED);
         }
     }
 

@@ -299,7 +299,7 @@ impl Inflight {
         let ticket = unsafe { self.driver().push(sqe) };
         head.ticket.set(ticket.0);
         if flags.contains(Flags::ASYNC) {
-            head.set(flag::ASYNC);
+            head.note(flag::ASYNC);
         }
         if flags.contains(Flags::IO_DRAIN) {
             head.set(flag::DRAIN);

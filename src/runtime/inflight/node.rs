@@ -32,7 +32,7 @@
 //!  └────────────────┴────────────────┴────────┴───────┘
 //! ```
 //!
-//! Marked is a node with flags. One that has none and is `Queued` has the very word in `life` that its completion brings,
+//! Marked is a node with flags, but for those that are only noted. One that is not marked and is `Queued` has the very word in `life` that its completion brings,
 //! and one that is `Done` that word plus one: either is seen by one comparison.
 #![allow(
     unsafe_code,
@@ -163,6 +163,8 @@ pub(crate) mod flag {
     pub(crate) const STOPS_OTHERS: u16 = 1 << 10;
     /// The entry carries `IOSQE_ASYNC`.
     pub(crate) const ASYNC: u16 = 1 << 11;
+    /// Those that nobody asks for unless the kernel gives the op up: a node with no others is as plain as one without any.
+    pub(crate) const NOTED: u16 = CHAINED | ASYNC;
 }
 
 /// What is to be done after a completion that was not the last of its op.
@@ -326,6 +328,13 @@ impl Node {
         self.life.set(self.life.get() | MARKED);
     }
 
+    /// Sets a flag of those that are only [noted](flag::NOTED).
+    #[inline]
+    pub(crate) fn note(&self, flag: u16) {
+        debug_assert_eq!(flag & !flag::NOTED, 0, "others make a difference");
+        self.flags.set(self.flags.get() | flag);
+    }
+
     /// Free -> Queued, without flags, for this task of ours; without one, nobody is woken. Returns what the entry is to
     /// carry.
     #[inline]
@@ -392,7 +401,7 @@ impl Node {
         let old = self.take_waker();
         let flags = self.flags.get() & !flag::OTHER;
         self.flags.set(flags);
-        if flags == 0 {
+        if flags & !flag::NOTED == 0 {
             self.life.set(self.life.get() & !MARKED);
         }
         // SAFETY: (I5) as in `begin`: what was there was taken.
