@@ -32,8 +32,8 @@
 //!  └────────────────┴────────────────┴────────┴───────┘
 //! ```
 //!
-//! Marked is a node with flags, but for those that are only noted. One that is not marked and is `Queued` has the very word in `life` that its completion brings,
-//! and one that is `Done` that word plus one: either is seen by one comparison.
+//! Marked is a node with flags, but for those that are only noted. One that is not marked and is `Queued` has the very word
+//! in `life` that its completion brings, and one that is `Done` that word plus one: either is seen by one comparison.
 #![allow(
     unsafe_code,
     reason = "whom a node wakes lies in an UnsafeCell that only the runtime's thread touches (I5)"
