@@ -7,9 +7,10 @@ use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use millstream::{Operation, Runtime, spawn, time};
+use millstream::{Operation, Runtime, channel, ops, spawn, time};
 use support::Watchdog;
 
 fn runtime() -> Runtime {
@@ -43,6 +44,36 @@ fn no_sleep_ends_early_and_all_end_in_order() {
     });
     assert_eq!(*order.borrow(), [0, 1, 3, 5, 9, 30, 65, 70]);
     assert_eq!(rt.stats().timers, 0);
+}
+
+#[test]
+fn who_gathers_is_not_late_for_timers_and_waits_for_nothing_that_is_there() {
+    let _watchdog = watchdog();
+    let hour = Duration::from_secs(3600);
+    let rt = Runtime::builder().gather(64, hour).build().expect("io_uring is there");
+    rt.block_on(async {
+        time::sleep(MS * 3).await;
+        ops::nop().await.expect("a no-op");
+    });
+}
+
+#[test]
+fn who_gathers_is_patient_only_so_long() {
+    let _watchdog = watchdog();
+    let rt = Runtime::builder().gather(64, MS).build().expect("io_uring is there");
+    let (tx, rx) = channel::bounded(1);
+    let sender = thread::spawn(move || {
+        for n in 0..5 {
+            thread::sleep(MS * 2);
+            tx.push_blocking(n).expect("somebody pops");
+        }
+    });
+    rt.block_on(async {
+        for n in 0..5 {
+            assert_eq!(rx.pop().await, Ok(n));
+        }
+    });
+    sender.join().expect("the sender ends");
 }
 
 #[test]

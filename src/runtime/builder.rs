@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::core::{Config, Core};
 use super::driver::fault::FaultPlan;
-use super::driver::{AnyDriver, BuildError, BuildStep, RingConfig};
+use super::driver::{AnyDriver, Batch, BuildError, BuildStep, RingConfig};
 use super::registry;
 use super::runtime::Runtime;
 
@@ -34,6 +34,7 @@ use super::runtime::Runtime;
 pub struct Builder {
     ring: RingConfig,
     spin: Option<Duration>,
+    batch: Option<Batch>,
     poll_budget: u32,
     shutdown_deadline: Duration,
     workers: Option<(u32, u32)>,
@@ -46,6 +47,7 @@ impl Builder {
         Self {
             ring: RingConfig::default(),
             spin: None,
+            batch: None,
             poll_budget: 128,
             shutdown_deadline: Duration::from_secs(5),
             workers: None,
@@ -82,6 +84,34 @@ impl Builder {
     /// Sleeps at once when there is nothing to do.
     pub fn no_spin(self) -> Self {
         self.spin(Duration::ZERO)
+    }
+
+    /// Sleeps for several completions at a time: until so many are there, or, once `patience` is over, until one is.
+    ///
+    /// For a thread with many connections and time to spare, which is otherwise woken for each packet. The price is latency,
+    /// up to `patience` each time the thread sleeps: also for an op that is awaited alone, and for what another thread leaves
+    /// it. Timers are on time, and as long as few completions come, what completes at once is taken up at once.
+    ///
+    /// Patience is counted in microseconds. One completion, or less than a microsecond, means no waiting for more, which is
+    /// the default. Unless [`spin`](Self::spin) is chosen as well, the thread looks for nothing before it sleeps.
+    ///
+    /// Needs Linux 6.12. On an older kernel the thread sleeps until one completion is there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let rt = millstream::Runtime::builder().gather(16, Duration::from_micros(50)).build()?;
+    /// rt.block_on(async {});
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn gather(mut self, completions: u32, patience: Duration) -> Self {
+        let waits = completions > 1 && patience >= Duration::from_micros(1);
+        self.batch = waits.then_some(Batch { completions, patience });
+        self
     }
 
     /// How many operations one poll of a task may find ready before it has to let others run.
@@ -141,7 +171,12 @@ impl Builder {
         let (id, entry) = registry::acquire().map_err(|error| BuildError::call(BuildStep::System, error))?;
         let config = Config {
             poll_budget: self.poll_budget,
-            spin: self.spin.unwrap_or_else(default_spin),
+            spin: match (self.spin, self.batch) {
+                (Some(longest), _) => longest,
+                (None, Some(_)) => Duration::ZERO, // a spin takes up the first of a batch
+                (None, None) => default_spin(),
+            },
+            batch: self.batch,
             shutdown_deadline: self.shutdown_deadline,
             hidden_features: self.hidden_features,
         };

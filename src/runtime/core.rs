@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use super::clock::CLOCK;
 use super::context;
+use super::crowd::Crowd;
 use super::deferred::Deferred;
-use super::driver::AnyDriver;
+use super::driver::{AnyDriver, Batch};
 use super::groups::Groups;
 use super::inflight::{Inflight, TaskNumber, Wakes};
 use super::registry::{Entry, RuntimeId};
@@ -34,6 +35,8 @@ use crate::util::lookout::Lookout;
 pub(crate) struct Config {
     pub(crate) poll_budget: u32,
     pub(crate) spin: Duration,
+    /// What to wait for when it sleeps, if not for one completion.
+    pub(crate) batch: Option<Batch>,
     pub(crate) shutdown_deadline: Duration,
     /// What the ops are to take for missing: see `lacking`.
     pub(crate) hidden_features: u64,
@@ -50,6 +53,7 @@ pub(crate) struct Core {
     pub(crate) groups: Groups,
     pub(crate) config: Config,
     pub(super) spin: Spin,
+    pub(super) crowd: Crowd,
     /// Wakes that leave this runtime, put off to the end of the poll.
     pub(super) deferred: Deferred,
     /// The loop has something to do before the next poll: to deliver `deferred`, or to see whether it is done.
@@ -91,6 +95,7 @@ impl Core {
             groups: Groups::new(),
             config,
             spin: Spin::new(config.spin),
+            crowd: Crowd::default(),
             deferred: Deferred::new(),
             interrupted: Cell::new(false),
             hurried: Cell::new(false),

@@ -6,6 +6,7 @@ mod builder;
 mod clock;
 pub(crate) mod context;
 pub(crate) mod core;
+mod crowd;
 mod deferred;
 pub(crate) mod driver;
 mod groups;

@@ -10,6 +10,7 @@
 //!             1. send cancels; submit without waiting; reap; runnable now? go on
 //!             2. spin on the completion queue and the inbox, as long as that pays
 //!             3. announce the sleep, look again, sleep in `enter` until a completion, a signal or a deadline
+//!             while completions come in crowds: phase 3 at once, which submits as well
 //! ```
 //!
 //! The submit of phase 1 does not wait: an `enter` that may sleep with a deadline costs a tenth more, and most turns
@@ -166,8 +167,11 @@ impl Core {
         if self.inflight.has_known() && self.since_enter.get() < SUBMIT && self.inflight.reap(self) > 0 {
             return;
         }
-        // Phase 1.
         self.inflight.flush_cancels();
+        if self.crowd.comes(self.inflight.completions()) && self.may_sleep_at_once() {
+            return self.park(self.deadline());
+        }
+        // Phase 1.
         if self.inflight.queued() > 0 || self.inflight.needs_enter() {
             let entered = self.enter(Wait::Poll);
             self.inflight.reap(self);
@@ -185,7 +189,7 @@ impl Core {
     #[inline(never)]
     fn rest(&self) {
         // Phase 2.
-        let deadline = earlier(self.timers.next_deadline(), self.inflight.cancel_deadline());
+        let deadline = self.deadline();
         let ring = || self.inflight.has_completion() || self.inflight.needs_enter();
         let look =
             || self.lookout.has_watches() && (0..LOOKS).any(|_| self.lookout.look(|waker| self.wake(waker)));
@@ -202,6 +206,23 @@ impl Core {
             return; // who was woken may have been the user's code
         }
         self.park(deadline);
+    }
+
+    /// When the thread has something to do at the latest.
+    fn deadline(&self) -> Option<Instant> {
+        earlier(self.timers.next_deadline(), self.inflight.cancel_deadline())
+    }
+
+    /// Whether the next `enter` may be the one that sleeps, with whatever is queued: nothing but completions is waited for.
+    fn may_sleep_at_once(&self) -> bool {
+        self.tasks.is_idle()
+            && !self.entry.inbox.has_work()
+            && !self.inflight.has_known()
+            && !self.inflight.has_cancels()
+            && !self.inflight.is_draining()
+            && self.deferred.is_empty()
+            && !self.lookout.has_notes()
+            && !self.lookout.has_watches()
     }
 
     /// Whether there is something to do before the thread may sleep.
@@ -234,7 +255,10 @@ impl Core {
             return;
         }
         let since = self.spin.sleeps();
-        let entered = self.enter(Wait::Until(deadline));
+        let entered = self.enter(match self.config.batch {
+            None => Wait::Until(deadline),
+            Some(batch) => Wait::Batch(batch, deadline),
+        });
         // Awake, whatever the outcome: take the announcement back before anything else.
         let taken = self.entry.inbox.take();
         add(&self.counters.parks, 1);
@@ -316,6 +340,7 @@ impl Core {
         if taken.is_empty() {
             return;
         }
+        self.crowd.disperse();
         self.entry.inbox.wakes(taken, |slot| self.tasks.wake_slot(slot));
         if taken.messages() {
             for message in self.entry.inbox.messages() {

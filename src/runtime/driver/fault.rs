@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use libc::c_void;
 
-use super::sys::{self, Kernel, Linux, Params, Timespec};
+use super::sys::{self, Kernel, Limits, Linux, Params};
 use super::{Completion, Driver, Outcome, Sqe, Ticket, Wait};
 
 /// A system call that can be made to fail.
@@ -189,14 +189,14 @@ impl Kernel for FaultKernel {
         submit: u32,
         want: u32,
         flags: u32,
-        timeout: Option<Timespec>,
+        limits: Option<Limits>,
     ) -> io::Result<u32> {
         self.0.strike(FaultCall::Enter)?;
         let limit = self.0.lock().submit_limit.unwrap_or(u32::MAX);
         // A kernel that takes less than it was offered does not wait.
         let (submit, want) = if submit > limit { (limit, 0) } else { (submit, want) };
         // SAFETY: (I1) by this function's contract.
-        unsafe { Linux.enter(ring, submit, want, flags, timeout) }
+        unsafe { Linux.enter(ring, submit, want, flags, limits) }
     }
 
     unsafe fn register(&self, ring: RawFd, opcode: u32, arg: *mut c_void, count: u32) -> io::Result<u32> {

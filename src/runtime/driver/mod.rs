@@ -22,7 +22,7 @@ mod tests;
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::ptr::{self, NonNull};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use libc::c_void;
 
@@ -94,6 +94,15 @@ pub(crate) enum Wait {
     Poll,
     /// Submit and wait for one completion, at most until the deadline (EXT_ARG).
     Until(Option<Instant>),
+    /// The same, but as long as the batch's patience lasts it waits for all of that.
+    Batch(Batch, Option<Instant>),
+}
+
+/// How many completions are worth waking for, and how long that may delay the first of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Batch {
+    pub(crate) completions: u32,
+    pub(crate) patience: Duration,
 }
 
 /// What the runtime asks of the kernel. It knows no op kinds.

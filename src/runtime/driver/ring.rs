@@ -16,7 +16,7 @@ use libc::c_void;
 use super::error::{BuildError, BuildStep};
 use super::fork::Home;
 use super::queue::{CompletionQueue, Known, SubmissionQueue};
-use super::sys::{self, Kernel, Linux, Mapping, Params, enter, feature, setup, sq};
+use super::sys::{self, Kernel, Limits, Linux, Mapping, Params, enter, feature, setup, sq};
 use super::{Completion, Driver, Sqe, Ticket, Wait};
 
 /// The most entries a submission queue can have; a completion queue can have twice as many.
@@ -30,6 +30,9 @@ const SETUP_TRIES: u32 = 10;
 
 /// The first pause between those tries. It doubles each time: about half a second in all.
 const SETUP_PAUSE: Duration = Duration::from_millis(1);
+
+/// A wait for a batch ends after this at the latest: without an end of it, the kernel takes the end of the patience for that.
+const BATCH_WAIT: Duration = Duration::from_secs(60 * 60);
 
 /// What every ring asks for, and every supported kernel has.
 const NEEDED: u32 = setup::CLAMP | setup::CQSIZE | setup::SUBMIT_ALL;
@@ -220,6 +223,12 @@ impl<K: Kernel> Ring<K> {
         self.sq.set_flags(sq::TASKRUN);
     }
 
+    /// Whether the kernel can wait for a batch.
+    #[cfg(test)]
+    pub(super) fn gathers(&self) -> bool {
+        self.params.features & feature::MIN_TIMEOUT != 0
+    }
+
     /// Flags of every `enter` that waits.
     #[cfg(test)]
     pub(super) fn waiting_flags(&self) -> u32 {
@@ -246,13 +255,18 @@ impl<K: Kernel> Ring<K> {
     /// what it took of it, tied to nothing: offered as it is, the rest would run without having waited for that.
     #[inline(always)]
     fn submit(&mut self, mut wait: Wait) -> io::Result<()> {
+        if let Wait::Batch(_, deadline) = wait
+            && self.params.features & feature::MIN_TIMEOUT == 0
+        {
+            wait = Wait::Until(deadline);
+        }
         self.cq.publish();
         self.sq.publish();
         loop {
             let queued = self.sq.queued();
             let mut flags = self.always;
             let mut want = 0;
-            let mut timeout = None;
+            let mut limits = None;
             match wait {
                 Wait::No if self.needs_enter() => flags |= enter::GETEVENTS,
                 Wait::No if queued == 0 => return Ok(()),
@@ -261,11 +275,21 @@ impl<K: Kernel> Ring<K> {
                 Wait::Until(None) => (flags, want) = (flags | self.waiting, 1),
                 Wait::Until(Some(deadline)) => {
                     let left = deadline.saturating_duration_since(Instant::now());
-                    (flags, want, timeout) = (flags | self.waiting, 1, Some(left.into()));
+                    let limit = Limits { timeout: left.into(), min_wait_usec: 0 };
+                    (flags, want, limits) = (flags | self.waiting, 1, Some(limit));
+                }
+                Wait::Batch(batch, deadline) => {
+                    let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+                    let left = left.unwrap_or(BATCH_WAIT).min(BATCH_WAIT);
+                    // With less time left than patience, the kernel would be as patient all the same.
+                    let patience = batch.patience.min(left).as_micros() as u32;
+                    let limit = Limits { timeout: left.into(), min_wait_usec: patience };
+                    let completions = if patience > 0 { batch.completions } else { 1 };
+                    (flags, want, limits) = (flags | self.waiting, completions, Some(limit));
                 }
             }
             // SAFETY: (I1) every published entry was given to `push`, whose caller keeps what it points to.
-            let result = unsafe { self.kernel.enter(self.target, queued, want, flags, timeout) };
+            let result = unsafe { self.kernel.enter(self.target, queued, want, flags, limits) };
             let taken = self.sq.refresh();
             let left = self.sq.queued();
             if left > 0 && taken > 0 {

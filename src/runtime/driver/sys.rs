@@ -31,6 +31,7 @@ pub(crate) mod feature {
     pub(crate) const NODROP: u32 = 1 << 1;
     pub(crate) const EXT_ARG: u32 = 1 << 8;
     pub(crate) const RECVSEND_BUNDLE: u32 = 1 << 14;
+    pub(crate) const MIN_TIMEOUT: u32 = 1 << 15;
     pub(crate) const NO_IOWAIT: u32 = 1 << 17;
 }
 
@@ -142,6 +143,15 @@ impl From<Duration> for Timespec {
             nanoseconds: i64::from(duration.subsec_nanos()),
         }
     }
+}
+
+/// When an `enter` stops waiting though what it waits for is not there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Then it returns in any case.
+    pub(crate) timeout: Timespec,
+    /// From then on one completion is enough. Not 0 only where the kernel has `MIN_TIMEOUT`.
+    pub(crate) min_wait_usec: u32,
 }
 
 /// `struct io_uring_getevents_arg`: how a wait carries its timeout.
@@ -343,7 +353,7 @@ pub(crate) trait Kernel {
         submit: u32,
         want: u32,
         flags: u32,
-        timeout: Option<Timespec>,
+        limits: Option<Limits>,
     ) -> io::Result<u32>;
 
     /// `io_uring_register`.
@@ -428,16 +438,16 @@ impl Kernel for Linux {
         submit: u32,
         want: u32,
         flags: u32,
-        timeout: Option<Timespec>,
+        limits: Option<Limits>,
     ) -> io::Result<u32> {
-        match timeout {
+        match limits {
             // SAFETY: (I1) no extended argument is passed; the entries are covered by this function's contract.
             None => unsafe { raw_enter(ring, submit, want, flags, ptr::null(), 0) },
-            Some(timeout) => {
+            Some(Limits { timeout, min_wait_usec }) => {
                 let arg = GetEventsArg {
                     sigmask: 0,
                     sigmask_size: 0,
-                    min_wait_usec: 0,
+                    min_wait_usec,
                     timeout: ptr::from_ref(&timeout).expose_provenance() as u64,
                 };
                 let flags = flags | enter::EXT_ARG;

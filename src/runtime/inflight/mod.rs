@@ -202,6 +202,12 @@ impl Inflight {
         self.driver().buffers_taken(group)
     }
 
+    /// Completions that were handed out so far.
+    #[inline]
+    pub(crate) fn completions(&self) -> u64 {
+        self.completions.get()
+    }
+
     /// Ops whose terminal completion is still to come.
     pub(crate) fn in_flight(&self) -> usize {
         self.pool.count(|node| node.state() == State::Queued)

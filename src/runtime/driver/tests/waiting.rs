@@ -10,7 +10,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::super::{Driver, Wait};
+use super::super::fault::{FaultKernel, FaultPlan};
+use super::super::sys::feature;
+use super::super::{Batch, Driver, Ring, RingConfig, Wait};
 use super::{collect, nop, push, read, reap, ring};
 
 #[test]
@@ -111,6 +113,85 @@ fn a_deadline_beyond_all_clocks_is_waited_for() {
     ring.enter(Wait::Until(Some(far))).expect("enter");
     assert_eq!(reap(&mut ring), [(1, 1)], "the wait ended early");
     writer.join().expect("join").expect("write");
+}
+
+/// Two completions, waited for so long that a test hangs if the kernel waits for both without reason.
+const TWO: Batch = Batch { completions: 2, patience: Duration::from_secs(600) };
+
+/// Waits for [`TWO`] while another thread lets one read end, and a second one a little later, or only after the wait. What
+/// the wait brought.
+fn two_reads(ring: &mut impl Driver, second_comes: bool) -> Vec<(u64, i32)> {
+    let [(first, mut sink), (second, mut later)] = [(); 2].map(|()| UnixStream::pair().expect("sockets"));
+    let mut bytes = [0; 2];
+    let [one, two] = &mut bytes;
+    push(ring, read(&first, one, 1));
+    push(ring, read(&second, two, 2));
+    ring.enter(Wait::No).expect("enter");
+    let (waits, waited) = mpsc::channel::<()>();
+    let writer = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(20));
+        sink.write_all(b"x").expect("write");
+        if second_comes {
+            thread::sleep(Duration::from_millis(20));
+        } else {
+            let _ = waited.recv(); // nothing is sent
+        }
+        later.write_all(b"x").expect("write");
+    });
+    ring.enter(Wait::Batch(TWO, None)).expect("enter");
+    let reaped = reap(ring);
+    drop(waits);
+    writer.join().expect("join");
+    if reaped.len() < 2 {
+        collect(ring, 2 - reaped.len()); // before the buffers go
+    }
+    reaped
+}
+
+#[test]
+fn a_batch_is_waited_for() {
+    let mut ring = ring(4, 16);
+    if ring.gathers() {
+        assert_eq!(two_reads(&mut ring, true), [(1, 1), (2, 1)]);
+    }
+}
+
+#[test]
+fn a_kernel_that_cannot_wait_for_a_batch_waits_for_one() {
+    let plan = FaultPlan::new().without_features(feature::MIN_TIMEOUT);
+    let config = RingConfig { sq_entries: 4, cq_entries: 16 };
+    let mut ring = Ring::with_kernel(&config, FaultKernel(plan)).expect("a ring");
+    assert!(!ring.gathers());
+    assert_eq!(two_reads(&mut ring, false), [(1, 1)]);
+}
+
+#[test]
+fn patience_ends_with_one_completion_or_the_deadline() {
+    let (source, mut sink) = UnixStream::pair().expect("sockets");
+    let mut byte = 0;
+    let mut ring = ring(4, 16);
+    push(&mut ring, read(&source, &mut byte, 1));
+    // Neither of the two comes.
+    let deadline = Instant::now() + Duration::from_millis(20);
+    ring.enter(Wait::Batch(TWO, Some(deadline))).expect("enter");
+    assert!(Instant::now() >= deadline);
+    assert_eq!(reap(&mut ring), []);
+    ring.enter(Wait::Batch(TWO, Some(deadline))).expect("enter"); // it has passed
+    // One comes when patience is over.
+    let writer = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(20));
+        sink.write_all(b"x").expect("write");
+        sink
+    });
+    let impatient = Batch { patience: Duration::from_micros(10), ..TWO };
+    ring.enter(Wait::Batch(impatient, None)).expect("enter");
+    assert_eq!(reap(&mut ring), [(1, 1)], "patience ends the wait only once something is there");
+    // One is there before.
+    let mut sink = writer.join().expect("join");
+    push(&mut ring, read(&source, &mut byte, 2));
+    sink.write_all(b"x").expect("write");
+    ring.enter(Wait::Batch(Batch { patience: Duration::from_millis(5), ..TWO }, None)).expect("enter");
+    assert_eq!(reap(&mut ring), [(2, 1)]);
 }
 
 #[test]
