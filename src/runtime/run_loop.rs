@@ -169,7 +169,7 @@ impl Core {
         }
         self.inflight.flush_cancels();
         if self.crowd.comes(self.inflight.completions()) && self.may_sleep_at_once() {
-            return self.park(self.deadline());
+            return self.park(self.deadline(), None); // how long it is says nothing about spinning
         }
         // Phase 1.
         if self.inflight.queued() > 0 || self.inflight.needs_enter() {
@@ -205,7 +205,7 @@ impl Core {
         if self.has_work() {
             return; // who was woken may have been the user's code
         }
-        self.park(deadline);
+        self.park(deadline, self.spin.sleeps());
     }
 
     /// When the thread has something to do at the latest.
@@ -239,10 +239,10 @@ impl Core {
             || self.inflight.needs_enter()
     }
 
-    /// Phase 3.
-    fn park(&self, deadline: Option<Instant>) {
+    /// Phase 3. `since`: when it began, if its length matters.
+    fn park(&self, deadline: Option<Instant>, since: Option<Instant>) {
         if self.inflight.is_draining() {
-            return self.park_beside(deadline);
+            return self.park_beside(deadline, since);
         }
         // SAFETY: (I1) eventfd and count belong to the registry's entry, which is never freed.
         unsafe { self.inflight.arm_wake(self.entry.eventfd(), self.entry.count()) };
@@ -254,7 +254,6 @@ impl Core {
         if !self.entry.inbox.try_sleep() {
             return;
         }
-        let since = self.spin.sleeps();
         let entered = self.enter(match self.config.batch {
             None => Wait::Until(deadline),
             Some(batch) => Wait::Batch(batch, deadline),
@@ -272,11 +271,10 @@ impl Core {
 
     /// Phase 3 while a drain is pending: the eventfd is watched from outside of the ring.
     #[cold]
-    fn park_beside(&self, deadline: Option<Instant>) {
+    fn park_beside(&self, deadline: Option<Instant>, since: Option<Instant>) {
         if !self.entry.inbox.try_sleep() {
             return;
         }
-        let since = self.spin.sleeps();
         let waited = self.inflight.wait_beside(self.entry.eventfd(), deadline);
         let taken = self.entry.inbox.take();
         add(&self.counters.parks, 1);
