@@ -610,3 +610,26 @@ fn without_a_way_out_of_the_table_nothing_is_lost_in_it() {
     });
     settled(&runtime);
 }
+
+/// I2: the ends of a pipe that nobody awaits any more are closed, whenever it is dropped.
+#[test]
+fn a_pipe_that_nobody_awaits_is_closed() {
+    let _watchdog = watchdog();
+    for hidden in [0, Feature::Pipe.bit()] {
+        let runtime = Runtime::builder().without_features(hidden).build().expect("a ring");
+        runtime.block_on(ops::nop()).expect("a nop");
+        let descriptors = Descriptors::now();
+        runtime.block_on(async {
+            for turns in 0..4 {
+                let mut pipe = ops::pipe();
+                let made = poll_once(&mut pipe);
+                for _ in 0..turns {
+                    yield_now().await;
+                }
+                drop((pipe, made));
+            }
+        });
+        settled(&runtime);
+        descriptors.assert_same();
+    }
+}

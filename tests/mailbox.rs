@@ -429,3 +429,77 @@ fn sends_dropped_at_any_moment() {
     });
     settled(&runtime);
 }
+
+/// A table of one slot for a mailbox, and one end of a pair of sockets to be passed to it, with the other end.
+async fn one_to_pass() -> (FdTable, ops::FixedFd, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().expect("a pair");
+    theirs.set_read_timeout(Some(Duration::from_secs(20))).expect("not zero");
+    let table = FdTable::new(1).expect("no table yet");
+    let file = table.install(OwnedFd::from(ours)).expect("free");
+    (table, file, theirs)
+}
+
+/// A send that waits for a slot at the receiver does not outlast the mailbox, and the file is the sender's still.
+#[test]
+fn a_send_that_waits_for_a_slot_ends_with_the_mailbox() {
+    require_op!(MsgRingData);
+    let _watchdog = watchdog();
+    let (receiver, sender) = (Runtime::new().expect("a ring"), Runtime::new().expect("a ring"));
+    let (mailbox, _held) = receiver.block_on(async {
+        let table = FdTable::new(1).expect("no table yet");
+        let held = table.reserve().expect("free");
+        (Mailbox::with_table(2, &table).expect("a descriptor"), held)
+    });
+    let to = mailbox.address();
+    let (_table, file, mut theirs) = sender.block_on(one_to_pass());
+    let mut send = ops::pass_fd(&to, file);
+    sender.block_on(async { assert!(poll_once(&mut send).is_pending()) });
+    receiver.block_on(async { drop(mailbox) });
+    let (sent, file) = sender.block_on(send);
+    assert_eq!(sent.expect_err("gone").kind(), io::ErrorKind::BrokenPipe);
+    sender.block_on(async { ops::send(&file, "still").await.0 }).expect("it was not passed");
+    theirs.read_exact(&mut [0; 5]).expect("sent");
+}
+
+/// A file that has arrived, and that nobody took out of the mailbox, is closed with it.
+#[test]
+fn a_file_that_nobody_received_is_closed() {
+    require_op!(MsgRingData);
+    let _watchdog = watchdog();
+    let (receiver, sender) = (Runtime::new().expect("a ring"), Runtime::new().expect("a ring"));
+    let (mailbox, table) = receiver.block_on(async {
+        let table = FdTable::new(1).expect("no table yet");
+        (Mailbox::with_table(1, &table).expect("a descriptor"), table)
+    });
+    let to = mailbox.address();
+    let (_table, file, mut theirs) = sender.block_on(one_to_pass());
+    let (sent, file) = sender.block_on(async { ops::pass_fd(&to, file).await });
+    match sent {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => return skip(error.to_string()),
+        sent => sent.expect("there is a slot"),
+    }
+    sender.block_on(async { drop(file) });
+    settled(&sender);
+    receiver.block_on(async {
+        while mailbox.is_empty() {
+            yield_now().await;
+        }
+        drop(mailbox);
+        while table.available() == 0 {
+            time::sleep(Duration::from_micros(200)).await;
+        }
+    });
+    settled(&receiver);
+    assert_eq!(theirs.read(&mut [0; 1]).expect("closed"), 0);
+}
+
+/// A completion names one of 8192 mailboxes; those that are gone do not count.
+#[test]
+fn a_mailbox_that_is_gone_leaves_its_place() {
+    let _watchdog = watchdog();
+    Runtime::new().expect("a ring").block_on(async {
+        for _ in 0..8200 {
+            drop(Mailbox::new(1).expect("a place"));
+        }
+    });
+}
