@@ -763,6 +763,11 @@ impl<T, S: Sharing> Shared<T, S> {
             let looks = [(); 2].map(|()| (self.looks_full(), self.looks_empty()));
             let is = self.look(|engine| (engine.is_full(), engine.has_nothing()));
             assert_eq!(looks, [is; 2], "full, empty");
+        } else {
+            let looks = (self.looks_full(), self.looks_empty());
+            let (full, free) = self.look(|engine| (engine.is_full(), engine.free()));
+            assert!(full || !looks.0, "a push looks away from room");
+            assert!(free == 0 || !looks.1, "a pop looks away from a value");
         }
     }
 }
