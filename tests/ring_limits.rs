@@ -188,3 +188,24 @@ fn completions_are_handed_out_in_batches_and_the_kernel_is_entered_once_for_all_
         assert!(last.enters - before.enters <= 4, "{before:?} {last:?}");
     });
 }
+
+/// Whoever is never idle, and starts more ops than a batch is long between two looks at the ring, is not left behind.
+#[test]
+fn a_thread_that_is_never_idle_takes_in_all_that_has_completed() {
+    let _watchdog = Watchdog::new(LIMIT);
+    let runtime = Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let mut most = 0;
+        for _ in 0..4096 {
+            for _ in 0..8 {
+                let mut op = ops::nop();
+                std::future::poll_fn(|cx| std::task::Poll::Ready(Pin::new(&mut op).poll(cx).is_pending()))
+                    .await;
+                drop(op); // in flight
+            }
+            millstream::yield_now().await;
+            most = most.max(runtime.stats().nodes);
+        }
+        assert!(most <= 8192, "{most} of 32768 ops were in flight at once");
+    });
+}

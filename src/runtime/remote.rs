@@ -153,6 +153,10 @@ impl<T> Operation for RemoteJoinHandle<T> {
         self.cancel();
         self.poll(cx).map(drop)
     }
+
+    fn may_resolve(&self) -> bool {
+        self.is_finished()
+    }
 }
 
 impl<T> Drop for RemoteJoinHandle<T> {

@@ -164,7 +164,8 @@ impl Core {
             self.flush_deferred();
         }
         // Phase 0.
-        if self.inflight.has_known() && self.since_enter.get() < SUBMIT && self.inflight.reap(self) > 0 {
+        if self.inflight.has_known() && self.since_enter.get() < SUBMIT && self.inflight.reap_batch(self) > 0
+        {
             return;
         }
         self.inflight.flush_cancels();
@@ -174,12 +175,12 @@ impl Core {
         // Phase 1.
         if self.inflight.queued() > 0 || self.inflight.needs_enter() {
             let entered = self.enter(Wait::Poll);
-            self.inflight.reap(self);
+            self.inflight.reap_batch(self);
             if self.note(entered) {
                 return self.pause();
             }
         } else if self.inflight.has_completion() {
-            self.inflight.reap(self);
+            self.inflight.reap_batch(self);
         }
         if !self.has_work() {
             self.rest();
@@ -262,7 +263,7 @@ impl Core {
         let taken = self.entry.inbox.take();
         add(&self.counters.parks, 1);
         self.spin.slept(since, !taken.is_empty());
-        self.inflight.reap(self);
+        self.inflight.reap_batch(self);
         self.receive(taken);
         if self.note(entered) {
             self.pause();

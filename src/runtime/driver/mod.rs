@@ -318,10 +318,13 @@ impl AnyDriver {
         }
     }
 
-    /// Whether something that is known to be there is not handed out yet.
+    /// How many completions are known to be there and not handed out yet.
     #[inline]
-    pub(crate) fn has_known(&self) -> bool {
-        matches!(self, Self::Ring(ring) if ring.has_known())
+    pub(crate) fn left(&self) -> u32 {
+        match self {
+            Self::Ring(ring) => ring.left(),
+            Self::Other(_) => 0,
+        }
     }
 
     /// Notes how far what was known is handed out. `known` came from the last [`AnyDriver::walk`].

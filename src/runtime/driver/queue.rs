@@ -329,10 +329,10 @@ impl CompletionQueue {
         }
     }
 
-    /// Whether everything that was known to be there is handed out.
+    /// How many are known to be there and not handed out.
     #[inline]
-    pub(crate) fn is_walked(&self) -> bool {
-        self.head == self.tail
+    pub(crate) fn left(&self) -> u32 {
+        self.tail.wrapping_sub(self.head)
     }
 
     /// The first `most` of what is known to be there. The tail is looked at again only when all that was known is handed out.

@@ -344,10 +344,10 @@ impl<K: Kernel> Ring<K> {
         if self.home.same_process() { Some(self.cq.known(most)) } else { None }
     }
 
-    /// Whether something that is known to be there is not handed out yet.
+    /// How many completions are known to be there and not handed out yet.
     #[inline]
-    pub(super) fn has_known(&self) -> bool {
-        self.home.same_process() && !self.cq.is_walked()
+    pub(super) fn left(&self) -> u32 {
+        if self.home.same_process() { self.cq.left() } else { 0 }
     }
 
     /// Notes how far what was known is handed out.
@@ -442,7 +442,7 @@ impl<K: Kernel> Driver for Ring<K> {
     #[inline]
     fn next(&mut self) -> Option<Completion> {
         // Looked at once per walk: the tail is read from memory that a child after `fork` does not have.
-        if self.cq.is_walked() && !self.home.same_process() { None } else { self.cq.next() }
+        if self.cq.left() == 0 && !self.home.same_process() { None } else { self.cq.next() }
     }
 
     #[inline]

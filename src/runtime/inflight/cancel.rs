@@ -271,7 +271,7 @@ impl Inflight {
     /// to leave with the kernel. Their nodes must then be leaked, never freed (I6).
     pub(crate) fn shutdown(&self, tasks: &impl Wakes, deadline: Instant) -> usize {
         self.make_none_again();
-        self.reap_all(tasks);
+        self.reap(tasks);
         self.orphan_all();
         self.disarm_wake();
         while self.in_flight() > 0 || self.is_wake_armed() {
@@ -288,14 +288,10 @@ impl Inflight {
                 // Transient (EBUSY, EAGAIN, ENOMEM): reap and go on; a dead ring: the deadline ends this.
                 std::thread::sleep(Duration::from_micros(200));
             }
-            self.reap_all(tasks);
+            self.reap(tasks);
             self.orphan_all(); // user code that ran meanwhile may have started ops, and have forgotten them
         }
         self.in_flight()
-    }
-
-    fn reap_all(&self, tasks: &impl Wakes) {
-        while self.reap(tasks) > 0 {}
     }
 
     /// Takes every node away from its future, which may live on outside of the runtime.

@@ -46,6 +46,9 @@ use starved::Starved;
 /// How many completions are handed out before the tasks that they wake have their turn. With hundreds of ops in flight, what
 /// a completion touches of its op and its task would else be in no near cache any more when that task is polled.
 const BATCH: usize = 32;
+/// With more than this left over, they are all handed out: whoever starts ops faster than that gets to them must not have
+/// ever more of them lying about.
+const BEHIND: u32 = 1024;
 
 /// Who wakes those who wait for finished ops: the loop knows its own tasks, and spares them the indirect call.
 pub(crate) trait Wakes {
@@ -394,16 +397,27 @@ impl Inflight {
     /// Whether completions that the last [`reap`](Self::reap) has seen are not handed out yet.
     #[inline]
     pub(crate) fn has_known(&self) -> bool {
-        self.driver().has_known()
+        self.driver().left() > 0
     }
 
-    /// Hands completions that are there to their nodes, [`BATCH`] at most, and tells how many.
+    /// Hands every completion that is there to its node, and tells how many there were.
     #[inline]
     pub(crate) fn reap(&self, tasks: &impl Wakes) -> usize {
+        self.reap_up_to(usize::MAX, tasks)
+    }
+
+    /// The same for a [`BATCH`] of them: for a thread that has nothing better to do than to come back for the rest.
+    #[inline]
+    pub(crate) fn reap_batch(&self, tasks: &impl Wakes) -> usize {
+        self.reap_up_to(if self.driver().left() > BEHIND { usize::MAX } else { BATCH }, tasks)
+    }
+
+    #[inline]
+    fn reap_up_to(&self, most: usize, tasks: &impl Wakes) -> usize {
         self.take_severed();
         let mut count = 0;
-        while count < BATCH {
-            count += match self.driver().walk((BATCH - count) as u32) {
+        while count < most {
+            count += match self.driver().walk((most - count).min(u32::MAX as usize) as u32) {
                 Walk::Known(known) if known.len() > 0 => self.walk(tasks, known),
                 Walk::One(Some(completion)) => {
                     if !self.complete(tasks, completion) {
