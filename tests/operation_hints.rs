@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use futures::executor::block_on;
 use millstream::channel::{self, broadcast, oneshot, watch};
 use millstream::combinators::{
-    OperationExt, RingOperationExt, link, parallel_all, parallel_any, when_all, when_any,
+    OperationExt, ResultsExt, RingOperationExt, link, parallel_all, parallel_any, when_all, when_any,
 };
 use millstream::{Operation, Runtime, ops, race, select, spawn, time, yield_now};
 
@@ -475,6 +475,17 @@ fn a_select_begins_nothing_beside_an_arm_that_is_ready() {
         check!(watched.pop());
         check!(cast.pop());
         check!(spawn(std::future::pending::<()>()));
+        let mut mailbox = ops::Mailbox::new(1).expect("a descriptor");
+        check!(mailbox.receive());
+        let table = ops::BufferTable::new(1).expect("no table yet");
+        let pool = ops::FixedPool::new(&table, 1, 64).expect("memory");
+        let _taken = pool.take().await.expect("free");
+        check!(pool.take());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let listener = ops::Fd::from(listener);
+        let (results, _results) = channel::local(1);
+        check!(ops::accept_multishot(&listener).will_push(results.clone()));
+        check!(ops::accept_multishot(&listener).will_spawn(async |_connection| {}));
         drop((watch_tx, casts));
     });
 }

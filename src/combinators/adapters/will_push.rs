@@ -30,6 +30,7 @@ pub struct WillPush<R: Results, D: Destination<R::Item>> {
     /// The oldest result that the channel has not taken.
     held: Option<R::Item>,
     count: u64,
+    begun: bool,
     asked_to_stop: bool,
     /// Nothing more is delivered: how it ends, once nothing is in flight.
     leaving: Option<io::Result<End>>,
@@ -37,7 +38,15 @@ pub struct WillPush<R: Results, D: Destination<R::Item>> {
 
 impl<R: Results, D: Destination<R::Item>> WillPush<R, D> {
     pub(super) fn new(results: R, end: D) -> Self {
-        Self { results, inlet: end.into_inlet(), held: None, count: 0, asked_to_stop: false, leaving: None }
+        Self {
+            results,
+            inlet: end.into_inlet(),
+            held: None,
+            count: 0,
+            begun: false,
+            asked_to_stop: false,
+            leaving: None,
+        }
     }
 
     /// How many results the channel has taken so far.
@@ -87,6 +96,7 @@ impl<R: Results<End = io::Result<()>>, D: Destination<R::Item>> Future for WillP
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Delivered> {
         let this = &mut *self;
+        this.begun = true;
         loop {
             ready!(this.poll_deliver(cx));
             if this.leaving.is_some() {
@@ -119,6 +129,11 @@ impl<R: Results<End = io::Result<()>>, D: Destination<R::Item>> Operation for Wi
     fn poll_discard(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.give_back();
         self.results.poll_discard(cx)
+    }
+
+    /// Not before it was begun: that would start the op.
+    fn may_resolve(&self) -> bool {
+        self.begun || self.asked_to_stop
     }
 }
 

@@ -30,6 +30,7 @@ pub struct WillSpawn<R: Results, F, T> {
     gate: Rc<Gate>,
     limit: Option<NonZeroUsize>,
     count: u64,
+    begun: bool,
     asked_to_stop: bool,
     leaving: bool,
     task: PhantomData<fn() -> T>,
@@ -79,6 +80,7 @@ impl<R: Results, F: FnMut(R::Item) -> T, T: Future + 'static> WillSpawn<R, F, T>
             gate: Rc::default(),
             limit: None,
             count: 0,
+            begun: false,
             asked_to_stop: false,
             leaving: false,
             task: PhantomData,
@@ -140,6 +142,7 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Delivered> {
         let this = &mut *self;
+        this.begun = true;
         loop {
             if this.poll_gate(cx).is_pending() {
                 if !this.asked_to_stop {
@@ -178,6 +181,11 @@ where
 
     fn poll_discard(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.results.poll_discard(cx)
+    }
+
+    /// Not before it was begun: that would start the op.
+    fn may_resolve(&self) -> bool {
+        self.begun || self.asked_to_stop
     }
 }
 

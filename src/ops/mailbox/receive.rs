@@ -52,6 +52,10 @@ impl Operation for Receive<'_> {
         Poll::Ready(()) // it takes nothing but in its poll
     }
 
+    fn may_resolve(&self) -> bool {
+        self.cancelled || self.shared.has_news()
+    }
+
     fn is_inert(&self) -> bool {
         true // its drop does all that a discard does
     }

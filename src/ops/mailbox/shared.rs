@@ -197,6 +197,12 @@ impl Shared {
         Poll::Ready(content.map(|content| content.settled(true)))
     }
 
+    /// Whether a receive has an answer: something has arrived, or nothing will any more.
+    pub(super) fn has_news(&self) -> bool {
+        let state = self.state();
+        !state.arrived.is_empty() || state.ring.is_none()
+    }
+
     /// Nobody waits any more: whom to wake, or to forget, outside of the lock.
     pub(super) fn stop_waiting(&self) -> Option<Waker> {
         self.state().receiver.take()

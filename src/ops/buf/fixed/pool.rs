@@ -158,9 +158,14 @@ impl Shared {
 }
 
 impl State {
+    /// Whether there is one that is not promised.
+    fn has_free(&self) -> bool {
+        self.free.len() > self.promised
+    }
+
     /// One that is not promised.
     fn take_free(&mut self) -> Option<FixedBuf> {
-        let part = if self.free.len() > self.promised { self.free.pop() } else { None };
+        let part = if self.has_free() { self.free.pop() } else { None };
         self.lowest = self.lowest.min(self.free.len());
         part
     }
@@ -284,6 +289,17 @@ impl Operation for TakeFixed {
         drop(self.leave());
         self.stage = Stage::Ended;
         Poll::Ready(())
+    }
+
+    fn may_resolve(&self) -> bool {
+        match self.stage {
+            Stage::New => self.pool.state().has_free(),
+            _ => !self.waits(),
+        }
+    }
+
+    fn waits(&self) -> bool {
+        matches!(self.stage, Stage::Waiting(number) if self.pool.state().place(number).is_some())
     }
 
     fn is_inert(&self) -> bool {
