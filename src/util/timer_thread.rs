@@ -157,10 +157,9 @@ impl Book {
 
 #[cfg(not(millstream_loom))]
 mod process {
-    use super::*;
-
     use std::ptr;
 
+    use super::{BATCH, Book, Instant, Timer, Waker};
     use crate::sync::atomic::{AtomicPtr, Ordering};
     use crate::sync::thread;
     use crate::util::executor::Clock;
@@ -241,7 +240,7 @@ mod process {
     /// Whether the thread was ever needed.
     #[cfg(test)]
     pub(crate) fn is_started() -> bool {
-        find().is_some_and(|book| !matches!(book.timers().thread, Thread::NotStarted))
+        find().is_some_and(|book| !matches!(book.timers().thread, super::Thread::NotStarted))
     }
 }
 
