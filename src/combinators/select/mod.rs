@@ -318,12 +318,12 @@ pub mod __select {
 ///
 /// # Cost
 ///
-/// No allocation. A turn looks at every arm once, without a lock, and polls only those that may be ready; only when there is
-/// none is every arm polled. On a runtime, a `select!` over pops may look again at the end of a few turns first, as long as
-/// that has paid lately: to wait is to stand in every line. Where most arms were ready the last time, an arm drawn at random
-/// is tried unseen: if it is ready it wins, which is as fair as to draw from those that are ready, and the others are not
-/// looked at. For a number of arms known at run time there is [`Select`](crate::combinators::Select), whose cost does not grow
-/// with it. May change.
+/// No allocation. A turn looks at every arm once (at `pop` and `push` without a lock), and polls only those that may
+/// be ready; only when there is none is every arm polled. On a runtime, a `select!` over pops may look again at the
+/// end of a few turns first, as long as that has paid lately: to wait is to stand in every line. Where most arms were
+/// ready the last time, an arm drawn at random is tried unseen: if it is ready it wins, which is as fair as to draw
+/// from those that are ready, and the others are not looked at. For a number of arms known at run time there is
+/// [`Select`](crate::combinators::Select), whose cost does not grow with it. May change.
 ///
 /// # Examples
 ///
