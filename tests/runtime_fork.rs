@@ -174,3 +174,26 @@ fn what_the_child_drops_of_pools_and_queues_is_the_parents_still() {
     });
     rt.shutdown().unwrap();
 }
+
+/// Whatever lock another thread had at that moment, nobody gives it back in the child.
+#[test]
+fn a_child_makes_its_own_whatever_other_threads_were_at() {
+    let _watchdog = Watchdog::new(Duration::from_secs(60));
+    let over = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    drop(runtime());
+                }
+            });
+        }
+        for _ in 0..500 {
+            assert!(in_child(|| {
+                runtime().block_on(async { ops::nop().await }).expect("a nop");
+                true
+            }));
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}

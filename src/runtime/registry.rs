@@ -11,12 +11,13 @@ use std::cell::UnsafeCell;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::core::Core;
 use super::inbox::Inbox;
 use crate::util::biased;
+use crate::util::forks::PerProcess;
 
 /// Names one runtime, for ever: no two runtimes of a process have the same.
 ///
@@ -198,11 +199,14 @@ const CAPACITY: usize = 1 << 16;
 
 static ENTRIES: [AtomicPtr<Entry>; CAPACITY] = [const { AtomicPtr::new(ptr::null_mut()) }; CAPACITY];
 static EPOCHS: AtomicU64 = AtomicU64::new(1);
-static VACANT: Mutex<Vacant> = Mutex::new(Vacant { free: Vec::new(), used: 0 });
+/// How many entries were ever made.
+static USED: AtomicUsize = AtomicUsize::new(0);
+/// Entries whose runtime is gone. After a fork the child has the parent's entries, and shares their eventfds with it: it must
+/// make its own, or it would swallow the parent's signals.
+static VACANT: PerProcess<Mutex<Vec<u16>>> = PerProcess::new(|| Mutex::new(Vec::new()));
 
-struct Vacant {
-    free: Vec<u16>,
-    used: usize,
+fn vacant() -> MutexGuard<'static, Vec<u16>> {
+    VACANT.get().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The entry with this index, if there ever was one.
@@ -220,16 +224,12 @@ pub(crate) fn entry(index: u16) -> Option<&'static Entry> {
 ///
 /// No descriptor is left for the eventfd, or 65,536 runtimes exist.
 pub(crate) fn acquire() -> io::Result<(RuntimeId, &'static Entry)> {
-    let mut vacant = VACANT.lock().unwrap_or_else(PoisonError::into_inner);
     let process = std::process::id();
-    // After a fork the child has the parent's entries, and shares their eventfds with it: it must make its own, or it
-    // would swallow the parent's signals.
-    vacant.free.retain(|&index| entry(index).is_some_and(|entry| entry.process == process));
-    let entry = match vacant.free.pop() {
-        Some(index) => entry(index).expect("a vacant entry was made before"),
+    let mut known = std::iter::from_fn(|| vacant().pop()).filter_map(entry);
+    // A child may have dropped a runtime of its parent's; and a fork by a bare system call is noticed here only.
+    let entry = match known.find(|entry| entry.process == process) {
+        Some(entry) => entry,
         None => {
-            let index = u16::try_from(vacant.used)
-                .map_err(|_| io::Error::other("65536 runtimes exist already: an id has no room for more"))?;
             // SAFETY: no pointer is involved.
             let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
             if fd < 0 {
@@ -237,6 +237,12 @@ pub(crate) fn acquire() -> io::Result<(RuntimeId, &'static Entry)> {
             }
             // SAFETY: a descriptor just made, and ours.
             let eventfd = unsafe { OwnedFd::from_raw_fd(fd) };
+            // ORDERING: a number; the entry is told of by the store below.
+            let next = |used: usize| (used < CAPACITY).then_some(used + 1);
+            let index = USED
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
+                .map_err(|_| io::Error::other("65536 runtimes exist already: an id has no room for more"))?
+                as u16;
             let entry: &'static Entry = Box::leak(Box::new(Entry {
                 inbox: Inbox::new(),
                 eventfd,
@@ -246,13 +252,11 @@ pub(crate) fn acquire() -> io::Result<(RuntimeId, &'static Entry)> {
                 signals: AtomicU64::new(0),
                 exits: AtomicU64::new(0),
             }));
-            vacant.used += 1;
             // ORDERING: pairs with the load in `entry`.
             ENTRIES[usize::from(index)].store(ptr::from_ref(entry).cast_mut(), Ordering::Release);
             entry
         }
     };
-    drop(vacant);
     let epoch = EPOCHS.fetch_add(1, Ordering::Relaxed);
     let id = RuntimeId(epoch << 16 | u64::from(entry.index));
     entry.signals.store(0, Ordering::Relaxed);
@@ -263,7 +267,7 @@ pub(crate) fn acquire() -> io::Result<(RuntimeId, &'static Entry)> {
 /// Gives the entry back after its runtime has closed it. An entry whose ring had to be leaked is never given back: a
 /// read of the eventfd may still be armed there and would swallow the next runtime's signals.
 pub(crate) fn release(entry: &'static Entry) {
-    VACANT.lock().unwrap_or_else(PoisonError::into_inner).free.push(entry.index);
+    vacant().push(entry.index);
 }
 
 #[cfg(test)]

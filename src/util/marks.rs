@@ -351,15 +351,16 @@ impl Drop for Marks {
 mod pool {
     use super::Board;
     use crate::sync::{Mutex, PoisonError};
+    use crate::util::forks::PerProcess;
 
-    static POOL: Mutex<Vec<&'static Board>> = Mutex::new(Vec::new());
+    static POOL: PerProcess<Mutex<Vec<&'static Board>>> = PerProcess::new(|| Mutex::new(Vec::new()));
 
     pub(super) fn take() -> Option<&'static Board> {
-        POOL.lock().unwrap_or_else(PoisonError::into_inner).pop()
+        POOL.get().lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
     pub(super) fn give(board: &'static Board) {
-        POOL.lock().unwrap_or_else(PoisonError::into_inner).push(board);
+        POOL.get().lock().unwrap_or_else(PoisonError::into_inner).push(board);
     }
 }
 

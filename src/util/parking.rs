@@ -167,17 +167,18 @@ std::thread_local! {
 mod pool {
     use super::Parker;
     use crate::sync::{Mutex, PoisonError};
+    use crate::util::forks::PerProcess;
 
     pub(super) const KEEP: bool = true;
 
-    static POOL: Mutex<Vec<&'static Parker>> = Mutex::new(Vec::new());
+    static POOL: PerProcess<Mutex<Vec<&'static Parker>>> = PerProcess::new(|| Mutex::new(Vec::new()));
 
     pub(super) fn take() -> Option<&'static Parker> {
-        POOL.lock().unwrap_or_else(PoisonError::into_inner).pop()
+        POOL.get().lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
     pub(super) fn give(parker: &'static Parker) {
-        POOL.lock().unwrap_or_else(PoisonError::into_inner).push(parker);
+        POOL.get().lock().unwrap_or_else(PoisonError::into_inner).push(parker);
     }
 }
 
