@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use millstream::ops::{self, BufPool, BufQueue, Fd, PoolBuf, QueueBuf};
+use millstream::ops::{self, BufPool, BufQueue, Fd, Feature, PoolBuf, QueueBuf};
 use millstream::{Operation, Runtime, spawn, time, yield_now};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -486,6 +486,23 @@ fn bounds_are_checked() -> Outcome {
         assert!(BufPool::new(32_768, 1 << 30).is_err(), "more memory than there are addresses for");
         let pool = BufPool::new(3, 5)?;
         assert_eq!((pool.capacity(), pool.size(), pool.available()), (3, 5, 3));
+        Ok(())
+    })
+}
+
+/// A kernel before 6.12: it is said, and a pool like any other is to be had.
+#[test]
+fn a_kernel_that_uses_up_only_whole_buffers_is_said_to() -> Outcome {
+    let runtime = Runtime::builder().without_features(Feature::IncrementalBuffers.bit()).build()?;
+    runtime.block_on(async {
+        let builder = BufPool::builder().buffers(2).size(64);
+        let error = builder.clone().incremental(true).build().expect_err("it is hidden");
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{error}");
+        let pool = builder.build()?;
+        assert!(!pool.is_incremental());
+        let (mut a, b) = pair()?;
+        a.write_all(b"whole")?;
+        assert_eq!(&ops::recv_pooled(&b, &pool).await?[..], b"whole");
         Ok(())
     })
 }

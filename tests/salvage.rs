@@ -667,6 +667,42 @@ fn an_accept_beside_two_dropped_ones_is_given_one_of_theirs() -> Outcome {
     })
 }
 
+/// In the order in which their accepts were dropped, also if the last of those was given one of the others, and had to give it
+/// back. Taken from where they waited, and not needed after all, they wait there again, whichever comes back first.
+#[test]
+fn connections_that_nobody_took_go_back_to_their_places() -> Outcome {
+    let _alone = begin();
+    let dir = TempDir::new();
+    let path = dir.join("socket");
+    let runtime = Runtime::new()?;
+    let listener = Fd::from(UnixListener::bind(&path)?);
+    runtime.block_on(async {
+        let mut left = Vec::new();
+        for name in 0..3 {
+            client(&path, name);
+            let mut accept = ops::accept(&listener);
+            behind_the_back(&mut accept).await?;
+            left.push(accept);
+        }
+        left.into_iter().for_each(drop);
+        settle().await?;
+        {
+            // Prepared as members of a chain, and dropped before the chain begins, in this order.
+            let (mut a, mut b) = (ops::accept(&listener), ops::accept(&listener));
+            poll_fn(|cx| ops::RingOperation::poll_prepare(Pin::new(&mut a), cx)).await;
+            poll_fn(|cx| ops::RingOperation::poll_prepare(Pin::new(&mut b), cx)).await;
+            drop(b);
+            drop(a);
+        }
+        let mut names = Vec::new();
+        for _ in 0..3 {
+            names.push(name_of(ops::accept(&listener).await?));
+        }
+        assert_eq!(names, [0, 1, 2]);
+        Ok(())
+    })
+}
+
 #[test]
 fn a_cancelled_accept_takes_what_an_older_one_left() -> Outcome {
     let _alone = begin();

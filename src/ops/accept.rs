@@ -68,7 +68,9 @@ impl<F: AnyFd> Gift<F> {
 /// if the accept that had got it was told so.
 pub(super) fn leave<F: AnyFd>(listener: &F, tenant: F::Tenant, left: Option<Left>, orphaned: bool) {
     let mut gift = Gift { listener: listener.clone(), tenant, left };
-    if gift.left.is_some() {
+    if let Some((place, _)) = &mut gift.left {
+        // It is left now, also if whoever is given it gives it back: what is left after it comes after it.
+        place.get_or_insert_with(|| listener.left_behind().place_for_connection());
         context::with(|core| core.is_some_and(|core| core.inflight.offer(&mut gift)));
     }
     let (place, connection) = gift.left.unzip();

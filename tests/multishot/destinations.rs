@@ -22,25 +22,8 @@ use millstream::ops::{self, Fd, IntoResult};
 use millstream::{JoinHandle, Results, Runtime, race, spawn, time};
 
 use crate::support::{
-    accept_plainly, begin, both, clients, errno, listener, own_ports, ports, settle, turn, until,
+    Out, accept_plainly, begin, both, clients, errno, listener, own_ports, ports, settle, turn, until,
 };
-
-/// What a test needs of a receiving end, whichever it is.
-trait Out: 'static {
-    async fn take(&mut self) -> Option<Fd>;
-}
-
-impl<S: channel::Sharing + 'static> Out for channel::Receiver<Fd, S> {
-    async fn take(&mut self) -> Option<Fd> {
-        self.pop().await.ok()
-    }
-}
-
-impl Out for channel::spsc::Consumer<Fd> {
-    async fn take(&mut self) -> Option<Fd> {
-        self.pop().await.ok()
-    }
-}
 
 /// Runs a test with every kind of channel and several capacities, with multishot and without.
 fn every_channel(test: impl AsyncFn(&mut dyn FnMut() -> Pair)) {
@@ -64,13 +47,13 @@ trait Receive {
     fn take(&mut self) -> std::pin::Pin<Box<dyn Future<Output = Option<Fd>> + '_>>;
 }
 
-impl<O: Out> Receive for O {
+impl<O: Out<Fd>> Receive for O {
     fn take(&mut self) -> std::pin::Pin<Box<dyn Future<Output = Option<Fd>> + '_>> {
         Box::pin(Out::take(self))
     }
 }
 
-fn pair<D: Destination<Fd> + 'static, O: Out>((end, out): (D, O)) -> Pair {
+fn pair<D: Destination<Fd> + 'static, O: Out<Fd>>((end, out): (D, O)) -> Pair {
     let (stop, stopped) = channel::oneshot();
     Pair {
         start: Box::new(move |fd, backlog| {

@@ -3,9 +3,11 @@
 //! Knows: the rows. Does not know: how the engine deals with them.
 #![allow(unsafe_code, reason = "sets a resource limit of a child process")]
 
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use millstream::ops;
+use millstream::ops::{self, BufPool, Fd};
 use millstream::{Runtime, time};
 
 use crate::harness;
@@ -33,6 +35,47 @@ fn a_ring_of_four_completions_loses_none_of_twelve_connections() {
     let stats = runtime.stats();
     assert_eq!(stats.dropped_completions, 0);
     assert!(stats.submitted >= 4, "the kernel has ended it early, and it was asked again");
+}
+
+/// The same row, of receives: the kernel ends one early for want of room in the ring, with a buffer in its hand. B1, B2.
+#[test]
+fn a_ring_of_four_completions_loses_no_byte_of_twelve_buffers() {
+    let _held = begin();
+    for bundled in [false, true] {
+        let runtime = Runtime::builder().sq_entries(2).cq_entries(4).build().expect("io_uring");
+        let before = runtime.stats().submitted;
+        runtime.block_on(async {
+            let pool = BufPool::new(12, 1).expect("a pool");
+            for _ in 0..3 {
+                let (mut a, b) = UnixStream::pair().expect("a pair");
+                let b = Fd::from(b);
+                let mut all = Vec::new();
+                if bundled {
+                    let mut received = ops::recv_multishot(b, &pool).bundled();
+                    assert!(poll_once(&mut received).await.is_none());
+                    settle().await;
+                    a.write_all(b"twelve bytes").expect("room"); // while nobody reaps
+                    while all.len() < 12 {
+                        all.extend(item(&mut received).await.into_vec());
+                    }
+                } else {
+                    let mut received = ops::recv_multishot(b, &pool);
+                    assert!(poll_once(&mut received).await.is_none());
+                    settle().await;
+                    a.write_all(b"twelve bytes").expect("room");
+                    while all.len() < 12 {
+                        all.extend_from_slice(&item(&mut received).await);
+                    }
+                }
+                assert_eq!(all, b"twelve bytes");
+                settle().await;
+                assert_eq!((pool.available(), pool.disowned()), (12, 0));
+            }
+        });
+        let stats = runtime.stats();
+        assert_eq!(stats.dropped_completions, 0);
+        assert!(bundled || stats.submitted - before >= 9, "the kernel has ended it early, and it was asked again");
+    }
 }
 
 /// "mshot accept, NOFILE reached": it terminates with `EMFILE`, and the rest stays in the backlog. It goes on by itself when

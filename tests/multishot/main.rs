@@ -5,9 +5,11 @@
 #[path = "../support/mod.rs"]
 mod harness;
 
+mod bytes;
 mod destinations;
 mod endings;
 mod engine;
+mod every_op;
 mod kernel;
 mod others;
 mod storm;

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use millstream::ops::{self, Fd, Feature};
-use millstream::{Results, Runtime, time, yield_now};
+use millstream::{Results, Runtime, channel, time, yield_now};
 
 use crate::harness::{Watchdog, alone};
 
@@ -82,6 +82,23 @@ pub(crate) async fn poll_once<R: Results<End: std::fmt::Debug>>(results: &mut R)
 pub(crate) async fn until(done: impl Fn() -> bool) {
     while !done() {
         time::sleep(Duration::from_micros(200)).await;
+    }
+}
+
+/// What a test needs of a receiving end, whichever it is.
+pub(crate) trait Out<T>: 'static {
+    async fn take(&mut self) -> Option<T>;
+}
+
+impl<T: 'static, S: channel::Sharing + 'static> Out<T> for channel::Receiver<T, S> {
+    async fn take(&mut self) -> Option<T> {
+        self.pop().await.ok()
+    }
+}
+
+impl<T: 'static> Out<T> for channel::spsc::Consumer<T> {
+    async fn take(&mut self) -> Option<T> {
+        self.pop().await.ok()
     }
 }
 

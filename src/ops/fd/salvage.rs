@@ -288,6 +288,16 @@ impl Salvage {
         self.update(|sides| sides.accepts.orphans += 1);
     }
 
+    /// The place of a connection that is left now. It need not come here: until it does, nothing stands there.
+    #[cold]
+    pub(crate) fn place_for_connection(&self) -> Place {
+        self.update(|sides| {
+            let place = sides.accepts.next;
+            sides.accepts.next = after(place, 1);
+            place
+        })
+    }
+
     /// The terminal completion of an accept that nobody awaits; as `message_abandoned`.
     #[cold]
     pub(crate) fn accept_abandoned(

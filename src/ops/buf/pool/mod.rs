@@ -25,6 +25,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use crate::ops::features::Feature;
 use crate::runtime::context;
 use crate::runtime::core::Core;
 
@@ -217,8 +218,11 @@ pub struct Pool {
 impl Pool {
     fn new(core: &Core, buffers: u32, size: u32, incremental: bool) -> io::Result<Self> {
         let memory = Memory::new(buffers, size)?;
-        // SAFETY: (I1) the buffers are part of the memory that the group keeps, and given out only by the ledger.
-        let group = unsafe { Group::register(core, memory, incremental) };
+        let group = match incremental && Feature::IncrementalBuffers.is_hidden() {
+            true => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+            // SAFETY: (I1) the buffers are part of the memory that the group keeps, and given out only by the ledger.
+            false => unsafe { Group::register(core, memory, incremental) },
+        };
         let group = group.map_err(|error| match error.raw_os_error() {
             Some(libc::EINVAL) if incremental => io::Error::new(
                 io::ErrorKind::Unsupported,
