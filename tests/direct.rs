@@ -581,6 +581,36 @@ fn cancelled_by_request_each_gives_its_slot_back() {
     settled(&runtime);
 }
 
+/// Row F3: dropped on another thread, or when its ring is gone, a slot leaves nothing open.
+#[test]
+fn a_slot_that_is_dropped_elsewhere_or_late_is_closed() {
+    let _watchdog = watchdog();
+    let runtime = Runtime::new().expect("a ring");
+    let (here, mut theirs) = UnixStream::pair().expect("a pair");
+    let (late, mut theirs_late) = UnixStream::pair().expect("a pair");
+    let (table, late, clone) = runtime.block_on(async {
+        let table = FdTable::new(3).expect("no table yet");
+        let slot = table.install(OwnedFd::from(here)).expect("free");
+        let late = table.install(OwnedFd::from(late)).expect("free");
+        thread::spawn(move || drop(slot)).join().expect("no panic");
+        assert_available(&table, 2).await;
+        assert_eq!(theirs.read(&mut [0]).expect("the end"), 0);
+        let clone = late.clone();
+        (table, late, clone)
+    });
+    assert_eq!(table.available(), 2);
+    drop(runtime);
+    thread::spawn(move || drop(clone)).join().expect("no panic");
+    assert_eq!(theirs_late.read(&mut [0]).expect("it went with the ring"), 0);
+    Runtime::new().expect("a ring").block_on(async {
+        let own = FdTable::new(3).expect("the other runtime's is no matter here");
+        let (n, _) = ops::recv(&late, [0]).await;
+        assert_eq!(n.expect_err("its ring is gone").kind(), io::ErrorKind::InvalidInput);
+        drop((late, table));
+        assert_eq!(own.available(), 3);
+    });
+}
+
 /// On a kernel before 6.8 nothing makes a descriptor of what is in a slot: it stays there, for those who can take it.
 #[test]
 fn without_a_way_out_of_the_table_nothing_is_lost_in_it() {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use support::sources::{assert_none, code_of, root};
+use support::sources::{assert_none, code_of, root, rust_files};
 
 /// Columns of the table.
 const COLUMNS: usize = 6;
@@ -108,4 +108,29 @@ fn the_tests_that_a_row_names_use_its_ops() {
         }
     }
     assert_none(&findings, "the tests named in docs/ops.md");
+}
+
+/// What a kernel may lack and no probe tells of: of each there is a test that pretends it, and code that listens to that.
+#[test]
+fn every_ability_is_pretended_to_be_missing() {
+    let source = fs::read_to_string(root().join("src/ops/features.rs")).expect("the abilities");
+    let code = code_of(&source);
+    let (_, variants) = code.split_once("pub enum Feature {").expect("an enum");
+    let (variants, _) = variants.split_once('}').expect("its end");
+    let variants: Vec<_> = variants.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+    assert!(variants.contains(&"SendZc"), "{variants:?}");
+    let mut findings = Vec::new();
+    for directory in ["src", "tests"] {
+        let files = rust_files(&[directory]);
+        let names = |name: &str| {
+            let path = format!("Feature::{name}");
+            // A longer name that begins like this one is another.
+            let is_it = |rest: &str| !rest.starts_with(char::is_alphanumeric);
+            files.iter().any(|file| file.code.split(&*path).skip(1).any(is_it))
+        };
+        findings.extend(
+            variants.iter().filter(|name| !names(name)).map(|name| format!("{name}: not in {directory}/")),
+        );
+    }
+    assert_none(&findings, "abilities of the kernel");
 }

@@ -667,6 +667,69 @@ fn messages_come_with_what_is_beside_them() -> Outcome {
     Ok(())
 }
 
+/// A message waits in the socket until a buffer is back, whoever has it. B3.
+#[test]
+fn messages_wait_for_a_buffer() -> Outcome {
+    for without in [0, Feature::RecvmsgMultishot.bit()] {
+        Runtime::builder().without_features(without).build()?.block_on(async {
+            let pool = BufPool::new(1, 200)?;
+            let (a, b) = UnixDatagram::pair()?;
+            let mut messages = ops::recvmsg_multishot(Fd::from(b), &pool);
+            let mut held = None;
+            for n in 0..20 {
+                a.send(&[n; 3])?;
+                if held.is_some() {
+                    settle().await;
+                    assert!(look(&mut messages).is_pending(), "there is no buffer for it");
+                    settle().await; // it stands in line
+                    let elsewhere = n % 2 == 0;
+                    let first = held.take();
+                    if elsewhere {
+                        thread::spawn(move || drop(first)).join().expect("no panic");
+                    }
+                }
+                let ControlFlow::Continue((_, bytes)) = next(&mut messages).await else { panic!("ended") };
+                assert_eq!((&bytes[..], pool.available()), (&[n; 3][..], 0));
+                held = Some(bytes);
+            }
+            drop((messages, held));
+            settle().await;
+            assert_eq!((pool.available(), pool.disowned()), (1, 0));
+            Outcome::Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// KT `unregister bufring with mshot in flight`: the kernel would end it for want of buffers. So what is in flight has the pool,
+/// if nobody else does.
+#[test]
+fn an_op_in_flight_keeps_its_pool() -> Outcome {
+    for runtime in kernels() {
+        runtime?.block_on(async {
+            let pool = BufPool::new(2, 8)?;
+            let (mut a, b) = pair()?;
+            let mut results = ops::recv_multishot(&b, &pool);
+            assert!(look(&mut results).is_pending());
+            settle().await;
+            drop(pool);
+            settle().await;
+            let mut held = None;
+            for at in 0..20 {
+                write_pattern(&mut a, at..at + 1)?;
+                let ControlFlow::Continue(buf) = next(&mut results).await else { panic!("ended") };
+                assert_eq!(buf[..], [pattern(at)]);
+                held = Some(buf);
+            }
+            drop(results);
+            settle().await;
+            assert_eq!(held.as_deref(), Some(&[pattern(19)][..]), "and the buffer has it");
+            Outcome::Ok(())
+        })?;
+    }
+    Ok(())
+}
+
 #[test]
 fn messages_need_buffers_that_have_room_for_them() -> Outcome {
     Runtime::new()?.block_on(async {

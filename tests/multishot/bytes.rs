@@ -54,7 +54,10 @@ fn a_full_channel_is_room_for_so_much_and_no_more() -> Outcome {
             settle().await;
             let held = pool.capacity() - pool.available();
             let room = capacity + 1 + backlog; // one is in the hands of who pushes
-            assert!((capacity + 1..=room + 2).contains(&held), "{held} buffers are held, with room for {room}");
+            assert!(
+                (capacity + 1..=room + 2).contains(&held),
+                "{held} buffers are held, with room for {room}"
+            );
             drop(a);
             let mut all = Vec::new();
             while let Ok(buf) = rx.pop().await {

@@ -85,10 +85,8 @@ async fn pushed<R, D, O>(
     assert_eq!(task.await.expect("no panic").end.expect("no error"), End::Closed);
 }
 
-async fn spawned<R>(
-    Case(op, mut next): Case<R>,
-    is: impl AsyncFn(R::Item, u8) -> bool + Clone + 'static,
-) where
+async fn spawned<R>(Case(op, mut next): Case<R>, is: impl AsyncFn(R::Item, u8) -> bool + Clone + 'static)
+where
     R: Results<End = io::Result<()>> + 'static,
 {
     let seen = Rc::new(Cell::new(0));

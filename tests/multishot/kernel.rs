@@ -74,7 +74,10 @@ fn a_ring_of_four_completions_loses_no_byte_of_twelve_buffers() {
         });
         let stats = runtime.stats();
         assert_eq!(stats.dropped_completions, 0);
-        assert!(bundled || stats.submitted - before >= 9, "the kernel has ended it early, and it was asked again");
+        assert!(
+            bundled || stats.submitted - before >= 9,
+            "the kernel has ended it early, and it was asked again"
+        );
     }
 }
 
