@@ -21,8 +21,8 @@ part_clippy() {
 }
 part_features() { cargo check -p millstream --no-default-features && cargo check -p millstream --all-features; }
 part_doc() { RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features; }
-part_test() { cargo test; }
-part_release() { cargo test --release --all-features; }
+part_test() { cargo test --no-fail-fast; }
+part_release() { cargo test --release --all-features --no-fail-fast; }
 part_loom() { ci/loom.sh; }
 part_eintr() { ci/eintr.sh "${missing[@]}"; }
 part_kernels() { ci/kernels.sh --quick "${missing[@]}"; }
@@ -46,14 +46,23 @@ for part in "${wanted[@]}" "${skip[@]}"; do
     is_in "$part" "${PARTS[@]}" || { echo "check: there is no part $part (try --list)" >&2; exit 2; }
 done
 
-# Every part runs, also after one has failed: one round trip shows everything that is wrong.
+# Every part runs, also after one has failed: one round trip shows everything that is wrong. What a failed part said is
+# repeated at the end, as whoever reads the log of another machine may have only that.
 summary=() status=0
+said=$(mktemp -d)
+trap 'rm -rf "$said"' EXIT
 for part in "${wanted[@]}"; do
     is_in "$part" "${skip[@]}" && continue
     echo "=== $part"
     began=$SECONDS
-    if "part_$part"; then verdict=ok; else verdict=FAILED status=1; fi
+    if "part_$part" 2>&1 | tee "$said/$part"; then verdict=ok; else verdict=FAILED status=1; fi
+    [[ $verdict == ok ]] && rm -f "$said/$part"
     summary+=("$(printf '%-10s %-7s %4d s' "$part" "$verdict" $((SECONDS - began)))")
+done
+for part in "$said"/*; do
+    [[ -e $part ]] || continue
+    echo "=== $(basename "$part") FAILED, having said"
+    ci/failures.sh "$part"
 done
 echo "=== summary"
 ((${#summary[@]} == 0)) || printf '%s\n' "${summary[@]}"

@@ -674,11 +674,15 @@ impl<T, S: Sharing> Shared<T, S> {
         }
     }
 
-    /// Closes the channel; `false` if it was closed.
+    /// Closes the channel; `false` if it was closed. Whoever waited is awake when it returns, also who was told of a value
+    /// before and had that put off: the last thing that happens here is often followed by a join of their thread.
     pub(super) fn close(&self) -> bool {
         let first = self.engine.lock().close();
         if first {
             self.end_waiters();
+            if !S::ONE_THREAD {
+                executor::deliver();
+            }
         }
         first
     }

@@ -37,6 +37,16 @@ pub(super) fn deliver(waker: Option<Waker>) {
     }
 }
 
+/// Calls one waker, after the lock, and those that were put off: it was the last that this channel had to say, so there is
+/// nothing to gather, and what follows in this poll may be a wait for the thread that is told.
+#[inline]
+pub(super) fn deliver_last(waker: Option<Waker>) {
+    if waker.is_some() {
+        deliver(waker);
+        executor::deliver();
+    }
+}
+
 /// Calls one waker, without waiting for the end of a poll.
 #[cold] // to the executors of others it is a call like any other
 pub(super) fn wake_now(waker: Waker) {

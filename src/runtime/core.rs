@@ -29,6 +29,7 @@ use super::waker::{self, TaskId};
 use crate::util::contain::contain;
 use crate::util::executor::Hooks;
 use crate::util::lookout::Lookout;
+use crate::util::parking;
 
 /// What the builder decides about the loop.
 #[derive(Clone, Copy, Debug)]
@@ -180,7 +181,9 @@ impl Core {
     #[cold]
     #[inline(never)] // nor is `wake_foreign`: what is likely then needs no place on the stack
     fn put_off(&self, waker: Waker) {
-        if self.hurried.get() {
+        // A thread that is blocked is woken now: the task may be about to wait for it in a way that nobody here sees (to
+        // join it), and then this poll has no end.
+        if self.hurried.get() || parking::is_threads(&waker) {
             return self.wake(waker);
         }
         self.interrupted.set(true);
@@ -249,8 +252,17 @@ fn wake_foreign(waker: Waker) {
 }
 
 /// What channels see of the runtime that polls on this thread.
-pub(super) static HOOKS: Hooks =
-    Hooks { wake: hook_wake, catch_up: hook_catch_up, plain: &waker::VTABLE, clock: Some(&CLOCK) };
+pub(super) static HOOKS: Hooks = Hooks {
+    wake: hook_wake,
+    deliver: hook_deliver,
+    catch_up: hook_catch_up,
+    plain: &waker::VTABLE,
+    clock: Some(&CLOCK),
+};
+
+fn hook_deliver() {
+    context::with(|core| core.into_iter().for_each(Core::flush_deferred));
+}
 
 fn hook_catch_up() {
     context::with(|core| core.into_iter().for_each(Core::catch_up));

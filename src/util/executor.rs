@@ -18,7 +18,9 @@ use super::plain::Plain;
 pub(crate) struct Hooks {
     /// Delivers the waker at the end of the current poll, once per target. A panic in it is contained.
     pub(crate) wake: fn(Waker),
-    /// Delivers now what was put off to the end of the current poll.
+    /// Delivers now the wakes that were put off to the end of the current poll.
+    pub(crate) deliver: fn(),
+    /// Does now all that was put off to the end of the current poll, and puts nothing off until then.
     pub(crate) catch_up: fn(),
     /// Wakers with this vtable own nothing and never follow their data word, which is a number: a bitwise copy is a
     /// clone, and need not be dropped.
@@ -129,7 +131,14 @@ pub(crate) fn about_to_wait(waker: &Waker) {
     }
 }
 
-/// Delivers now what was put off to the end of the poll, with no lock held.
+/// Delivers now the wakes that were put off to the end of the poll, with no lock held. Later ones are put off as before.
+pub(crate) fn deliver() {
+    if let Some(hooks) = HOOKS.get() {
+        (hooks.deliver)();
+    }
+}
+
+/// Does now what was put off to the end of the poll, with no lock held, and puts nothing off until then.
 pub(crate) fn catch_up() {
     if let Some(hooks) = HOOKS.get() {
         (hooks.catch_up)();

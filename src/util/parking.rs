@@ -122,7 +122,13 @@ fn drop_nothing(_: *const ()) {}
 /// A clone, if it is one of these, which own nothing.
 #[inline]
 pub(crate) fn copy(waker: &Waker) -> Option<Waker> {
-    ptr::eq(waker.vtable(), &raw const VTABLE).then(|| Parker::of(waker.data()).waker())
+    is_threads(waker).then(|| Parker::of(waker.data()).waker())
+}
+
+/// Whether it wakes a thread that waits in a blocking call.
+#[inline]
+pub(crate) fn is_threads(waker: &Waker) -> bool {
+    ptr::eq(waker.vtable(), &raw const VTABLE)
 }
 
 /// A parker while a thread or a wait has it; handed on after that.

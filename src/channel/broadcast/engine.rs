@@ -301,10 +301,10 @@ impl<T> Engine<T> {
         self.senders += 1;
     }
 
-    /// One sender less; the last closes.
-    pub(super) fn remove_sender(&mut self) -> After<T> {
+    /// One sender less; the last closes. Whether this has closed the channel.
+    pub(super) fn remove_sender(&mut self) -> (bool, After<T>) {
         self.senders -= 1;
-        if self.senders == 0 { self.close().1 } else { After::nothing() }
+        if self.senders == 0 { self.close() } else { (false, After::nothing()) }
     }
 
     /// One more receiver: beside one at a position, or from now on. Returns its position.

@@ -254,7 +254,7 @@ impl<T> Shared<T> {
     // ---- ends ----
 
     pub(super) fn close(&self) -> bool {
-        self.change(Engine::close)
+        self.end(Engine::close)
     }
 
     /// Polls for the close.
@@ -284,7 +284,16 @@ impl<T> Shared<T> {
     }
 
     pub(super) fn remove_sender(&self) {
-        self.change(|engine| ((), engine.remove_sender()));
+        self.end(Engine::remove_sender);
+    }
+
+    /// Whether the channel is closed by this. Then whoever waited is awake: as for the other flavors.
+    fn end(&self, f: impl FnOnce(&mut Engine<T>) -> (bool, After<T>)) -> bool {
+        let closed = self.change(f);
+        if closed {
+            executor::deliver();
+        }
+        closed
     }
 
     /// One more receiver: beside one at a position, or from now on. Returns its position.

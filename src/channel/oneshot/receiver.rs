@@ -13,7 +13,7 @@ use super::pop::Pop;
 use super::state::{End, Stage};
 use crate::channel::blocking;
 use crate::channel::error::{PopError, TryPopError};
-use crate::channel::wake::{contain, deliver, discard};
+use crate::channel::wake::{contain, deliver, deliver_last, discard};
 use crate::operation::Operation;
 use crate::util::executor;
 
@@ -147,7 +147,7 @@ impl<T> Receiver<T> {
     /// ```
     pub fn close(&mut self) -> bool {
         let (first, waker) = self.end.close();
-        deliver(waker);
+        deliver_last(waker);
         first
     }
 
@@ -247,7 +247,7 @@ impl<T> Drop for Receiver<T> {
         }
         // SAFETY: (local) risen, and not used again.
         let waker = unsafe { self.end.leave() };
-        deliver(told.or(waker));
+        deliver_last(told.or(waker));
     }
 }
 

@@ -10,7 +10,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use super::closed::Closed;
 use super::state::End;
 use crate::channel::error::PushError;
-use crate::channel::wake::{deliver, discard};
+use crate::channel::wake::{deliver_last, discard};
 
 /// The pushing end of a [`oneshot`](super::oneshot()) channel.
 ///
@@ -66,7 +66,7 @@ impl<T> Sender<T> {
         // used nor dropped.
         match unsafe { this.end.push(value) } {
             Ok(waker) => {
-                deliver(waker);
+                deliver_last(waker);
                 Ok(())
             }
             Err(value) => {
@@ -108,7 +108,7 @@ impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         discard(self.end.rise());
         // SAFETY: (local) risen, and not used again.
-        deliver(unsafe { self.end.leave() });
+        deliver_last(unsafe { self.end.leave() });
     }
 }
 

@@ -15,7 +15,8 @@ use crate::channel::{broadcast, oneshot, watch};
 use crate::util::executor::{self, Hooks, Polling};
 
 static NOBODYS: RawWakerVTable = RawWakerVTable::new(|_| unreachable!(), |_| (), |_| (), |_| ());
-static HOOKS: Hooks = Hooks { wake: |waker| waker.wake(), catch_up: || {}, plain: &NOBODYS, clock: None };
+static HOOKS: Hooks =
+    Hooks { wake: |waker| waker.wake(), deliver: || {}, catch_up: || {}, plain: &NOBODYS, clock: None };
 
 /// Runs `f` as a runtime would whose polls may do nothing that does not suspend.
 fn without_budget<R>(f: impl FnOnce() -> R) -> R {

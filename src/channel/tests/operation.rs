@@ -288,7 +288,8 @@ fn try_pop_looks_behind_an_arm() {
 #[test]
 fn the_poll_budget_makes_a_ready_task_yield_before_anything_happens() {
     static NOBODYS: RawWakerVTable = RawWakerVTable::new(|_| unreachable!(), |_| (), |_| (), |_| ());
-    static HOOKS: Hooks = Hooks { wake: |waker| waker.wake(), catch_up: || {}, plain: &NOBODYS, clock: None };
+    static HOOKS: Hooks =
+        Hooks { wake: |waker| waker.wake(), deliver: || {}, catch_up: || {}, plain: &NOBODYS, clock: None };
     let (tx, rx) = bounded(2);
     tx.try_push(0).unwrap();
     let (bell, waker) = Bell::new();

@@ -198,6 +198,7 @@ impl<T> Shared<T> {
         let first = !core::mem::replace(&mut self.engine.lock().closed, true);
         if first {
             self.end_waiters();
+            executor::deliver();
         }
         first
     }

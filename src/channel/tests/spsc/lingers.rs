@@ -14,7 +14,7 @@ use crate::util::lookout::{self, Lookout};
 
 static PLAIN: RawWakerVTable =
     RawWakerVTable::new(|number| RawWaker::new(number, &PLAIN), |_| {}, |_| {}, |_| {});
-static HOOKS: Hooks = Hooks { wake: drop, catch_up: || {}, plain: &PLAIN, clock: None };
+static HOOKS: Hooks = Hooks { wake: drop, deliver: || {}, catch_up: || {}, plain: &PLAIN, clock: None };
 
 #[test]
 fn a_thread_lingers_for_what_comes_from_another_and_for_nothing_else() {

@@ -216,7 +216,7 @@ struct Hooked(Option<Polling>);
 impl Hooked {
     fn install() -> Self {
         static HOOKS: Hooks =
-            Hooks { wake: |waker| waker.wake(), catch_up: || {}, plain: &PLAIN, clock: None };
+            Hooks { wake: |waker| waker.wake(), deliver: || {}, catch_up: || {}, plain: &PLAIN, clock: None };
         Self(Some(Polling::new(&HOOKS, 1000).install()))
     }
 }
