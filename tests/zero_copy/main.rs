@@ -6,6 +6,8 @@
 
 #![allow(unsafe_code, reason = "a buffer that counts its drops implements the unsafe buffer trait")]
 
+mod every_send;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::cell::Cell;
@@ -729,60 +731,6 @@ fn whole_buffers_and_several_and_datagrams() -> Outcome {
         assert_eq!(rx.pop().await?.len(), 700);
         Ok(())
     })
-}
-
-/// Sends with `$make` to each destination, and counts.
-macro_rules! to_each_destination {
-    ($sends:ident, $make:expr) => {{
-        let make = $make;
-        let (n, buf) = make().await.into_result()?;
-        assert_eq!(n, LEN);
-        drop(buf);
-        let (tx, rx) = channel::bounded(1);
-        assert_eq!(make().will_push(tx).await?, LEN);
-        drop(rx.pop().await?);
-        let (tx, rx) = channel::oneshot();
-        assert_eq!(make().will_spawn(async move |buf| drop(tx.push(buf))).await?, LEN);
-        drop(rx.await?);
-        $sends += 3;
-    }};
-}
-
-/// Each of the sends, of memory of either kind, to each destination, here and on a kernel that copies.
-#[test]
-fn every_send_to_every_destination() -> Outcome {
-    const LEN: usize = 500;
-    let _watchdog = Watchdog::new(Duration::from_secs(60));
-    for without in [0, Feature::SendZc.bit() | Feature::SendmsgZc.bit()] {
-        Runtime::builder().without_features(without).build()?.block_on(async {
-            let table = BufferTable::new(1)?;
-            let registered = || table.register(pattern(LEN)).expect("the one before is back");
-            let (ours, mut peer) = plain_tcp()?;
-            let mut streamed = 0;
-            to_each_destination!(streamed, || ops::send_zc(&ours, pattern(LEN)));
-            to_each_destination!(streamed, || ops::send_zc(&ours, registered()));
-            to_each_destination!(streamed, || ops::send_zc(&ours, pattern(LEN)).always_async());
-            to_each_destination!(streamed, || ops::sendmsg_zc(&ours, vec![pattern(251), pattern(LEN - 251)]));
-            to_each_destination!(streamed, || ops::sendmsg_zc(&ours, vec![registered()]));
-            for _ in 0..streamed {
-                check(&mut peer, LEN)?;
-            }
-            let (from, to) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
-            let (address, from) = (to.local_addr()?, Fd::from(from));
-            let mut messages = 0;
-            to_each_destination!(messages, || ops::send_to_zc(&from, pattern(LEN), address));
-            to_each_destination!(messages, || ops::send_to_zc(&from, registered(), address));
-            to_each_destination!(messages, || ops::sendmsg_zc(&from, vec![registered()]).to(address));
-            assert_eq!((streamed, messages), (15, 9));
-            for _ in 0..messages {
-                let mut bytes = [0; 1000];
-                assert_eq!(to.recv_from(&mut bytes)?, (LEN, from.local_addr()?));
-                assert!(bytes[..LEN] == pattern(LEN));
-            }
-            Outcome::Ok(())
-        })?;
-    }
-    Ok(())
 }
 
 /// Registered memory is sent from as it is, and comes back as it went; where a copy is needed after all, that is made of it.
