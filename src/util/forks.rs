@@ -75,11 +75,18 @@ impl<T: Send + Sync> PerProcess<T> {
     pub(crate) fn get(&self) -> &'static T {
         // ORDERING: pairs with the exchange in `begin`.
         let known = self.of.load(Ordering::Acquire);
+        Self::if_of_this_process(known).unwrap_or_else(|| self.begin(known))
+    }
+
+    /// If it was asked for in this process before.
+    pub(crate) fn find(&self) -> Option<&'static T> {
+        Self::if_of_this_process(self.of.load(Ordering::Acquire)) // ORDERING: as in `get`
+    }
+
+    #[inline]
+    fn if_of_this_process(known: *mut Of<T>) -> Option<&'static T> {
         // SAFETY: (local) null, or leaked in `begin`.
-        match unsafe { known.as_ref() } {
-            Some(of) if of.generation == generation() => &of.value,
-            _ => self.begin(known),
-        }
+        unsafe { known.as_ref() }.filter(|of| of.generation == generation()).map(|of| &of.value)
     }
 
     #[cold]

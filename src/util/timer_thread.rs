@@ -14,7 +14,6 @@
 //! A child process after `fork` has neither the thread nor anybody who would release the lock, if that was held. So it
 //! begins a book of its own, and a thread with it. What stands in its parent's is not armed there: whoever polls such a
 //! future again arms it anew.
-#![allow(unsafe_code, reason = "books are reached through a pointer that changes with a fork")]
 
 use std::collections::BTreeMap;
 use std::task::Waker;
@@ -157,13 +156,10 @@ impl Book {
 
 #[cfg(not(millstream_loom))]
 mod process {
-    use std::ptr;
-
     use super::{BATCH, Book, Instant, Timer, Waker};
-    use crate::sync::atomic::{AtomicPtr, Ordering};
     use crate::sync::thread;
     use crate::util::executor::Clock;
-    use crate::util::forks;
+    use crate::util::forks::{self, PerProcess};
 
     /// The thread, as one who keeps timers.
     pub(crate) static CLOCK: Clock = Clock {
@@ -172,42 +168,11 @@ mod process {
         disarm: |timer| of(timer)?.disarm(timer),
     };
 
-    /// The book of this process, or of the one that it was forked from. Books are never freed.
-    static BOOK: AtomicPtr<Book> = AtomicPtr::new(ptr::null_mut());
-
-    /// The book of this process, if it has begun one.
-    fn find() -> Option<&'static Book> {
-        // ORDERING: pairs with the exchange in `begin`.
-        // SAFETY: (local) null, or leaked in `begin`.
-        let book = unsafe { BOOK.load(Ordering::Acquire).as_ref() }?;
-        (book.generation == forks::generation()).then_some(book)
-    }
-
-    #[cold]
-    fn begin() -> &'static Book {
-        let _ = forks::watch(); // without memory for that a child has no timers but those of a runtime
-        let old = BOOK.load(Ordering::Acquire);
-        if let Some(book) = find() {
-            return book; // of another thread
-        }
-        let new = Box::into_raw(Box::new(Book::new(forks::generation())));
-        // ORDERING: pairs with the load in `find`.
-        match BOOK.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire) {
-            // SAFETY: (local) made above and leaked.
-            Ok(_) => unsafe { &*new },
-            Err(book) => {
-                // SAFETY: (local) made above and seen by nobody; the other one is leaked.
-                unsafe {
-                    drop(Box::from_raw(new));
-                    &*book
-                }
-            }
-        }
-    }
+    static BOOK: PerProcess<Book> = PerProcess::new(|| Book::new(forks::generation()));
 
     /// The book that a timer stands in, if that is this process's.
     fn of(timer: &Timer) -> Option<&'static Book> {
-        find().filter(|book| u64::from(book.generation) == timer.owner)
+        BOOK.find().filter(|book| u64::from(book.generation) == timer.owner)
     }
 
     /// Arms a timer that wakes `waker` at the instant or later.
@@ -216,7 +181,7 @@ mod process {
     ///
     /// If the thread has to be started and cannot be.
     pub(crate) fn arm(instant: Instant, waker: &Waker) -> Timer {
-        let book = find().unwrap_or_else(begin);
+        let book = BOOK.get();
         let start = || thread::Builder::new().name("millstream-timer".into()).spawn(|| run(book)).map(drop);
         book.arm(instant, waker, start).unwrap_or_else(|error| {
             panic!("the thread that keeps timers for other executors cannot be started: {error}")
@@ -234,13 +199,13 @@ mod process {
     /// How many timers are armed here.
     #[cfg(test)]
     pub(crate) fn armed() -> usize {
-        find().map_or(0, |book| book.timers().armed.len())
+        BOOK.find().map_or(0, |book| book.timers().armed.len())
     }
 
     /// Whether the thread was ever needed.
     #[cfg(test)]
     pub(crate) fn is_started() -> bool {
-        find().is_some_and(|book| !matches!(book.timers().thread, super::Thread::NotStarted))
+        BOOK.find().is_some_and(|book| !matches!(book.timers().thread, super::Thread::NotStarted))
     }
 }
 
