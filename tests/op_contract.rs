@@ -270,6 +270,44 @@ fn poll_discard_waits_out_and_abandons() {
     assert_eq!(runtime.stats().nodes, 0);
 }
 
+/// Its panic ends neither the discard nor the task, and is counted.
+#[test]
+fn what_panics_as_it_is_discarded_is_discarded_all_the_same() {
+    struct Panics(Rc<Cell<u32>>);
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+            panic!("a destructor of the user's");
+        }
+    }
+    // SAFETY: the entry points to nothing.
+    unsafe impl Request for Panics {
+        type Output = ();
+        fn sqe(&mut self) -> Sqe {
+            let mut bytes = [0; 64];
+            bytes[0] = opcode::Nop::CODE;
+            Sqe::from_bytes(bytes)
+        }
+        fn finish(self, _: io::Result<u32>, _: u32) {}
+    }
+
+    let runtime = Runtime::new().unwrap();
+    let drops = Rc::default();
+    runtime.block_on(async {
+        // Withdrawn before the kernel saw it, and done by the time of the discard.
+        for wait in [false, true] {
+            let mut op = Op::new(Panics(Rc::clone(&drops)));
+            assert!(poll_fn(|cx| Poll::Ready(Pin::new(&mut op).poll(cx).is_pending())).await);
+            if wait {
+                entered(&runtime).await;
+            }
+            poll_fn(|cx| Pin::new(&mut op).poll_discard(cx)).await;
+        }
+    });
+    let stats = runtime.stats();
+    assert_eq!((drops.get(), stats.contained_panics, stats.nodes), (2, 2, 0));
+}
+
 #[test]
 fn a_request_too_large_for_a_node_is_boxed() {
     struct Large([u64; 4096], Rc<Cell<u32>>);

@@ -332,6 +332,21 @@ impl<R: Request> Op<R> {
         Poll::Ready(request.finish(result, flags))
     }
 
+    /// Stops an op whose result is not there yet, and leaves the waker with its node. `false`: it takes no effect any more, and
+    /// cannot be stopped.
+    #[inline(never)] // as `wait`
+    fn stop(core: &Core, node: NonNull<Node>, cx: &mut Context<'_>) -> bool {
+        // SAFETY: (I5) the caller has a node of this runtime that is Queued; shared access only.
+        let head = unsafe { node.as_ref() };
+        if head.has(flag::SETTLED) {
+            core.inflight.detach(node);
+            return false;
+        }
+        core.inflight.request_cancel(node);
+        leave_waker(core, head, cx);
+        true
+    }
+
     /// Leaves the waker with the node, whose result is not there yet.
     #[inline(never)] // for the sake of the poll that finds the result
     fn wait(&self, core: &Core, cx: &mut Context<'_>) {
@@ -416,6 +431,17 @@ impl<R: Request> Op<R> {
     }
 }
 
+/// Leaves the waker with a node whose result is not there yet, unless it has it already.
+#[inline]
+fn leave_waker(core: &Core, head: &Node, cx: &mut Context<'_>) {
+    let old = match core.polled(cx.waker()) {
+        Some(task) if head.task() != Some(task) => head.put_task(task),
+        None if !head.will_wake(cx.waker()) => head.put_waker(waker::duplicate(cx.waker())),
+        _ => return,
+    };
+    drop(old);
+}
+
 impl Started {
     /// The head of the node, unless the runtime, which is about to end, has taken the node away from this op.
     #[inline]
@@ -428,13 +454,7 @@ impl Started {
 
     /// Leaves the waker with the node, whose result is not there yet.
     fn wait(&self, core: &Core, cx: &mut Context<'_>) {
-        let head = self.head(core).unwrap_or_else(|| elsewhere());
-        let old = match core.polled(cx.waker()) {
-            Some(task) if head.task() != Some(task) => head.put_task(task),
-            None if !head.will_wake(cx.waker()) => head.put_waker(waker::duplicate(cx.waker())),
-            _ => return,
-        };
-        drop(old);
+        leave_waker(core, self.head(core).unwrap_or_else(|| elsewhere()), cx);
     }
 
     /// The future is gone. Its runtime stops the op and disposes of the result (I2).
@@ -478,31 +498,33 @@ impl<R: Request> Operation for Op<R> {
         }
     }
 
+    #[inline]
     fn poll_discard(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Stage::Started(started) = &*self.stage else {
+        let Stage::Started(Started { runtime, key, node }) = *self.stage else {
             self.drop_unstarted();
             *self.stage = Stage::Finished;
             return Poll::Ready(());
         };
-        let done = context::with(|core| {
-            let core = core.filter(|core| core.id == started.runtime).unwrap_or_else(|| elsewhere());
-            let Some(head) = started.head(core) else { return true };
+        // SAFETY: (local) not kept beyond this call.
+        let core =
+            unsafe { context::current() }.filter(|core| core.id == runtime).unwrap_or_else(|| elsewhere());
+        // SAFETY: (I5) nodes live as long as their runtime, which runs on this thread; shared access only.
+        let head = unsafe { node.as_ref() };
+        // Else the runtime, which is about to end, has taken the node away from this op.
+        if head.belongs_to(key) {
             if head.state() != State::Done {
-                if head.has(flag::SETTLED) {
-                    core.inflight.detach(started.node); // it takes no effect any more, and cannot be stopped
-                    return true;
+                if Self::stop(core, node, cx) {
+                    return Poll::Pending;
                 }
-                core.inflight.request_cancel(started.node);
-                started.wait(core, cx);
-                return false;
+            } else {
+                // By no way through the node's table: so soon after the kernel, the processor does not foresee where an indirect
+                // call goes.
+                // SAFETY: (I1) Done, and this op's: the kernel has let go of the request, and nobody else takes it.
+                core.inflight.contained(|| unsafe { Held::<R>::abandon(&core.inflight, node) });
             }
-            core.inflight.orphan(started.node); // Done: disposes of the result
-            true
-        });
-        if !done {
-            return Poll::Pending;
         }
-        *self.stage = Stage::Finished;
+        // SAFETY: (local) `Started`, which is overwritten, has nothing to drop.
+        unsafe { ptr::write(&mut *self.stage, Stage::Finished) };
         Poll::Ready(())
     }
 
@@ -708,6 +730,7 @@ impl<R: Request> Held<R> {
         unsafe { (*Self::locate(place)).sqe() }
     }
 
+    #[inline]
     unsafe fn abandon(inflight: &Inflight, node: NonNull<Node>) {
         // SAFETY: (I5) the dispatcher calls this with a node of this vtable that is Done; shared access only.
         let head = unsafe { node.as_ref() };

@@ -113,6 +113,7 @@ pub trait Hold: Clone + Unpin + std::fmt::Debug + 'static {
     fn tenant(&self) -> Self::Tenant;
 
     /// A read that nobody awaits has ended, which began with `tenant`: see [`Salvage::message_abandoned`].
+    #[inline]
     fn abandon_read(&self, tenant: Self::Tenant, bytes: &[u8], orphaned: bool, taken: Option<Place>) {
         self.abandon_message(tenant, bytes, None, orphaned, taken);
     }
@@ -185,6 +186,7 @@ impl Hold for Fd {
     #[inline]
     fn tenant(&self) {}
 
+    #[inline]
     fn abandon_message(
         &self,
         _tenant: (),

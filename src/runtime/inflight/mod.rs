@@ -614,7 +614,8 @@ impl Inflight {
     }
 
     /// Runs user code that must not end the loop, and counts its panics (I7).
-    pub(super) fn contained(&self, run: impl FnOnce()) {
+    #[inline]
+    pub(crate) fn contained(&self, run: impl FnOnce()) {
         if !contain(run) {
             self.contained.set(self.contained.get() + 1);
         }
