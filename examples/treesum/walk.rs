@@ -225,28 +225,24 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     /// A directory of its own for one test, removed at the end.
-    struct Scratch(PathBuf);
+    struct Scratch(tempfile::TempDir);
 
     impl Scratch {
-        fn new(name: &str) -> io::Result<Self> {
-            let path = std::env::temp_dir().join(format!("treesum-walk-{name}-{}", std::process::id()));
-            fs::create_dir(&path)?;
-            Ok(Self(path))
+        fn new() -> io::Result<Self> {
+            tempfile::tempdir().map(Self)
+        }
+
+        fn path(&self) -> &Path {
+            self.0.path()
         }
 
         fn files(&self, names: &[&[u8]]) -> io::Result<()> {
             for name in names {
-                let path = self.0.join(path_of(name));
+                let path = self.path().join(path_of(name));
                 fs::create_dir_all(path.parent().expect("below the scratch directory"))?;
                 fs::write(path, "")?;
             }
             Ok(())
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
         }
     }
 
@@ -287,30 +283,30 @@ mod tests {
 
     #[test]
     fn the_order_is_that_of_the_full_paths() -> io::Result<()> {
-        let scratch = Scratch::new("order")?;
+        let scratch = Scratch::new()?;
         scratch.files(&NAMES)?;
         let mut all = Vec::new();
-        expected(&scratch.0, &mut all)?;
+        expected(scratch.path(), &mut all)?;
         assert_eq!(all.len(), NAMES.len());
-        assert_eq!(walked(Walk::new([scratch.0.clone()])), all);
+        assert_eq!(walked(Walk::new([scratch.path().to_owned()])), all);
         Ok(())
     }
 
     #[test]
     fn a_directory_that_does_not_fit_is_read_in_passes() -> io::Result<()> {
-        let scratch = Scratch::new("passes")?;
+        let scratch = Scratch::new()?;
         scratch.files(&NAMES)?;
         for i in 0..3000_u32 {
             let name = i.wrapping_mul(2_654_435_761) % 7919;
-            fs::write(scratch.0.join(format!("ab/{name}{}", "x".repeat(i as usize % 7))), "")?;
+            fs::write(scratch.path().join(format!("ab/{name}{}", "x".repeat(i as usize % 7))), "")?;
             if i % 100 == 0 {
                 scratch.files(&[format!("ab/{name}d/f").as_bytes(), format!("ab/{name}d!").as_bytes()])?;
             }
         }
         let mut all = Vec::new();
-        expected(&scratch.0, &mut all)?;
+        expected(scratch.path(), &mut all)?;
         for budget in [0, 20_000, 200_000] {
-            let mut walk = Walk::within(budget, [scratch.0.clone()]);
+            let mut walk = Walk::within(budget, [scratch.path().to_owned()]);
             let (mut paths, mut peak) = (Vec::new(), 0);
             while let Some(found) = walk.next() {
                 paths.push(found.expect("readable").into_os_string().into_vec());
@@ -325,10 +321,10 @@ mod tests {
 
     #[test]
     fn roots_are_merged_also_nested_and_equal_ones() -> io::Result<()> {
-        let scratch = Scratch::new("roots")?;
+        let scratch = Scratch::new()?;
         scratch.files(&NAMES)?;
-        let roots =
-            ["a", "ab/c", "a.b", "a/", "a/b", "a", "ab//c", "ab/c/d/e!"].map(|root| scratch.0.join(root));
+        let roots = ["a", "ab/c", "a.b", "a/", "a/b", "a", "ab//c", "ab/c/d/e!"]
+            .map(|root| scratch.path().join(root));
         let mut all = Vec::new();
         for root in &roots {
             match root.is_dir() {
@@ -343,24 +339,24 @@ mod tests {
 
     #[test]
     fn links_are_not_followed_and_other_kinds_not_listed() -> io::Result<()> {
-        let scratch = Scratch::new("links")?;
+        let scratch = Scratch::new()?;
         scratch.files(&[b"d/file"])?;
-        symlink(".", scratch.0.join("d/loop"))?;
-        symlink("file", scratch.0.join("d/link"))?;
-        let _socket = std::os::unix::net::UnixListener::bind(scratch.0.join("d/socket"))?;
-        let link = scratch.0.join("d/link");
+        symlink(".", scratch.path().join("d/loop"))?;
+        symlink("file", scratch.path().join("d/link"))?;
+        let _socket = std::os::unix::net::UnixListener::bind(scratch.path().join("d/socket"))?;
+        let link = scratch.path().join("d/link");
         assert_eq!(
-            walked(Walk::new([scratch.0.clone(), link])),
-            [scratch.0.join("d/file").as_os_str().as_bytes()]
+            walked(Walk::new([scratch.path().to_owned(), link])),
+            [scratch.path().join("d/file").as_os_str().as_bytes()]
         );
         Ok(())
     }
 
     #[test]
     fn what_cannot_be_looked_at_is_reported_in_its_place() -> io::Result<()> {
-        let scratch = Scratch::new("lost")?;
+        let scratch = Scratch::new()?;
         scratch.files(&[b"a", b"gone/x", b"z"])?;
-        let roots = ["z", "nothing", "gone", "a"].map(|root| scratch.0.join(root));
+        let roots = ["z", "nothing", "gone", "a"].map(|root| scratch.path().join(root));
         let walk = Walk::new(roots.clone());
         fs::remove_dir_all(&roots[2])?;
         let found: Vec<_> = walk.map(|found| found.map_err(|(path, error)| (path, error.kind()))).collect();
@@ -378,9 +374,9 @@ mod tests {
 
     #[test]
     fn a_directory_mounted_below_itself_is_a_loop() -> io::Result<()> {
-        let scratch = Scratch::new("loop")?;
-        let outer = Ancestor::enter(scratch.0.as_os_str().as_bytes(), None)?;
-        let again = Ancestor::enter(scratch.0.as_os_str().as_bytes(), Some(outer));
+        let scratch = Scratch::new()?;
+        let outer = Ancestor::enter(scratch.path().as_os_str().as_bytes(), None)?;
+        let again = Ancestor::enter(scratch.path().as_os_str().as_bytes(), Some(outer));
         assert_eq!(again.err().map(|error| error.to_string()).as_deref(), Some("File system loop detected"));
         Ok(())
     }
