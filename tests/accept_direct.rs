@@ -23,7 +23,9 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use millstream::combinators::adapters::future;
-use millstream::combinators::{Delivered, OneOf2, ResultsExt, WillPush, when_any};
+use millstream::combinators::{
+    Delivered, OneOf2, ResultsExt, RingOperationExt, WillPush, when_all, when_any,
+};
 use millstream::ops::requests::{Accept, AcceptDirect, AcceptDirectMultishot, AcceptMultishot};
 use millstream::ops::{self, AnyFd, Fd, FdTable, FixedFd, IntoFd, Multishot, Op};
 use millstream::{Operation, Results, Runtime, channel, time, yield_now};
@@ -212,6 +214,68 @@ fn dropped_it_leaves_everything_in_the_order_it_came() {
             }
             drop((clients, again));
             assert_available(&table, 32).await;
+        }
+    });
+    settled(&runtime);
+}
+
+/// The queue has room for two entries: an accept that has found a connection in a slot keeps it until its own is queued.
+#[test]
+fn what_waits_in_slots_is_given_out_through_a_small_queue() {
+    require_op!(FixedFdInstall);
+    let _watchdog = watchdog();
+    let runtime = Runtime::builder().sq_entries(2).build().expect("a ring");
+    let (listener, address) = listen();
+    runtime.block_on(async {
+        let table = FdTable::new(32).expect("no table yet");
+        let mut accepts = ops::accept_direct_multishot(&listener, &table);
+        begin(&mut accepts).await;
+        let _clients = clients(address, 0..8);
+        in_kernel().await;
+        assert_eq!(number_of(item(&mut accepts).await).await, 0);
+        drop(accepts);
+        in_kernel().await;
+        let all: Vec<_> = (1..8).map(|_| ops::accept(&listener)).collect();
+        let mut numbers = Vec::new();
+        for connection in when_all(all).await {
+            numbers.push(number_of(&connection.expect("one waits")).await);
+        }
+        numbers.sort_unstable();
+        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7]);
+        assert_available(&table, 32).await;
+    });
+    settled(&runtime);
+}
+
+/// One in flight is given what another leaves, and had accepted one by then, which nobody knew: that is left in turn.
+#[test]
+fn one_that_is_given_a_connection_leaves_its_own() {
+    let _watchdog = watchdog();
+    let runtime = Runtime::new().expect("a ring");
+    let (listener, address) = listen();
+    runtime.block_on(async {
+        let table = FdTable::new(4).expect("no table yet");
+        for round in 0..rounds(500).max(20) {
+            let (mut older, slot) = (ops::accept(&listener), table.reserve().expect("free"));
+            let mut newer = ops::accept_direct(&listener, slot);
+            let first = clients(address, 0..1);
+            older = older.always_async();
+            assert!(poll_once(&mut older).is_pending());
+            in_kernel().await;
+            thread::sleep(Duration::from_micros(300)); // a worker thread has accepted it
+            in_kernel().await;
+            let second = clients(address, 1..2);
+            newer = newer.always_async();
+            assert!(poll_once(&mut newer).is_pending());
+            ops::nop().await.expect("a nop");
+            thread::sleep(Duration::from_micros(300)); // and of this one nothing is known
+            drop(older);
+            let one = number_of(&newer.await.expect("a client")).await;
+            let next = ops::accept_direct(&listener, table.reserve().expect("free")).await;
+            let other = number_of(&next.expect("one waits")).await;
+            assert_eq!((one.min(other), one.max(other)), (0, 1), "round {round}");
+            drop((first, second));
+            assert_available(&table, 4).await;
         }
     });
     settled(&runtime);

@@ -7,16 +7,17 @@ mod support;
 use std::future::Future;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::pin::Pin;
-use std::sync::{MutexGuard, mpsc};
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, MutexGuard, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
 use millstream::combinators::{OneOf2, when_any};
-use millstream::ops::{self, FdTable, IntoResult, Mail, MailAddress, Mailbox};
-use millstream::{Operation, Runtime, time, yield_now};
+use millstream::ops::{self, BufPool, FdTable, IntoResult, Mail, MailAddress, Mailbox};
+use millstream::{Operation, Results, Runtime, time, yield_now};
 use support::{Descriptors, Rng, Watchdog, rounds, skip};
 
 /// One test at a time, since one counts the descriptors of the process, and none for longer than this.
@@ -282,6 +283,67 @@ fn capacities_and_cancels() {
         });
         assert_eq!(elsewhere.join().expect("no panic"), io::ErrorKind::InvalidInput);
     });
+}
+
+/// Who waits is told that it was asked to stop, and that the runtime of the mailbox is gone.
+#[test]
+fn who_waits_is_woken_by_its_end() {
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let _watchdog = watchdog();
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(woken.clone());
+    let mut cx = Context::from_waker(&waker);
+    let runtime = Runtime::new().expect("a ring");
+    let mut mailbox = runtime.block_on(async { Mailbox::new(1).expect("a descriptor") });
+    let mut receive = mailbox.receive();
+    assert!(Pin::new(&mut receive).poll(&mut cx).is_pending());
+    Pin::new(&mut receive).request_cancel();
+    assert_eq!(woken.0.load(Ordering::Relaxed), 1, "its last poll promised it");
+    drop(receive);
+    let mut receive = mailbox.receive();
+    assert!(Pin::new(&mut receive).poll(&mut cx).is_pending());
+    drop(runtime);
+    assert_eq!(woken.0.load(Ordering::Relaxed), 2);
+    assert!(matches!(Pin::new(&mut receive).poll(&mut cx), Poll::Ready(Err(_))));
+}
+
+/// What a file's reads give goes with it: an empty datagram ends nothing in the other table either.
+#[test]
+fn a_socket_of_messages_is_one_in_the_other_table() {
+    require_op!(MsgRingSendFd);
+    let _watchdog = watchdog();
+    let runtime = Runtime::new().expect("a ring");
+    runtime.block_on(async {
+        let table = FdTable::new(2).expect("no table yet");
+        let mut mailbox = Mailbox::with_table(1, &table).expect("a descriptor");
+        let (ours, theirs) = UnixDatagram::pair().expect("a pair");
+        let sender = sending(mailbox.address(), async move |to, own| {
+            let slot = own.install(OwnedFd::from(ours)).expect("free");
+            ops::pass_fd(&to, slot).await.0
+        });
+        let file = match when_any((mailbox.receive(), time::sleep(Duration::from_secs(20)))).await {
+            OneOf2::A(Ok(Mail::File(file))) => file,
+            other => {
+                let error = sender.join().expect("no panic").expect_err("it did not come");
+                return skip(format!("this kernel sends no files between rings: {error}, {other:?}"));
+            }
+        };
+        sender.join().expect("no panic").expect("sent");
+        let pool = BufPool::new(2, 16).expect("a pool");
+        let mut received = ops::recv_multishot(&file, &pool);
+        for message in [&b"one"[..], b"", b"two"] {
+            theirs.send(message).expect("room");
+            let next = std::future::poll_fn(|cx| received.poll_next(cx)).await;
+            assert_eq!(next.continue_value().expect("it goes on")[..], *message);
+        }
+    });
+    settled(&runtime);
 }
 
 /// A file that comes when the mailbox has gone meanwhile: its slot is not lost with it.

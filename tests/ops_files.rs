@@ -201,6 +201,24 @@ fn close_closes_only_the_last_hold() -> Outcome {
     Ok(())
 }
 
+/// It was the last hold: one that never gets to the kernel closes all the same.
+#[test]
+fn close_that_is_refused_closes() -> Outcome {
+    let _alone = begin();
+    let runtime = Runtime::builder().sq_entries(2).build()?;
+    let before = Descriptors::now();
+    runtime.block_on(async {
+        let file = ops::open("/dev/null").await?;
+        let nops = (ops::nop(), ops::nop(), ops::nop(), ops::nop());
+        let (closed, ..) = link((ops::close(file), nops.0, nops.1, nops.2, nops.3)).await;
+        let error = closed.expect_err("longer than the queue");
+        assert_eq!(error.raw_os_error(), None, "{error}");
+        Outcome::Ok(())
+    })?;
+    before.assert_same();
+    Ok(())
+}
+
 #[test]
 fn close_that_is_dropped_or_cancelled_closes() -> Outcome {
     let _alone = begin();

@@ -5,7 +5,7 @@
 mod support;
 
 use std::fs::File;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::pin::{Pin, pin};
@@ -15,7 +15,8 @@ use std::thread;
 use std::time::Duration;
 
 use millstream::ops::{self, BufPool, BufQueue, Fd, Feature, PoolBuf, QueueBuf};
-use millstream::{Operation, Runtime, spawn, time, yield_now};
+use millstream::runtime::testing::FaultPlan;
+use millstream::{Operation, Results, Runtime, spawn, time, yield_now};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -368,6 +369,10 @@ fn buffers_go_back_from_other_threads() -> Outcome {
             other.join().expect("no panic");
         }
         assert_eq!(pool.available(), 1);
+        a.write_all(b"last")?;
+        let held = ops::recv_pooled(&b, &pool).await?;
+        thread::spawn(move || drop(held)).join().expect("no panic");
+        assert_eq!(pool.available(), 1, "it is counted before an op needs it");
         Ok(())
     })
 }
@@ -488,6 +493,62 @@ fn bounds_are_checked() -> Outcome {
         assert_eq!((pool.capacity(), pool.size(), pool.available()), (3, 5, 3));
         Ok(())
     })
+}
+
+/// A group that the kernel refuses has a number only until then: there is one for the next, however often.
+#[test]
+fn a_pool_that_is_refused_leaves_no_group_behind() -> Outcome {
+    const REGISTER_PBUF_RING: u32 = 22;
+    let plan = FaultPlan::new().without_register(REGISTER_PBUF_RING);
+    let runtime = Runtime::builder().faults(&plan).build()?;
+    runtime.block_on(async {
+        for _ in 0..=1 << 16 {
+            let error = BufPool::new(1, 16).expect_err("as on a kernel before 5.19");
+            assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "{error}");
+        }
+        Ok(())
+    })
+}
+
+/// Several ops that receive messages stand in line for two buffers: who has got one says so to the next. B3, B12.
+#[test]
+fn messages_of_many_share_two_buffers() -> Outcome {
+    const PEERS: usize = 4;
+    let messages = support::rounds(2000) / 4 + 5;
+    let _watchdog = support::Watchdog::new(Duration::from_secs(100));
+    for without in [0, Feature::RecvmsgMultishot.bit()] {
+        Runtime::builder().without_features(without).build()?.block_on(async {
+            let pool = BufPool::new(2, 200)?;
+            let mut tasks = Vec::new();
+            for _ in 0..PEERS {
+                let (a, b) = UnixDatagram::pair()?;
+                let (a, b) = (Fd::from(a), Fd::from(b));
+                tasks.push(spawn(async move {
+                    for n in 0..messages {
+                        ops::send(&a, n.to_ne_bytes()).await.0.expect("room, sooner or later");
+                    }
+                }));
+                let mut received = ops::recvmsg_multishot(b, &pool).backlog(1);
+                tasks.push(spawn(async move {
+                    for n in 0..messages {
+                        let next = poll_fn(|cx| received.poll_next(cx)).await;
+                        let (_, bytes) = next.continue_value().expect("it goes on");
+                        assert_eq!(bytes[..], n.to_ne_bytes());
+                        if n % 3 == 0 {
+                            yield_now().await; // while others wait for it
+                        }
+                    }
+                }));
+            }
+            for task in tasks {
+                task.await?;
+            }
+            settle().await;
+            assert_eq!((pool.available(), pool.lowest(), pool.disowned()), (2, 0, 0));
+            Outcome::Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 /// A kernel before 6.12: it is said, and a pool like any other is to be had.

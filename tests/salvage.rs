@@ -703,6 +703,32 @@ fn connections_that_nobody_took_go_back_to_their_places() -> Outcome {
     })
 }
 
+/// The one that was given it had one of its own by then, which nobody knew: that is the next one's.
+#[test]
+fn an_accept_that_is_given_one_leaves_its_own() -> Outcome {
+    let _alone = begin();
+    let dir = TempDir::new();
+    let path = dir.join("socket");
+    let runtime = Runtime::new()?;
+    let listener = Fd::from(UnixListener::bind(&path)?);
+    runtime.block_on(async {
+        for round in 0..rounds(500).max(20) as u32 {
+            let names = [2 * round, 2 * round + 1];
+            let (mut older, mut newer) = (ops::accept(&listener), ops::accept(&listener));
+            client(&path, names[0]);
+            behind_the_back(&mut older).await?;
+            settle().await?;
+            client(&path, names[1]);
+            behind_the_back(&mut newer).await?;
+            drop(older);
+            let mut got = [name_of(newer.await?), name_of(ops::accept(&listener).await?)];
+            got.sort_unstable();
+            assert_eq!(got, names);
+        }
+        Ok(())
+    })
+}
+
 #[test]
 fn a_cancelled_accept_takes_what_an_older_one_left() -> Outcome {
     let _alone = begin();
@@ -711,15 +737,22 @@ fn a_cancelled_accept_takes_what_an_older_one_left() -> Outcome {
     let runtime = Runtime::new()?;
     let listener = Fd::from(UnixListener::bind(&path)?);
     runtime.block_on(async {
-        client(&path, 1);
-        let mut older = ops::accept(&listener);
-        behind_the_back(&mut older).await?;
-        let mut newer = ops::accept(&listener);
-        assert!(poll_once(&mut newer).await.is_none());
-        settle().await?; // `older` has the connection, `newer` waits for the next client
-        drop(older);
-        millstream::Operation::request_cancel(Pin::new(&mut newer));
-        assert_eq!(name_of(newer.await?), 1);
+        for stopped_first in [false, true] {
+            client(&path, 1);
+            let mut older = ops::accept(&listener);
+            behind_the_back(&mut older).await?;
+            let mut newer = ops::accept(&listener);
+            assert!(poll_once(&mut newer).await.is_none());
+            settle().await?; // `older` has the connection, `newer` waits for the next client
+            if stopped_first {
+                millstream::Operation::request_cancel(Pin::new(&mut newer));
+                drop(older);
+            } else {
+                drop(older);
+                millstream::Operation::request_cancel(Pin::new(&mut newer));
+            }
+            assert_eq!(name_of(newer.await?), 1);
+        }
         Ok(())
     })
 }

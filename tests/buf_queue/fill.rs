@@ -97,6 +97,33 @@ fn a_bundle_follows_the_order_of_the_queue() -> Outcome {
     Ok(())
 }
 
+/// What is left in a bundle that is dropped goes back to the queue.
+#[test]
+fn a_bundle_that_is_dropped_gives_its_buffers_back() -> Outcome {
+    for runtime in receivers() {
+        runtime.block_on(async {
+            let (mut a, b) = pair()?;
+            let queue = BufQueue::to_fill(4)?;
+            (0..4).try_for_each(|_| queue.push(vec![0; 3]))?;
+            for taken in 0..4 {
+                a.write_all(&piece(0, 12))?;
+                let mut left = 12;
+                while left > 0 {
+                    let mut bundle = ops::recv_pooled(&b, &queue).bundled().await?;
+                    left -= bundle.len();
+                    let kept: Vec<_> = bundle.by_ref().take(taken).collect();
+                    drop(bundle);
+                    assert_eq!(queue.len() + kept.len(), 4);
+                }
+                assert_eq!((queue.len(), queue.disowned()), (4, 0));
+            }
+            assert_eq!(queue.into_buffers().expect("nobody else has it").len(), 4);
+            Outcome::Ok(())
+        })?;
+    }
+    Ok(())
+}
+
 /// KT `mshot recv exhausts 2 bufs, 4 msgs`: `ENOBUFS`, and the bytes stay in the socket. B3.
 #[test]
 fn an_op_without_a_buffer_waits_until_one_is_pushed() -> Outcome {

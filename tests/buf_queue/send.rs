@@ -183,6 +183,24 @@ fn a_send_that_fails_leaves_what_was_not_sent() -> Outcome {
     Ok(())
 }
 
+/// Buffers without a byte come back with a send that has nothing else to send.
+#[test]
+fn of_nothing_the_buffers_come_back() -> Outcome {
+    for runtime in senders() {
+        runtime.block_on(async {
+            let (_a, b) = pair()?;
+            let queue = BufQueue::to_send(3)?;
+            (0..3).try_for_each(|_| queue.push(Vec::new()))?;
+            let (n, sent) = ops::send_queued(&b, &queue).await;
+            assert_eq!((n?, sent.len(), queue.len()), (0, 3, 0));
+            let (n, sent) = ops::send_queued(&b, &queue).await;
+            assert_eq!((n?, sent.len()), (0, 0));
+            Outcome::Ok(())
+        })?;
+    }
+    Ok(())
+}
+
 #[test]
 fn what_is_pushed_meanwhile_is_next_and_can_be_taken_back() -> Outcome {
     for runtime in senders() {

@@ -7,6 +7,7 @@
 #![allow(unsafe_code, reason = "a buffer that counts its drops implements the unsafe buffer trait")]
 
 mod every_send;
+mod refused;
 #[path = "../support/mod.rs"]
 mod support;
 
