@@ -275,49 +275,6 @@ fn nothing_to_push_is_never_ready() {
     nothing_to_push(channel::local);
 }
 
-/// Batches of nothing resolve whatever the channel is like.
-#[test]
-fn batches_of_nothing_resolve_in_a_full_an_empty_and_a_closed_channel() {
-    fn check<S: Sharing>(tx: &Sender<u32, S>, rx: &Receiver<u32, S>) {
-        let (mut none, mut out) = (VecDeque::new(), Vec::new());
-        assert_eq!(ready(pin!(tx.push_many(&mut none))), Ok(()));
-        assert_eq!(tx.try_push_many(&mut none), Ok(0));
-        assert_eq!(tx.push_many_blocking(&mut none), Ok(()));
-        assert_eq!(ready(pin!(rx.pop_many(&mut out, 0))), Ok(0));
-        assert_eq!(rx.try_pop_many(&mut out, 0), Ok(0));
-        assert_eq!(rx.pop_many_blocking(&mut out, 0), Ok(0));
-    }
-    fn all<S: Sharing>(make: impl Fn(usize) -> (Sender<u32, S>, Receiver<u32, S>)) {
-        for capacity in [0, 1] {
-            let (tx, rx) = make(capacity);
-            check(&tx, &rx);
-            let _ = tx.try_push(1);
-            check(&tx, &rx);
-            tx.close();
-            check(&tx, &rx);
-            let _ = rx.try_pop();
-            check(&tx, &rx);
-        }
-    }
-    all(channel::bounded);
-    all(channel::local);
-    for capacity in [0, 1] {
-        let (mut tx, mut rx) = channel::spsc::<u32>(capacity);
-        for _ in 0..3 {
-            let (mut none, mut out) = (VecDeque::new(), Vec::new());
-            assert_eq!(ready(pin!(tx.push_many(&mut none))), Ok(()));
-            assert_eq!(tx.try_push_many(&mut none), Ok(0));
-            assert_eq!(tx.push_many_blocking(&mut none), Ok(()));
-            assert_eq!(ready(pin!(rx.pop_many(&mut out, 0))), Ok(0));
-            assert_eq!(rx.try_pop_many(&mut out, 0), Ok(0));
-            assert_eq!(rx.pop_many_blocking(&mut out, 0), Ok(0));
-            if tx.try_push(1).is_err() {
-                tx.close();
-            }
-        }
-    }
-}
-
 /// With more slots than memory where values take none; one more than can be counted is refused.
 #[test]
 fn as_many_slots_as_can_be_counted() {
