@@ -46,7 +46,9 @@ pub trait RingOperationExt: Flaggable {
     /// submitted after it until it has.
     ///
     /// The whole ring is held up, other tasks' ops included, and an op that never ends on its own (an accept, a receive)
-    /// holds this up for as long. On a combinator, the flag is on every entry below it.
+    /// holds this up for as long. On a combinator, the flag is on every entry below it. In a chain it holds back the whole
+    /// chain. A zero-copy send that is drained is sent with a copy: with the notification that it would have the kernel waits
+    /// for ever (6.18).
     ///
     /// # Completion
     ///

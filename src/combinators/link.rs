@@ -198,6 +198,9 @@ impl<T: ChainArms, K: LinkKind> Future for Linked<T, K> {
 impl<T: ChainArms, K: LinkKind> Linked<T, K> {
     /// Queues the whole chain, or refuses it.
     fn poll_queue(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.as_mut().drains() {
+            self.as_mut().add_flags(EntryFlags::DRAIN); // it holds back the whole chain, and every member is to know
+        }
         ready!(self.as_mut().poll_prepare(cx));
         let entries = self.entries();
         if entries == 0 {
@@ -269,6 +272,10 @@ impl<T: ChainArms, K: LinkKind> RingOperation for Linked<T, K> {
     fn add_flags(self: Pin<&mut Self>, flags: EntryFlags) {
         let _ = self.project().members.visit_ring(&mut AddFlags { flags });
     }
+
+    fn drains(self: Pin<&mut Self>) -> bool {
+        self.project().members.visit_ring(&mut Drains).is_break()
+    }
 }
 
 impl<T: Arms, K: LinkKind> fmt::Debug for Linked<T, K> {
@@ -326,6 +333,15 @@ impl VisitRing for Refuse<'_> {
     fn visit<O: RingOperation>(&mut self, op: Pin<&mut O>) -> ControlFlow<()> {
         op.refuse(self.error);
         ControlFlow::Continue(())
+    }
+}
+
+/// Looks for a member that drains.
+struct Drains;
+
+impl VisitRing for Drains {
+    fn visit<O: RingOperation>(&mut self, op: Pin<&mut O>) -> ControlFlow<()> {
+        if op.drains() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 

@@ -18,6 +18,7 @@ use crate::operation::Operation;
 use crate::runtime::context;
 use crate::runtime::core::Core;
 use crate::runtime::driver::Ticket;
+use crate::runtime::inflight::Node;
 use crate::runtime::waker;
 
 /// An operation that becomes entries of the submission queue, so that it can be linked, drained and made asynchronous.
@@ -57,6 +58,11 @@ pub trait RingOperation: Operation {
 
     /// Adds flags to every entry it will queue. Without effect once it is started.
     fn add_flags(self: Pin<&mut Self>, flags: EntryFlags);
+
+    /// Whether an entry that it will queue has [`EntryFlags::DRAIN`], and so holds back the whole chain.
+    fn drains(self: Pin<&mut Self>) -> bool {
+        false
+    }
 }
 
 impl<O: RingOperation + Unpin + ?Sized> RingOperation for &mut O {
@@ -82,6 +88,10 @@ impl<O: RingOperation + Unpin + ?Sized> RingOperation for &mut O {
 
     fn add_flags(mut self: Pin<&mut Self>, flags: EntryFlags) {
         Pin::new(&mut **self).add_flags(flags);
+    }
+
+    fn drains(mut self: Pin<&mut Self>) -> bool {
+        Pin::new(&mut **self).drains()
     }
 }
 
@@ -117,6 +127,15 @@ impl EntryFlags {
     /// Both sets together.
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// All but the drain.
+    pub(super) fn without_drain(self) -> Self {
+        Self((self.bits() - Flags::IO_DRAIN).bits())
+    }
+
+    pub(super) fn drains(self) -> bool {
+        self.bits().contains(Flags::IO_DRAIN)
     }
 
     #[inline]
@@ -158,6 +177,8 @@ pub struct Chain<'a> {
     left: usize,
     /// The last entry staged, and whether it is tied to a next one.
     last: Option<(Ticket, bool)>,
+    /// Its head drains.
+    drains: bool,
 }
 
 impl<'a> Chain<'a> {
@@ -188,10 +209,24 @@ impl<'a> Chain<'a> {
                 return Poll::Pending;
             };
             core.inflight.set_staging(true);
-            stage(&mut Chain { core, left: entries, last: None });
+            stage(&mut Chain { core, left: entries, last: None, drains: false });
             drop(waker); // only now: a foreign waker's drop is user code, and may queue ops that take the room
             Poll::Ready(Ok(()))
         })
+    }
+
+    /// Nothing else is submitted until this node, which was just queued, has ended.
+    pub(super) fn hold_back(&self, node: &Node) {
+        self.core.inflight.hold_back(node);
+    }
+
+    /// Whether a drain that the entry staged next has among its flags is at the head of its chain already.
+    pub(super) fn drains(&mut self, flags: EntryFlags) -> bool {
+        if self.last.is_none_or(|(_, tied)| !tied) {
+            self.drains = flags.drains();
+            return false;
+        }
+        self.drains && flags.drains()
     }
 
     /// Queues one entry through `queue`, unless the chain has had all it announced.

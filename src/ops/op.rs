@@ -122,6 +122,14 @@ impl<R: Request> Op<R> {
         }
     }
 
+    /// The request, unless it was polled.
+    pub(super) fn request_if_built(&mut self) -> Option<&mut R> {
+        match &mut *self.stage {
+            Stage::Built(request) => Some(request),
+            _ => None,
+        }
+    }
+
     /// The request, to make another op of it.
     ///
     /// # Panics
@@ -564,6 +572,12 @@ impl<R: Request> RingOperation for Op<R> {
     }
 
     fn stage(mut self: Pin<&mut Self>, chain: &mut Chain<'_>, tail: Option<Link>) {
+        // The kernel drains a chain as a whole, and is told so at its head. Told of another member, it drains whatever is
+        // submitted after the chain as well, and of that nobody here would know.
+        let holds_back = chain.drains(self.flags);
+        if holds_back {
+            self.flags = self.flags.without_drain();
+        }
         match &*self.stage {
             Stage::Built(_) => chain.push(tail, |core, link| self.start_for_nobody(core, link)),
             Stage::Answered(..) => chain.push(tail, |core, link| self.start_answered(core, link)),
@@ -571,7 +585,11 @@ impl<R: Request> RingOperation for Op<R> {
         }
         if let Stage::Started(started) = &*self.stage {
             // SAFETY: (I5) the node was just queued by this thread; shared access only.
-            unsafe { started.node.as_ref() }.note(flag::CHAINED);
+            let head = unsafe { started.node.as_ref() };
+            head.note(flag::CHAINED);
+            if holds_back {
+                chain.hold_back(head);
+            }
         }
     }
 
@@ -593,6 +611,10 @@ impl<R: Request> RingOperation for Op<R> {
 
     fn add_flags(mut self: Pin<&mut Self>, flags: EntryFlags) {
         self.flags = self.flags.with(flags);
+    }
+
+    fn drains(self: Pin<&mut Self>) -> bool {
+        self.flags.drains()
     }
 }
 

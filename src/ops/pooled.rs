@@ -575,6 +575,10 @@ impl<A: Ask, F: AnyFd, T: Filled> RingOperation for Pooled<A, F, T> {
             Pin::new(op).add_flags(flags);
         }
     }
+
+    fn drains(self: Pin<&mut Self>) -> bool {
+        self.entry_flags.drains()
+    }
 }
 
 impl<A: Ask, F: AnyFd, T: Filled> fmt::Debug for Pooled<A, F, T> {

@@ -3,15 +3,16 @@
 //! Knows: sockets that refuse, kernels that lack something. Does not know: destinations.
 
 use std::future::Future;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use millstream::ops::{self, Fd, Feature, IntoResult};
-use millstream::{Operation, Runtime, channel};
+use millstream::combinators::{RingOperationExt, link};
+use millstream::ops::{self, Fd, Feature, IntoResult, Usage};
+use millstream::{Operation, Runtime, channel, time};
 
 use crate::support::{Watchdog, skip};
 use crate::{Outcome, begin, check, has_zero_copy, pattern, plain_tcp, settle};
@@ -94,6 +95,83 @@ fn a_wrong_address_is_no_old_kernel() -> Outcome {
             assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::EINVAL));
         }
         assert_eq!(seen[0], seen[1]);
+        Ok(())
+    })
+}
+
+/// The notification of one that a drain holds back would be waited for by that drain, for ever: it is sent with a copy, wherever
+/// in the chain the drain stands.
+#[test]
+fn behind_a_drain_it_is_sent_with_a_copy() -> Outcome {
+    let (_watchdog, runtime) = begin();
+    runtime.block_on(async {
+        let (ours, mut peer) = plain_tcp()?;
+        let send = || ops::send_zc(&ours, pattern(9)).report_usage();
+        let mut usages = Vec::new();
+        usages.push(send().drain().await.into_result()?.0.1);
+        let (done, sent) = (ops::nop().drain() >> send()).await;
+        done?;
+        usages.push(sent.into_result()?.0.1);
+        let (sent, done) = (send() >> ops::nop().drain()).await;
+        done?;
+        usages.push(sent.into_result()?.0.1);
+        let chain = link((ops::nop(), send().link_timeout(Duration::from_secs(20)), ops::nop().drain()));
+        let (_, sent, done) = chain.await;
+        done?;
+        usages.push(sent.map_err(|_| "in time")?.into_result()?.0.1);
+        assert_eq!(usages, [Usage::Fallback; 4]);
+        for _ in 0..4 {
+            check(&mut peer, 9)?;
+        }
+        // A drain behind one that is under way waits for its notification.
+        let (tx, rx) = channel::bounded(1);
+        ops::send_zc(&ours, pattern(9)).will_push(tx).await?;
+        check(&mut peer, 9)?;
+        ops::nop().drain().await?;
+        assert_eq!(rx.pop().await?, pattern(9));
+        Ok(())
+    })
+}
+
+/// The kernel takes the first entry after a drain for one that is to be drained itself.
+#[test]
+fn the_first_after_a_drain_is_no_part_of_it() -> Outcome {
+    let (_watchdog, runtime) = begin();
+    runtime.block_on(async {
+        let (ours, mut peer) = plain_tcp()?;
+        for round in 0..4 {
+            match round % 2 {
+                0 => ops::nop().drain().await?,
+                _ => (ops::nop() >> ops::nop().drain()).await.1?,
+            };
+            assert_eq!(ops::send_zc(&ours, pattern(9)).await.into_result()?.0, 9);
+            check(&mut peer, 9)?;
+        }
+        Ok(())
+    })
+}
+
+/// A send that waits for all before it does so with a destination, too.
+#[test]
+fn a_destination_changes_nothing_of_a_drain() -> Outcome {
+    let (_watchdog, runtime) = begin();
+    runtime.block_on(async {
+        let (ours, mut peer) = plain_tcp()?;
+        let (other, mut far) = UnixStream::pair()?;
+        let mut before = ops::recv(Fd::from(other), [0; 1]);
+        start(&mut before);
+        let (tx, rx) = channel::bounded(1);
+        let mut send = ops::send_zc(&ours, pattern(9)).drain().will_push(tx);
+        start(&mut send);
+        time::sleep(Duration::from_millis(5)).await;
+        peer.set_nonblocking(true)?;
+        assert_eq!(peer.read(&mut [0; 9]).expect_err("it waits").kind(), ErrorKind::WouldBlock);
+        peer.set_nonblocking(false)?;
+        far.write_all(b"x")?;
+        assert_eq!(before.await.into_result()?.0, 1);
+        assert_eq!(send.await?, 9);
+        check(&mut peer, 9)?;
+        assert_eq!(rx.pop().await?, pattern(9));
         Ok(())
     })
 }

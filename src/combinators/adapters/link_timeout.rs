@@ -98,6 +98,10 @@ impl<O: RingOperation> RingOperation for LinkTimeout<O> {
     fn add_flags(self: Pin<&mut Self>, flags: EntryFlags) {
         RingOperation::add_flags(self.project().chain, flags);
     }
+
+    fn drains(self: Pin<&mut Self>) -> bool {
+        self.project().chain.drains()
+    }
 }
 
 impl_operators! { all any then: [O: RingOperation,] LinkTimeout<O>; }
@@ -218,5 +222,9 @@ impl<O: RingOperation> RingOperation for Pair<O> {
         if let Some(op) = self.project().op.op() {
             op.add_flags(flags);
         }
+    }
+
+    fn drains(self: Pin<&mut Self>) -> bool {
+        self.project().op.op().is_some_and(|op| op.drains())
     }
 }

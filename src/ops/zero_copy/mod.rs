@@ -108,7 +108,10 @@ impl<M: Message, F: AnyFd> ZeroCopy<M, F> {
 }
 
 impl<M: Message, F: AnyFd, D: Delivery<M::Buf>> ZeroCopy<M, F, D> {
-    fn of(request: SendingZc<M, F, D>, flags: EntryFlags) -> Self {
+    fn of(mut request: SendingZc<M, F, D>, flags: EntryFlags) -> Self {
+        if flags.drains() {
+            request.copy();
+        }
         let mut op = Op::new(request);
         Pin::new(&mut op).add_flags(flags);
         Self { op, flags, last: false }
@@ -209,6 +212,15 @@ impl<M: Message, F: AnyFd, D: Delivery<M::Buf>> RingOperation for ZeroCopy<M, F,
     fn add_flags(mut self: Pin<&mut Self>, flags: EntryFlags) {
         self.flags = self.flags.with(flags);
         Pin::new(&mut self.op).add_flags(flags);
+        if flags.drains()
+            && let Some(request) = self.op.request_if_built()
+        {
+            request.copy();
+        }
+    }
+
+    fn drains(self: Pin<&mut Self>) -> bool {
+        self.flags.drains()
     }
 }
 

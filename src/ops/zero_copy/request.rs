@@ -160,6 +160,12 @@ impl<M: Message, F: AnyFd, D: Delivery<M::Buf>> SendingZc<M, F, D> {
         }
     }
 
+    /// Sends with a copy, whatever the kernel and the socket can. Where a drain is before it, or on it: the kernel makes the
+    /// notification when it takes the entry, and the drain then waits for that as well, which is to say for ever (6.18).
+    pub(super) fn copy(&mut self) {
+        self.way = Way::Copying;
+    }
+
     /// What was sent, once that is known. `last`: also when there is another way to try.
     pub(super) fn answer(&self, last: bool) -> Option<io::Result<usize>> {
         match self.answer? {

@@ -311,15 +311,15 @@ impl Inflight {
             head.note(flag::ASYNC);
         }
         if flags.contains(Flags::IO_DRAIN) {
-            head.set(flag::DRAIN);
-            self.drain_begins();
+            self.hold_back(head);
         }
         Queued { ticket, user_data }
     }
 
-    /// Holds back what comes after a drain, and ends what the drain would wait for in vain.
+    /// Holds back what comes after a drain, until this node has ended, and ends what the drain would wait for in vain.
     #[cold]
-    fn drain_begins(&self) {
+    pub(crate) fn hold_back(&self, head: &Node) {
+        head.set(flag::DRAIN);
         self.drains.set(self.drains.get() + 1);
         self.closed.set(self.closed.get() + 1);
         self.disarm_wake();
@@ -328,7 +328,22 @@ impl Inflight {
     fn drain_ends(&self) {
         self.drains.set(self.drains.get() - 1);
         self.closed.set(self.closed.get() - 1);
+        if self.drains.get() == 0 {
+            self.follow_drain();
+        }
         self.feed_starved();
+    }
+
+    /// Queues what nobody waits for, as the first after a drain: the kernel drains that as well, since it sees only then that
+    /// the drain is over, and has a thread of its own do it. One that makes a notification would wait for that, for ever (6.18).
+    fn follow_drain(&self) {
+        if self.driver().room() == 0 {
+            return; // a cancel is first
+        }
+        let entry = opcode::Nop::new().build();
+        let sqe = Sqe::from(entry).user_data(Kind::Ignored as u64);
+        // SAFETY: (I1) the entry points to nothing.
+        unsafe { self.driver().push(sqe) };
     }
 
     /// Whether a drain is pending. Meanwhile the thread sleeps by [`Inflight::wait_beside`].
