@@ -38,7 +38,7 @@ fn a_look_finds_all_that_are_ready_and_no_other() {
     with_lookout(|here| {
         let woken = RefCell::new(vec![]);
         let wake = |waker: Waker| woken.borrow_mut().push(waker.data().addr());
-        let mut looks_after = |change: &mut (dyn FnMut() + Send)| {
+        let looks_after = |change: &mut (dyn FnMut() + Send)| {
             thread::scope(|scope| scope.spawn(change).join()).unwrap();
             assert_eq!(here.look(wake), !woken.borrow().is_empty());
             assert!(!here.look(wake), "who was woken waits no more");
