@@ -14,7 +14,7 @@ use millstream::combinators::{RingOperationExt, link};
 use millstream::ops::{self, Fd, Feature, IntoResult, Usage};
 use millstream::{Operation, Runtime, channel, time};
 
-use crate::support::{Watchdog, skip};
+use crate::support::{Watchdog, kernel_version, skip};
 use crate::{Outcome, begin, check, has_zero_copy, pattern, plain_tcp, settle};
 
 /// Starts it, for nobody.
@@ -123,12 +123,6 @@ fn behind_a_drain_it_is_sent_with_a_copy() -> Outcome {
         for _ in 0..4 {
             check(&mut peer, 9)?;
         }
-        // A drain behind one that is under way waits for its notification.
-        let (tx, rx) = channel::bounded(1);
-        ops::send_zc(&ours, pattern(9)).will_push(tx).await?;
-        check(&mut peer, 9)?;
-        ops::nop().drain().await?;
-        assert_eq!(rx.pop().await?, pattern(9));
         Ok(())
     })
 }
@@ -136,16 +130,38 @@ fn behind_a_drain_it_is_sent_with_a_copy() -> Outcome {
 /// The kernel takes the first entry after a drain for one that is to be drained itself.
 #[test]
 fn the_first_after_a_drain_is_no_part_of_it() -> Outcome {
+    for at_the_end_of_a_chain in [false, true] {
+        let (_watchdog, runtime) = begin();
+        runtime.block_on(async {
+            let (ours, mut peer) = plain_tcp()?;
+            if at_the_end_of_a_chain {
+                (ops::nop() >> ops::nop().drain()).await.1?;
+            } else {
+                ops::nop().drain().await?;
+            }
+            assert_eq!(ops::send_zc(&ours, pattern(9)).await.into_result()?.0, 9);
+            check(&mut peer, 9)
+        })?;
+    }
+    Ok(())
+}
+
+/// What is drained waits for the notification of a send before it.
+#[test]
+fn a_drain_behind_one_waits_for_its_notification() -> Outcome {
+    if kernel_version() < (6, 16) {
+        skip("this kernel counts a notification as an entry: once there was one, a drain has no end");
+        return Ok(());
+    }
     let (_watchdog, runtime) = begin();
     runtime.block_on(async {
         let (ours, mut peer) = plain_tcp()?;
-        for round in 0..4 {
-            match round % 2 {
-                0 => ops::nop().drain().await?,
-                _ => (ops::nop() >> ops::nop().drain()).await.1?,
-            };
-            assert_eq!(ops::send_zc(&ours, pattern(9)).await.into_result()?.0, 9);
+        for _ in 0..3 {
+            let (tx, rx) = channel::bounded(1);
+            ops::send_zc(&ours, pattern(9)).will_push(tx).await?;
             check(&mut peer, 9)?;
+            ops::nop().drain().await?;
+            assert_eq!(rx.try_pop()?, pattern(9));
         }
         Ok(())
     })
