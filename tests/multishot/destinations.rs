@@ -182,15 +182,16 @@ fn several_push_into_one_channel() {
         for (_, address) in &listeners {
             clients.extend(crate::support::clients(*address, 20));
         }
+        // Both ports, since clients of different listeners may have the same.
+        let of =
+            |client: &TcpStream| (client.local_addr().unwrap().port(), client.peer_addr().unwrap().port());
+        let ends: BTreeSet<_> = clients.iter().map(of).collect();
         for _ in 0..60 {
             let connection = rx.pop().await.expect("a connection");
             let (here, there) = (connection.local_addr().unwrap(), connection.peer_addr().unwrap());
             assert!(all.insert((there.port(), here.port())));
         }
-        // Both, since clients of different listeners may have one port.
-        let ends =
-            |client: &TcpStream| (client.local_addr().unwrap().port(), client.peer_addr().unwrap().port());
-        assert_eq!(all, clients.iter().map(ends).collect());
+        assert_eq!(all, ends);
         drop(rx);
         for task in tasks {
             assert_eq!(task.await.expect("no panic").end.expect("no error"), End::Closed);
