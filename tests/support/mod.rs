@@ -187,7 +187,10 @@ pub(crate) fn open_descriptors() -> BTreeMap<i32, String> {
             open.insert(number, what.display().to_string());
         }
     }
-    open.retain(|number, _| fs::read_link(format!("/proc/self/fd/{number}")).is_ok());
+    // Its number may be another file's by then: the C library opens some for a moment as a thread begins.
+    open.retain(|number, what| {
+        fs::read_link(format!("/proc/self/fd/{number}")).is_ok_and(|now| now.display().to_string() == *what)
+    });
     open
 }
 
