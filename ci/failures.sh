@@ -7,7 +7,7 @@ set -uo pipefail
 
 # A line that says what failed, with what follows it at once: where, and why.
 grep -E -A 3 \
-    '^test .* FAILED|panicked at |^error|: FAILED|has been running for over|\(signal: |^(missed|survived|differs) ' "$1" |
+    '^test .* FAILED|panicked at |^error|: FAILED|WATCHDOG|has been running for over|\(signal: |^(BROKEN|HANGS|FAILED|MISSED) |times: [^o]' "$1" |
     head -n 80
 echo "--- its last lines"
 tail -n 40 "$1"

@@ -10,7 +10,11 @@
 //! all.) Of each connection, one entry in the ring receives: what comes goes through a channel to the task that sends it back,
 //! and the buffers return to the pool when they are sent. A client that takes nothing back fills its channel; then its receive
 //! pauses, its socket fills, and the client has to stop sending. So the memory in use is what the pool has, whatever clients
-//! do.
+//! do. Until it learns of the pause the kernel goes on: such a client holds some hundred buffers of the pool, until it takes
+//! what it asked for or `--idle` has passed; the pool has enough for several of them and for everybody else.
+//!
+//! With `--bundles` one receive fills as many buffers as there are bytes for. That is less work where messages are longer than
+//! a buffer, but a channel counts bundles: a single slow client may then hold the whole pool, and the others wait for it.
 //!
 //! Ctrl-C closes the *cancel slot*, a channel nobody ever pushes to. The server is done when the last session has let go of
 //! its end of another one.
@@ -27,8 +31,8 @@ use std::time::Duration;
 use clap::Parser;
 use millstream::channel::{self, Receiver, Sender};
 use millstream::combinators::{OneOf2, ResultsExt};
-use millstream::ops::{self, AnyFd, BufPool, Fd, FdTable, IntoFd, IntoResult};
-use millstream::{race, spawn, time};
+use millstream::ops::{self, AnyFd, BufPool, Fd, FdTable, IntoFd, IntoResult, PoolBuf};
+use millstream::{Operation, race, spawn, time};
 use signal_hook::consts::SIGINT;
 
 /// Send back whatever comes in
@@ -51,7 +55,7 @@ struct Arguments {
     idle: Duration,
 
     /// Buffers that all connections share, at most 32768
-    #[arg(long, value_name = "N", default_value = "256", value_parser = clap::value_parser!(u16).range(1..=32768))]
+    #[arg(long, value_name = "N", default_value = "1024", value_parser = clap::value_parser!(u16).range(1..=32768))]
     buffers: u16,
 
     /// Bytes in each of them
@@ -61,6 +65,10 @@ struct Arguments {
     /// Messages that may wait between a connection's receiver and its sender
     #[arg(long, value_name = "N", default_value = "4")]
     capacity: NonZero<u16>,
+
+    /// Fill several buffers at once, where the kernel can; one client may then hold them all
+    #[arg(long)]
+    bundles: bool,
 }
 
 fn seconds(text: &str) -> Result<Duration, Box<dyn Error + Send + Sync>> {
@@ -79,7 +87,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
-    let Arguments { addr, connections, numbers, idle, buffers, size, capacity } = arguments;
+    let Arguments { addr, connections, numbers, idle, buffers, size, capacity, bundles } = arguments;
     let pool = BufPool::new(buffers.into(), usize::from(size.get()))
         .map_err(|error| format!("cannot make {buffers} buffers of {size} bytes: {error}"))?;
     let listener = ops::listen_tcp(addr)
@@ -91,7 +99,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
 
     let (stop, stopped) = channel::bounded::<()>(1);
     spawn(close_on_interrupt(interrupts, stop)).detach();
-    let terms = Terms { pool: pool.clone(), capacity: capacity.get().into(), idle, stopped };
+    let terms = Terms { pool: pool.clone(), capacity: capacity.get().into(), bundles, idle, stopped };
     serve(&listener, connections.get(), numbers, terms).await?;
     let (available, all, lowest) = (pool.available(), pool.capacity(), pool.lowest());
     // Whoever was told of the start may be gone.
@@ -110,6 +118,7 @@ fn no_delay(listener: &Fd) -> io::Result<()> {
 struct Terms {
     pool: BufPool,
     capacity: usize,
+    bundles: bool,
     idle: Duration,
     stopped: Receiver<()>,
 }
@@ -153,17 +162,36 @@ trait Connection: AnyFd + IntoFd<Fd = Self> {}
 
 impl<F: AnyFd + IntoFd<Fd = F>> Connection for F {}
 
-/// Sends back what comes in. What has gone into the channel is sent even when the server stops meanwhile.
+/// Receives into a channel, and sends back what comes out of it.
 async fn session(conn: impl Connection, terms: Terms) -> io::Result<()> {
-    let Terms { pool, capacity, idle, stopped } = terms;
-    let (received_tx, received) = channel::local(capacity);
-    let receiving =
-        ops::recv_multishot(conn.clone(), &pool).bundled().backlog(capacity).will_push(received_tx);
-    spawn(async move { race!(stopped.pop() || receiving).await }).detach(); // closes the channel, whichever ends it
+    let Terms { pool, capacity, bundles, idle, stopped } = terms;
+    let receive = ops::recv_multishot(conn.clone(), &pool);
+    if bundles {
+        let (received_tx, received) = channel::local(capacity);
+        until_stopped(stopped, receive.bundled().backlog(capacity).will_push(received_tx));
+        send_back(conn, received, |bundle| bundle, idle).await
+    } else {
+        let (received_tx, received) = channel::local(capacity);
+        until_stopped(stopped, receive.backlog(capacity).will_push(received_tx));
+        send_back(conn, received, Some, idle).await
+    }
+}
 
+/// Closes the channel that `receiving` has, whichever ends it.
+fn until_stopped(stopped: Receiver<()>, receiving: impl Operation<Output: 'static> + 'static) {
+    spawn(async move { race!(stopped.pop() || receiving).await }).detach();
+}
+
+/// Sends all that has gone into the channel, also when the server stops meanwhile.
+async fn send_back<M, B: IntoIterator<Item = PoolBuf>>(
+    conn: impl Connection,
+    received: channel::local::Receiver<M>,
+    buffers: impl Fn(M) -> B,
+    idle: Duration,
+) -> io::Result<()> {
     // No message for too long, or none any more: the client has said all, and has had all of it back.
     while let Ok(Ok(message)) = time::timeout(idle, received.pop()).await {
-        for bytes in message {
+        for bytes in buffers(message) {
             let Ok(sent) = time::timeout(idle, ops::send_all(conn.clone(), bytes)).await else {
                 return Ok(()); // it does not take what it asked for
             };

@@ -256,6 +256,12 @@ fn and_so_it_does_when_connections_have_numbers() -> io::Result<()> {
     flooded(&["--numbers"])
 }
 
+/// The same where one receive may fill all buffers there are.
+#[test]
+fn and_so_it_does_when_one_receive_fills_several_buffers() -> io::Result<()> {
+    flooded(&["--bundles"])
+}
+
 fn flooded(how: &[&str]) -> io::Result<()> {
     let (_alone, size) = (support::alone(), Size::asked());
     let _watchdog = Watchdog::new(Duration::from_secs(120 + ((size.connections as u64 * size.bytes) >> 23)));
