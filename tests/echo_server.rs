@@ -304,6 +304,31 @@ fn too_few_descriptors_are_said_once_and_waited_out(example: &str) -> io::Result
     Ok(())
 }
 
+/// Its receive pauses while the pool still has buffers for others, whatever it is sent.
+#[test]
+fn a_slow_client_does_not_get_the_whole_pool() -> io::Result<()> {
+    let _watchdog = watchdog();
+    let server = server::Server::start("echo_multishot", &["--idle", NEVER, "--buffers", "256"])?;
+    let slow = server.connect()?;
+    let sent = vec![7; 8 << 20];
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            (&slow).write_all(&sent).and_then(|()| slow.shutdown(Shutdown::Write)).expect("it is taken")
+        });
+        for i in 0..100 {
+            assert_echoes(&mut server.connect()?, &format!("other {i}"))?;
+        }
+        let mut back = Vec::new();
+        (&slow).read_to_end(&mut back)?;
+        assert!(back == sent, "{} bytes of {} came back", back.len(), sent.len());
+        io::Result::Ok(())
+    })?;
+    server.interrupt()?;
+    let said = server.stopped()?;
+    assert!(said.contains(" are back, ") && !said.trim().ends_with(" 0 at the fewest"), "{said:?}");
+    Ok(())
+}
+
 /// The kernel holds a table of descriptors to the limit of open files.
 #[test]
 fn a_table_that_the_kernel_refuses_is_named() -> io::Result<()> {
