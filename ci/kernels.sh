@@ -5,7 +5,7 @@
 #   ci/kernels.sh                 every test binary at its full size
 #   ci/kernels.sh --quick         every test binary at a tenth of its size (what check.sh runs)
 #   ci/kernels.sh --series 6.12   one series only (repeatable)
-#   ci/kernels.sh --only REGEX    only test binaries whose name matches
+#   ci/kernels.sh --only REGEX    only test binaries, and examples for them, whose name matches
 #   ci/kernels.sh --allow-missing exit 0 when QEMU or a kernel cannot be had (without it that is a failure)
 #   ci/kernels.sh --keep-log      print where each console log is, also on success
 #
@@ -74,26 +74,30 @@ fi
 
 # --- the test binaries, static, so that the guest needs no library --------------------------------------------------
 
-# With --only, those that match and the examples of the same name, which some of them run.
-what=()
+# With --only, the tests and the examples that match: some tests run an example.
+what=() examples=()
 if [[ $only != . ]]; then
     [[ millstream =~ $only ]] && what+=(--lib)
     for name in $(cargo test -p millstream --test 2>&1 | sed -n 's/^    //p'); do # without a name it lists them
         [[ $name =~ $only ]] || continue
         what+=(--test "$name")
-        [[ -e examples/$name.rs ]] && what+=(--example "$name")
+    done
+    for name in examples/*; do
+        name=$(basename "$name" .rs)
+        [[ $name =~ $only ]] && examples+=(--example "$name")
     done
     ((${#what[@]})) || { echo "kernels: no test binary matches" >&2; exit 1; }
 fi
 
 echo "kernels: building static test binaries" >&2
 # Debug assertions stay on; a little optimisation because the guest's processor is emulated.
-if ! RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols" CARGO_PROFILE_TEST_OPT_LEVEL=1 \
-    cargo test --no-run -p millstream "${what[@]}" --target "$target" --target-dir target/kernels \
-    --message-format=json-render-diagnostics >"$tmp/build.json"; then
-    echo "kernels: the build failed" >&2
-    exit 1
-fi
+build() {
+    RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols" CARGO_PROFILE_TEST_OPT_LEVEL=1 \
+        cargo "$@" -p millstream --target "$target" --target-dir target/kernels \
+        --message-format=json-render-diagnostics >>"$tmp/build.json" || { echo "kernels: the build failed" >&2; exit 1; }
+}
+build test --no-run "${what[@]}"
+((!${#examples[@]})) || build build "${examples[@]}" # a test of all has built them
 mkdir -p "$tmp/root/target/deps" "$tmp/root/target/examples" # as cargo lays them out: tests look for examples there
 count=0
 while read -r binary; do

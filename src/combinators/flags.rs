@@ -48,8 +48,8 @@ pub trait RingOperationExt: Flaggable {
     /// The whole ring is held up, other tasks' ops included, and an op that never ends on its own (an accept, a receive)
     /// holds this up for as long. On a combinator, the flag is on every entry below it. In a chain it holds back the whole
     /// chain. A zero-copy send that is drained is sent with a copy: with the notification that it would have the kernel waits
-    /// for ever (6.18). Before Linux 6.16 the kernel counts notifications wrongly: once a ring has had one, what is drained
-    /// there waits for ever, so drain on a runtime that does not send with zero copy.
+    /// for ever (6.18). Before Linux 6.16 the kernel counts notifications wrongly, and what is drained after one waits for ever:
+    /// there the runtime keeps drains itself, from the first zero-copy send on.
     ///
     /// # Completion
     ///

@@ -3,7 +3,10 @@
 //! Knows: names of abilities, the bit set that a runtime keeps of them. Does not know: which op uses which.
 //!
 //! Opcodes are asked for when the ring is built. Flags of an opcode cannot be asked for: whoever uses one finds out from the
-//! answer, notes it here, and whoever comes next on this runtime does not try. Nothing depends on a kernel's version.
+//! answer, notes it here, and whoever comes next on this runtime does not try. Nothing depends on a kernel's version, unless
+//! it is by an answer that never comes.
+
+use io_uring::opcode;
 
 use crate::runtime::context;
 use crate::runtime::driver::Sqe;
@@ -49,6 +52,8 @@ pub enum Feature {
     FixedFdInstall,
     /// `IORING_OP_PIPE`, Linux 6.16.
     Pipe,
+    /// `IOSQE_IO_DRAIN` on a ring that makes notifications, Linux 6.16.
+    DrainBesideZeroCopy,
 }
 
 impl Feature {
@@ -80,6 +85,20 @@ impl Feature {
     pub(crate) fn entry(self, entry: Sqe) -> Sqe {
         if self.is_hidden() { refused() } else { entry }
     }
+}
+
+/// An entry is to be queued that makes a notification: before Linux 6.16 the kernel loses count of what a drain waits for by it.
+///
+/// No answer tells, since what is drained then has none. The opcode came with the release that counts well.
+pub(crate) fn makes_notification() {
+    let hidden = Feature::DrainBesideZeroCopy.is_hidden();
+    context::with(|core| {
+        if let Some(core) = core
+            && (hidden || !core.inflight.supports(opcode::Pipe::CODE))
+        {
+            core.inflight.keep_drains();
+        }
+    });
 }
 
 /// Whether sends can take buffers from a ring, and several at once. The kernel says so when the ring is built.

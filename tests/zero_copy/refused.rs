@@ -14,7 +14,7 @@ use millstream::combinators::{RingOperationExt, link};
 use millstream::ops::{self, Fd, Feature, IntoResult, Usage};
 use millstream::{Operation, Runtime, channel, time};
 
-use crate::support::{Watchdog, kernel_version, skip};
+use crate::support::{Watchdog, skip};
 use crate::{Outcome, begin, check, has_zero_copy, pattern, plain_tcp, settle};
 
 /// Starts it, for nobody.
@@ -149,10 +149,6 @@ fn the_first_after_a_drain_is_no_part_of_it() -> Outcome {
 /// What is drained waits for the notification of a send before it.
 #[test]
 fn a_drain_behind_one_waits_for_its_notification() -> Outcome {
-    if kernel_version() < (6, 16) {
-        skip("this kernel counts a notification as an entry: once there was one, a drain has no end");
-        return Ok(());
-    }
     let (_watchdog, runtime) = begin();
     runtime.block_on(async {
         let (ours, mut peer) = plain_tcp()?;

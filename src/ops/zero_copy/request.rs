@@ -19,7 +19,7 @@ use io_uring::cqueue;
 use super::Usage;
 use super::delivery::Delivery;
 use crate::ops::fd::AnyFd;
-use crate::ops::features::{Feature, may_be_lacking};
+use crate::ops::features::{self, Feature, may_be_lacking};
 use crate::ops::message::Message;
 use crate::ops::request::{More, Prepared, Request};
 use crate::runtime::context;
@@ -99,6 +99,9 @@ unsafe impl<M: Message, F: AnyFd, D: Delivery<M::Buf>> Request for SendingZc<M, 
             unreachable!("a request has both until it is submitted")
         };
         let number = fd.number();
+        if self.way != Way::Copying {
+            features::makes_notification();
+        }
         match self.way {
             Way::Copying => fd.address(message.copying(number)),
             Way::ZeroCopy => fd.address(message.zero_copy(number, 0)),

@@ -271,6 +271,14 @@ impl<D: Driver> Driver for Fault<D> {
         self.driver.neutralize(ticket)
     }
 
+    fn withhold(&mut self) {
+        self.driver.withhold();
+    }
+
+    fn withhold_no_more(&mut self) {
+        self.driver.withhold_no_more();
+    }
+
     fn unlink(&mut self, ticket: Ticket) {
         self.driver.unlink(ticket);
     }

@@ -116,7 +116,7 @@ pub(crate) trait Driver {
     /// How many entries the queue holds in all; no chain can be longer.
     fn capacity(&self) -> usize;
 
-    /// How many entries are queued and not yet consumed by the kernel.
+    /// How many entries are queued for the next `enter`: not yet consumed by the kernel, and not withheld.
     fn queued(&self) -> usize;
 
     /// How many entries were ever queued.
@@ -134,6 +134,12 @@ pub(crate) trait Driver {
     /// and its `user_data`. With a soft link behind it it fails, so that what follows does not run after an op that did
     /// not. `false` when the kernel has it already.
     fn neutralize(&mut self, ticket: Ticket) -> bool;
+
+    /// Submits nothing of what is queued from now on, until [`Driver::withhold_no_more`]. All of that waits in the queue.
+    fn withhold(&mut self);
+
+    /// Submits everything again.
+    fn withhold_no_more(&mut self);
 
     /// Cuts the link between an entry the kernel has not consumed and the next one.
     fn unlink(&mut self, ticket: Ticket);
@@ -390,6 +396,14 @@ impl Driver for AnyDriver {
 
     fn neutralize(&mut self, ticket: Ticket) -> bool {
         either!(self, driver => driver.neutralize(ticket))
+    }
+
+    fn withhold(&mut self) {
+        either!(self, driver => driver.withhold());
+    }
+
+    fn withhold_no_more(&mut self) {
+        either!(self, driver => driver.withhold_no_more());
     }
 
     fn unlink(&mut self, ticket: Ticket) {

@@ -9,6 +9,9 @@
 //! completion:   head ............. tail                              the kernel moves tail, we move head
 //! ```
 //!
+//! What is withheld lies between `withheld` and `tail`: published like all, but each `enter` tells the kernel how many it may
+//! take, and that is up to there.
+//!
 //! The kernel takes entries only inside `io_uring_enter`, called by the one thread that owns the ring: there is no
 //! polling thread. So everything between `head` and `tail` is ours to rewrite whenever we are not inside that call,
 //! and the head is read from shared memory only after it.
@@ -84,6 +87,8 @@ pub(crate) struct SubmissionQueue {
     tail: u64,
     /// Where the room ends: entries taken, and as many as the queue holds.
     end: u64,
+    /// From here on, entries are withheld from the kernel: usually no position that will ever be.
+    withheld: u64,
     mask: u32,
     entries: u32,
     slots: NonNull<Entry>,
@@ -112,6 +117,7 @@ impl SubmissionQueue {
             head: 0,
             tail: 0,
             end: entries.into(),
+            withheld: u64::MAX,
             mask,
             entries,
             slots: slots.at(0),
@@ -126,9 +132,19 @@ impl SubmissionQueue {
         self.entries
     }
 
+    /// How many entries the kernel may take.
     #[inline]
     pub(crate) fn queued(&self) -> u32 {
-        (self.tail - self.head) as u32
+        (self.tail.min(self.withheld) - self.head) as u32
+    }
+
+    /// Withholds what is pushed from now on.
+    pub(crate) fn withhold(&mut self) {
+        self.withheld = self.withheld.min(self.tail);
+    }
+
+    pub(crate) fn withhold_no_more(&mut self) {
+        self.withheld = u64::MAX;
     }
 
     /// How many entries were ever pushed.
@@ -434,6 +450,7 @@ mod tests {
                 head: u64::from(start),
                 tail: u64::from(start),
                 end: 4 + u64::from(start),
+                withheld: u64::MAX,
                 mask: 3,
                 entries: 4,
                 slots: NonNull::new(slots.cast()).expect("not null"),

@@ -393,6 +393,14 @@ impl<K: Kernel> Driver for Ring<K> {
         self.home.same_process() && self.sq.neutralize(ticket)
     }
 
+    fn withhold(&mut self) {
+        self.sq.withhold();
+    }
+
+    fn withhold_no_more(&mut self) {
+        self.sq.withhold_no_more();
+    }
+
     fn unlink(&mut self, ticket: Ticket) {
         if self.home.same_process() {
             self.sq.unlink(ticket);

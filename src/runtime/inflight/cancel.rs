@@ -216,7 +216,7 @@ impl Inflight {
             if self.stoppable_node(key).is_none() {
                 continue;
             }
-            if self.drains.get() > 0 {
+            if self.is_draining() {
                 match self.driver().sync_cancel(key.user_data(Kind::Op)) {
                     Ok(()) => continue,
                     Err(error) if error.raw_os_error() != Some(libc::EINVAL) => {

@@ -12,6 +12,7 @@
 
 mod again;
 mod cancel;
+mod drain;
 mod node;
 mod pool;
 mod posts;
@@ -39,6 +40,7 @@ use super::driver::{AnyDriver, Completion, Driver, Known, Sqe, Ticket, Wait, Wal
 use crate::util::contain::contain;
 use again::{Again, GIVEN_UP};
 use cancel::Cancels;
+use drain::Drains;
 use pool::Pool;
 use posts::Posts;
 use starved::Starved;
@@ -87,15 +89,11 @@ pub(crate) struct Inflight {
     cancels: Cancels,
     again: Again,
     orphans: Cell<usize>,
-    /// Nodes in flight that carry the drain flag: while there is one, a cancel must not go through the queue.
-    drains: Cell<usize>,
+    drains: Drains,
     wake_armed: Cell<bool>,
     /// The eventfd of the read that `wake_armed` is about.
     eventfd: Cell<RawFd>,
     /// Why no op may be queued now: one for a chain that is being staged (I4), one for each drain.
-    ///
-    /// What a drain holds back is held back here and not by the kernel, which would do it too: but on 6.18 a request
-    /// that was held back, once it runs, holds back all that come after it until it ends, be it an accept.
     closed: Cell<usize>,
     /// Tasks whose op may not be queued now, to be woken when it may.
     starved: Starved,
@@ -114,7 +112,7 @@ impl Inflight {
             cancels: Cancels::new(),
             again: Again::default(),
             orphans: Cell::new(0),
-            drains: Cell::new(0),
+            drains: Drains::default(),
             wake_armed: Cell::new(false),
             eventfd: Cell::new(-1),
             closed: Cell::new(0),
@@ -298,6 +296,8 @@ impl Inflight {
     ) -> Queued {
         // SAFETY: (I5) nodes live as long as the pool; shared access only.
         let head = unsafe { node.as_ref() };
+        let drains = flags.contains(Flags::IO_DRAIN);
+        let flags = if drains { self.drain_begins(flags) } else { flags };
         head.vtable.set(Some(vtable));
         let user_data = head.begin(task);
         head.opcode.set(sqe.opcode());
@@ -310,45 +310,10 @@ impl Inflight {
         if flags.contains(Flags::ASYNC) {
             head.note(flag::ASYNC);
         }
-        if flags.contains(Flags::IO_DRAIN) {
+        if drains {
             self.hold_back(head);
         }
         Queued { ticket, user_data }
-    }
-
-    /// Holds back what comes after a drain, until this node has ended, and ends what the drain would wait for in vain.
-    #[cold]
-    pub(crate) fn hold_back(&self, head: &Node) {
-        head.set(flag::DRAIN);
-        self.drains.set(self.drains.get() + 1);
-        self.closed.set(self.closed.get() + 1);
-        self.disarm_wake();
-    }
-
-    fn drain_ends(&self) {
-        self.drains.set(self.drains.get() - 1);
-        self.closed.set(self.closed.get() - 1);
-        if self.drains.get() == 0 {
-            self.follow_drain();
-        }
-        self.feed_starved();
-    }
-
-    /// Queues what nobody waits for, as the first after a drain: the kernel drains that as well, since it sees only then that
-    /// the drain is over, and has a thread of its own do it. One that makes a notification would wait for that, for ever (6.18).
-    fn follow_drain(&self) {
-        if self.driver().room() == 0 {
-            return; // a cancel is first
-        }
-        let entry = opcode::Nop::new().build();
-        let sqe = Sqe::from(entry).user_data(Kind::Ignored as u64);
-        // SAFETY: (I1) the entry points to nothing.
-        unsafe { self.driver().push(sqe) };
-    }
-
-    /// Whether a drain is pending. Meanwhile the thread sleeps by [`Inflight::wait_beside`].
-    pub(crate) fn is_draining(&self) -> bool {
-        self.drains.get() > 0
     }
 
     /// Marks a chain as being staged, so that no other op gets between its entries; or no longer.
@@ -561,6 +526,9 @@ impl Inflight {
         }
         head.outcome.set(outcome);
         head.end();
+        if head.has(flag::BEFORE_DRAIN) {
+            self.ended_before_drain();
+        }
         let drain = head.has(flag::DRAIN); // the node may be gone after the next lines
         if head.has(flag::ORPHAN) {
             self.orphans.set(self.orphans.get() - 1);

@@ -144,7 +144,7 @@ pub(crate) mod flag {
     pub(crate) const NEUTRALIZED: u16 = 1 << 1;
     /// A cancel was asked for; it is repeated until the terminal completion.
     pub(crate) const CANCELLING: u16 = 1 << 2;
-    /// The entry carries `IOSQE_IO_DRAIN`.
+    /// The op drains: what comes after it is held back.
     pub(crate) const DRAIN: u16 = 1 << 3;
     /// The answer was known before: the entry only keeps the op's place in a chain, and `res` is set already.
     pub(crate) const PRESET: u16 = 1 << 4;
@@ -163,6 +163,8 @@ pub(crate) mod flag {
     pub(crate) const STOPS_OTHERS: u16 = 1 << 10;
     /// The entry carries `IOSQE_ASYNC`.
     pub(crate) const ASYNC: u16 = 1 << 11;
+    /// A withheld drain waits for the op.
+    pub(crate) const BEFORE_DRAIN: u16 = 1 << 12;
     /// Those that nobody asks for unless the kernel gives the op up: a node with no others is as plain as one without any.
     pub(crate) const NOTED: u16 = CHAINED | ASYNC;
 }
