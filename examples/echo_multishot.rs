@@ -11,7 +11,8 @@
 //! and the buffers return to the pool when they are sent. A client that takes nothing back fills its channel; then its receive
 //! pauses, its socket fills, and the client has to stop sending. So the memory in use is what the pool has, whatever clients
 //! do. Until it learns of the pause the kernel goes on: such a client holds some hundred buffers of the pool, until it takes
-//! what it asked for or `--idle` has passed; the pool has enough for several of them and for everybody else.
+//! what it asked for or `--idle` has passed; the pool has enough for several of them and for everybody else. (Before Linux 6.8
+//! the kernel goes on as long as there are bytes and buffers.)
 //!
 //! With `--bundles` one receive fills as many buffers as there are bytes for. That is less work where messages are longer than
 //! a buffer, but a channel counts bundles: a single slow client may then hold the whole pool, and the others wait for it.
@@ -21,7 +22,7 @@
 
 use std::error::Error;
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::num::NonZero;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -166,15 +167,19 @@ impl<F: AnyFd + IntoFd<Fd = F>> Connection for F {}
 async fn session(conn: impl Connection, terms: Terms) -> io::Result<()> {
     let Terms { pool, capacity, bundles, idle, stopped } = terms;
     let receive = ops::recv_multishot(conn.clone(), &pool);
-    if bundles {
+    let served = if bundles {
         let (received_tx, received) = channel::local(capacity);
         until_stopped(stopped, receive.bundled().backlog(capacity).will_push(received_tx));
-        send_back(conn, received, |bundle| bundle, idle).await
+        send_back(&conn, received, |bundle| bundle, idle).await
     } else {
         let (received_tx, received) = channel::local(capacity);
         until_stopped(stopped, receive.backlog(capacity).will_push(received_tx));
-        send_back(conn, received, Some, idle).await
-    }
+        send_back(&conn, received, Some, idle).await
+    };
+    // The client is told now. Before Linux 6.13 a slot's file is closed only when the ops of other slots that began before have
+    // ended, and among those are sends to clients that take nothing.
+    let _ = ops::shutdown(conn, Shutdown::Both).await; // it may be gone
+    served
 }
 
 /// Closes the channel that `receiving` has, whichever ends it.
@@ -184,7 +189,7 @@ fn until_stopped(stopped: Receiver<()>, receiving: impl Operation<Output: 'stati
 
 /// Sends all that has gone into the channel, also when the server stops meanwhile.
 async fn send_back<M, B: IntoIterator<Item = PoolBuf>>(
-    conn: impl Connection,
+    conn: &impl Connection,
     received: channel::local::Receiver<M>,
     buffers: impl Fn(M) -> B,
     idle: Duration,

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use support::Watchdog;
+use support::{Watchdog, kernel_version, skip};
 
 /// Long enough that only something that never happens has not happened by then.
 const NEVER: &str = "3600";
@@ -122,6 +122,9 @@ fn a_client_that_has_said_all_gets_all_of_it_back(example: &str) -> io::Result<(
 }
 
 fn slow_clients_get_every_byte_and_delay_nobody(example: &str) -> io::Result<()> {
+    if example == "echo_multishot" && a_receive_takes_all() {
+        return Ok(());
+    }
     let _watchdog = watchdog();
     let server = Server::start(example, &["--idle", NEVER])?;
     let sent: Vec<u8> = (0..8_u32 << 20).map(|i| (i % 251) as u8).collect();
@@ -304,9 +307,21 @@ fn too_few_descriptors_are_said_once_and_waited_out(example: &str) -> io::Result
     Ok(())
 }
 
+/// Whether one receive takes all buffers of a pool as long as bytes come; said aloud.
+fn a_receive_takes_all() -> bool {
+    let takes_all = kernel_version() < (6, 8);
+    if takes_all {
+        skip("this kernel lets one multishot receive have all buffers of a pool, and others wait");
+    }
+    takes_all
+}
+
 /// Its receive pauses while the pool still has buffers for others, whatever it is sent.
 #[test]
 fn a_slow_client_does_not_get_the_whole_pool() -> io::Result<()> {
+    if a_receive_takes_all() {
+        return Ok(());
+    }
     let _watchdog = watchdog();
     let server = server::Server::start("echo_multishot", &["--idle", NEVER, "--buffers", "256"])?;
     let slow = server.connect()?;

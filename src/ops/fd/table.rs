@@ -50,7 +50,8 @@ use crate::util::contain::contain;
 ///
 /// # Kernel
 ///
-/// `IORING_REGISTER_FILES2` with `IORING_RSRC_REGISTER_SPARSE`, Linux 5.19.
+/// `IORING_REGISTER_FILES2` with `IORING_RSRC_REGISTER_SPARSE`, Linux 5.19. Before 6.13 the file of a slot is closed only when
+/// all ops on slots that began before that have ended: a peer that waits for the end is told sooner by a `shutdown`.
 ///
 /// # Examples
 ///
