@@ -3,13 +3,16 @@
 //! Knows: `recv_multishot` and pools. Does not know: other ops (`every_op`), the engine.
 
 use std::io::{self, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::Duration;
 
 use millstream::combinators::{End, ResultsExt};
 use millstream::ops::{self, BufPool, Fd, Feature};
 use millstream::{Runtime, channel, spawn};
 
-use crate::support::{begin, settle, turn};
+use crate::support::{begin, poll_once, rest, settle, turn, without};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -107,4 +110,34 @@ fn a_closed_channel_leaves_the_rest_to_the_next_receive() -> Outcome {
         }
         Ok(())
     })
+}
+
+/// The kernel is woken by the bytes, and by the end right behind them, before it can look for either: of two wakes that it takes for
+/// one it must not forget the second.
+#[test]
+fn the_end_right_behind_the_bytes_is_seen() -> io::Result<()> {
+    let _held = begin();
+    for runtime in [Runtime::new().expect("io_uring"), without(Feature::RecvMultishot)] {
+        for pause in [false, true] {
+            runtime.block_on(async {
+                let (mut peer, ours) = pair()?;
+                let pool = BufPool::new(8, 64)?;
+                let mut received = ops::recv_multishot(ours, &pool);
+                assert!(poll_once(&mut received).await.is_none());
+                settle().await; // it is armed
+                peer.write_all(b"all that ")?;
+                if pause {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                peer.write_all(b"there is")?;
+                peer.shutdown(Shutdown::Write)?;
+                let (all, end) = rest(&mut received).await;
+                end?;
+                let all: Vec<u8> = all.iter().flat_map(|buf| buf.iter().copied()).collect();
+                assert_eq!(all, b"all that there is");
+                io::Result::Ok(())
+            })?;
+        }
+    }
+    Ok(())
 }
